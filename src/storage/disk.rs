@@ -1,0 +1,404 @@
+//! The disk edge: the only place that creates, renames, syncs, removes and locks files of a
+//! repository.
+//!
+//! Everything durable is *published*: a temporary file made with `O_EXCL` under `tmp/` → write →
+//! fsync → rename → fsync of the directory. Stores speak to the [`Disk`] trait, so that tests can
+//! count, fail and crash every operation.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::Mmap;
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use thiserror::Error;
+
+/// A failed operation on the disk.
+#[derive(Debug, Error)]
+#[error("cannot {op} '{}'", path.display())]
+pub struct DiskError {
+    /// What was tried, as a verb.
+    pub op: &'static str,
+    /// On which file.
+    pub path: PathBuf,
+    /// The operating system's answer.
+    pub source: io::Error,
+}
+
+/// Result of a disk operation.
+pub type Result<T> = std::result::Result<T, DiskError>;
+
+trait Context<T> {
+    fn context(self, op: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| DiskError { op, path: path.to_owned(), source: source.into() })
+    }
+}
+
+/// The bytes of an immutable file: mapped where that pays, read where it does not.
+#[derive(Debug)]
+pub enum FileBytes {
+    /// A private, read-only mapping.
+    Mapped(Mmap),
+    /// A copy in memory.
+    Read(Vec<u8>),
+}
+
+impl std::ops::Deref for FileBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+/// A file open for positioned reading.
+pub trait ReadFile: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> Result<u64>;
+    /// Fills `buf` from `offset`; a file that ends before is an error of kind `UnexpectedEof`.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()>;
+    /// The bytes `offset..offset + len`.
+    fn map(&self, offset: u64, len: usize) -> Result<FileBytes>;
+}
+
+/// A new file that nobody sees under its final name until it is published.
+pub trait NewFile: Send {
+    /// Appends bytes.
+    fn write_all(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Makes the bytes durable and gives the file its final name in an existing directory. With
+    /// `replace`, a file of that name is replaced atomically; without, one that is there wins
+    /// and this one is dropped (immutable files of one name have equal content).
+    fn publish(self: Box<Self>, path: &Path, replace: bool) -> Result<()>;
+}
+
+/// A file that only grows, made durable frame by frame.
+pub trait AppendFile: Send {
+    /// Appends bytes and makes them durable, the file's new length included.
+    fn append_durable(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Cuts a torn tail off, durably.
+    fn truncate(&mut self, len: u64) -> Result<()>;
+}
+
+/// Held as long as it lives; the kernel releases it when the process dies, however it dies.
+pub trait LockGuard: Send + std::fmt::Debug {}
+
+/// Everything a repository asks of the disk. Paths are relative to the repository's directory.
+pub trait Disk: Send + Sync + std::fmt::Debug {
+    /// Where the repository lies, for messages.
+    fn root(&self) -> &Path;
+    /// Creates a directory and its missing parents, 0700, durably.
+    fn create_dir(&self, path: &Path) -> Result<()>;
+    /// Opens for reading; `None` when there is no such file.
+    fn open(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>>;
+    /// Reads a small file whole; `None` when there is no such file, an error above `limit` bytes.
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
+    /// Names of the entries of a directory; none when there is no such directory.
+    fn list(&self, path: &Path) -> Result<Vec<String>>;
+    /// Length of a file; `None` when there is no such file.
+    fn file_len(&self, path: &Path) -> Result<Option<u64>>;
+    /// Starts a new file under `tmp/`.
+    fn create(&self) -> Result<Box<dyn NewFile>>;
+    /// Opens an existing file for appending.
+    fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>>;
+    /// Removes a file; one that is already gone is no error.
+    fn remove(&self, path: &Path) -> Result<()>;
+    /// Takes the exclusive lock on `path` without waiting; `None` when another process holds it.
+    fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
+
+    /// Publishes a small file in one go.
+    fn publish(&self, path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
+        let mut file = self.create()?;
+        file.write_all(bytes)?;
+        file.publish(path, replace)
+    }
+}
+
+/// Directory of files under construction.
+pub const TMP_DIR: &str = "tmp";
+
+/// The real disk.
+#[derive(Debug)]
+pub struct OsDisk {
+    root: PathBuf,
+}
+
+impl OsDisk {
+    /// The repository at `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn full(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+/// Makes the entries of a directory durable.
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|file| file.sync_all()).context("sync", dir)
+}
+
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Disk for OsDisk {
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        let full = self.full(path);
+        if full.is_dir() {
+            return Ok(());
+        }
+        let mut missing = vec![full.as_path()];
+        let mut base = full.parent();
+        while let Some(dir) = base.filter(|dir| !dir.exists()) {
+            missing.push(dir);
+            base = dir.parent();
+        }
+        for dir in missing.iter().rev() {
+            match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.context("create the directory", dir)?,
+            }
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_dir(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {
+        let full = self.full(path);
+        let file = found(File::open(&full)).context("open", &full)?;
+        Ok(file.map(|file| Box::new(OsReadFile { file, path: full }) as Box<dyn ReadFile>))
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.open(path)? else { return Ok(None) };
+        let len = file.len()?;
+        if len > limit {
+            let error =
+                io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes exceed {limit}"));
+            return Err(error).context("read", &self.full(path));
+        }
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(Some(bytes))
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<String>> {
+        let full = self.full(path);
+        let Some(entries) = found(std::fs::read_dir(&full)).context("list", &full)? else {
+            return Ok(Vec::new());
+        };
+        let name = |entry: io::Result<std::fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        entries.map(name).collect::<io::Result<_>>().context("list", &full)
+    }
+
+    fn file_len(&self, path: &Path) -> Result<Option<u64>> {
+        let full = self.full(path);
+        Ok(found(std::fs::metadata(&full)).context("look at", &full)?.map(|meta| meta.len()))
+    }
+
+    fn create(&self) -> Result<Box<dyn NewFile>> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let path = self.full(Path::new(TMP_DIR)).join(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let file = options.open(&path).context("create", &path)?;
+        Ok(Box::new(OsNewFile { file, path, root: self.root.clone(), published: false }))
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
+        let path = self.full(path);
+        let file = OpenOptions::new().append(true).open(&path).context("open", &path)?;
+        Ok(Box::new(OsAppendFile { file, path }))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk edge")]
+    fn remove(&self, path: &Path) -> Result<()> {
+        let full = self.full(path);
+        found(std::fs::remove_file(&full)).context("remove", &full)?;
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
+        let full = self.full(path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&full).context("open the lock", &full)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(OsLock { _file: file }))),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(error).context("lock", &full),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct OsLock {
+    _file: File,
+}
+
+impl LockGuard for OsLock {}
+
+struct OsReadFile {
+    file: File,
+    path: PathBuf,
+}
+
+/// Mapping costs two system calls and faults; below this, reading is cheaper.
+const MAP_FROM: usize = 64 << 10;
+
+impl ReadFile for OsReadFile {
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().context("look at", &self.path)?.len())
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(buf, offset).context("read", &self.path)
+    }
+
+    fn map(&self, offset: u64, len: usize) -> Result<FileBytes> {
+        let end = offset.checked_add(len as u64);
+        if end.is_none_or(|end| self.len().is_ok_and(|file_len| end > file_len)) {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("map", &self.path);
+        }
+        if len < MAP_FROM {
+            let mut bytes = vec![0; len];
+            self.read_exact_at(&mut bytes, offset)?;
+            return Ok(FileBytes::Read(bytes));
+        }
+        #[expect(unsafe_code, reason = "mapping an immutable file")]
+        // SAFETY: published files are never written again, only unlinked, which keeps the mapping
+        // alive; the range was checked against the file's length above. A file truncated by
+        // someone else while it is mapped raises SIGBUS, as with every mapped file.
+        let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(len).map(&self.file) };
+        map.map(FileBytes::Mapped).context("map", &self.path)
+    }
+}
+
+struct OsNewFile {
+    file: File,
+    path: PathBuf,
+    root: PathBuf,
+    published: bool,
+}
+
+impl NewFile for OsNewFile {
+    fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        io::Write::write_all(&mut self.file, bytes).context("write", &self.path)
+    }
+
+    fn publish(mut self: Box<Self>, path: &Path, replace: bool) -> Result<()> {
+        self.file.sync_all().context("sync", &self.path)?;
+        let target = self.root.join(path);
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, &target, flags) {
+            Ok(()) => self.published = true,
+            Err(rustix::io::Errno::EXIST) if !replace => {}
+            Err(error) => return Err(error).context("publish", &target),
+        }
+        sync_dir(target.parent().unwrap_or(&self.root))
+    }
+}
+
+impl Drop for OsNewFile {
+    #[expect(clippy::disallowed_methods, reason = "this is the disk edge")]
+    fn drop(&mut self) {
+        if !self.published {
+            // Nothing refers to the file; the next command that holds the lock sweeps `tmp/` anyway.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+struct OsAppendFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl AppendFile for OsAppendFile {
+    fn append_durable(&mut self, bytes: &[u8]) -> Result<()> {
+        io::Write::write_all(&mut self.file, bytes).context("append to", &self.path)?;
+        self.file.sync_all().context("sync", &self.path)
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<()> {
+        self.file.set_len(len).context("truncate", &self.path)?;
+        self.file.sync_all().context("sync", &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, OsDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(dir.path().join("r"));
+        disk.create_dir(Path::new(TMP_DIR)).unwrap();
+        (dir, disk)
+    }
+
+    #[test]
+    fn a_published_file_is_whole_and_leaves_no_temporary() {
+        let (_dir, disk) = disk();
+        disk.publish(Path::new("a"), b"one", false).unwrap();
+        disk.publish(Path::new("a"), b"two", false).unwrap();
+        assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"one");
+        disk.publish(Path::new("a"), b"three", true).unwrap();
+        assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"three");
+        assert!(disk.read(Path::new("a"), 2).is_err());
+        assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_unpublished_file_vanishes() {
+        let (_dir, disk) = disk();
+        let mut file = disk.create().unwrap();
+        file.write_all(b"x").unwrap();
+        drop(file);
+        assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let (_dir, disk) = disk();
+        let guard = disk.try_lock(Path::new("lock")).unwrap();
+        assert!(guard.is_some());
+        assert!(disk.try_lock(Path::new("lock")).unwrap().is_none());
+        drop(guard);
+        assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_map_past_the_end_is_an_error() {
+        let (_dir, disk) = disk();
+        disk.publish(Path::new("a"), &[7; 100_000], false).unwrap();
+        let file = disk.open(Path::new("a")).unwrap().unwrap();
+        assert_eq!(&*file.map(1, 99_999).unwrap(), &[7; 99_999][..]);
+        assert!(file.map(1, 100_000).is_err());
+        assert!(file.map(u64::MAX, 2).is_err());
+        assert!(disk.open(Path::new("b")).unwrap().is_none());
+    }
+}

@@ -1,0 +1,222 @@
+//! Reading and writing the primitive fields of the stored formats: little-endian integers,
+//! variable-length integers (LEB128), byte strings, ids, checksums.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{FormatError, Result};
+use crate::id::{ID_LEN, ObjectId};
+
+/// The checksum of every stored structure: XXH3-64. It finds accidents; ids find the rest.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
+}
+
+/// Takes fields off the front of a byte slice.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    what: &'static str,
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the structure named `what` from `bytes`.
+    pub fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+        Self { what, rest: bytes }
+    }
+
+    /// Bytes not yet taken.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The next `len` bytes.
+    pub fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
+        let Some((head, rest)) = self.rest.split_at_checked(len) else {
+            return Err(FormatError::Truncated {
+                what: self.what,
+                needed: len as u64,
+                present: self.rest.len() as u64,
+            });
+        };
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.bytes(N)?);
+        Ok(array)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self) -> Result<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// Eight bytes, two's complement.
+    pub fn i64(&mut self) -> Result<i64> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// An object id.
+    pub fn id(&mut self) -> Result<ObjectId> {
+        Ok(ObjectId::from_bytes(self.array::<ID_LEN>()?))
+    }
+
+    /// A LEB128 integer in its shortest form.
+    pub fn varint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(self.invalid("an integer exceeds 64 bits"));
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    return Err(self.invalid("an integer is not in its shortest form"));
+                }
+                return Ok(value);
+            }
+        }
+        Err(self.invalid("an integer exceeds 64 bits"))
+    }
+
+    /// A byte string behind its varint length, at most `limit` bytes.
+    pub fn string(&mut self, limit: usize) -> Result<&'a [u8]> {
+        let len = self.varint()?;
+        if len > limit as u64 {
+            return Err(self.invalid(format!("a string of {len} bytes exceeds {limit}")));
+        }
+        self.bytes(len as usize)
+    }
+
+    /// Checks the magic number.
+    pub fn magic(&mut self, magic: &[u8]) -> Result<()> {
+        if self.bytes(magic.len())? == magic {
+            Ok(())
+        } else {
+            Err(FormatError::Magic { what: self.what })
+        }
+    }
+
+    /// Checks that nothing is left.
+    pub fn finish(self) -> Result<()> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.invalid(format!("{} bytes too many", self.rest.len())))
+        }
+    }
+
+    /// An error about this structure.
+    pub fn invalid(&self, why: impl Into<String>) -> FormatError {
+        FormatError::invalid(self.what, why)
+    }
+}
+
+/// Splits a trailing checksum off `bytes` and checks it.
+pub fn split_checksum<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8]> {
+    let Some((body, sum)) = bytes.split_last_chunk::<8>() else {
+        return Err(FormatError::Truncated { what, needed: 8, present: bytes.len() as u64 });
+    };
+    if u64::from_le_bytes(*sum) == checksum(body) {
+        Ok(body)
+    } else {
+        Err(FormatError::Checksum { what })
+    }
+}
+
+/// Appends the checksum of everything in `out` from `start` on.
+pub fn push_checksum(out: &mut Vec<u8>, start: usize) {
+    let sum = checksum(&out[start..]);
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// Appends a LEB128 integer.
+pub fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a byte string behind its varint length.
+pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// The four bytes at `at`; the caller has checked the bounds of the table.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut field = [0; 4];
+    field.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(field)
+}
+
+/// The eight bytes at `at`; the caller has checked the bounds of the table.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(field)
+}
+
+/// The id at `at`; the caller has checked the bounds of the table.
+pub(super) fn id_at(bytes: &[u8], at: usize) -> ObjectId {
+    let mut field = [0; ID_LEN];
+    field.copy_from_slice(&bytes[at..at + ID_LEN]);
+    ObjectId::from_bytes(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varints_round_trip(value: u64) {
+            let mut out = Vec::new();
+            push_varint(&mut out, value);
+            let mut reader = Reader::new("test", &out);
+            prop_assert_eq!(reader.varint().unwrap(), value);
+            prop_assert!(reader.finish().is_ok());
+        }
+
+        #[test]
+        fn any_bytes_give_a_varint_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+            let mut reader = Reader::new("test", &bytes);
+            if let Ok(value) = reader.varint() {
+                let mut out = Vec::new();
+                push_varint(&mut out, value);
+                prop_assert_eq!(&out[..], &bytes[..bytes.len() - reader.remaining()]);
+            }
+        }
+    }
+
+    #[test]
+    fn strings_are_checked_against_their_limit_and_the_bytes_present() {
+        let mut out = Vec::new();
+        push_varint(&mut out, u64::MAX);
+        assert!(Reader::new("test", &out).string(10).is_err());
+        assert!(Reader::new("test", &[5, 1, 2]).string(10).is_err());
+    }
+}
