@@ -41,7 +41,8 @@ impl ChunkerParams {
             && self.avg <= 4 << 20
             && self.avg <= self.max
             && (4096..=16 << 20).contains(&self.max)
-            && self.whole_file <= self.max;
+            && self.whole_file <= self.max
+            && (self.min | self.avg | self.max).is_multiple_of(2);
         if sound {
             return Ok(());
         }

@@ -1,0 +1,194 @@
+//! Compression of blocks: zstd where it pays, raw where it does not, decided per block.
+
+use std::io;
+
+use zstd::zstd_safe;
+
+use super::format::pack::Codec;
+
+/// A block is stored raw unless compression saves at least this share of it (1/32, about 3 %).
+const MIN_SAVING_SHIFT: u32 = 5;
+/// Bytes looked at to tell whether a block compresses at all, from each of three places.
+const SAMPLE: usize = 4 << 10;
+/// Order-0 entropy, in bits per byte, above which a sample is worth a trial. Machine code and text
+/// lie below 7; compressed and encrypted data at 7.95 and above for samples of this size.
+const SUSPICIOUS_ENTROPY: f64 = 7.5;
+
+/// Compresses blocks; one per worker, because it owns zstd's working memory.
+pub struct BlockEncoder {
+    compressor: zstd::bulk::Compressor<'static>,
+    level: i32,
+    sample: Vec<u8>,
+}
+
+impl BlockEncoder {
+    /// An encoder that starts at `level`.
+    pub fn new(level: i32) -> io::Result<Self> {
+        let compressor = zstd::bulk::Compressor::new(level)?;
+        Ok(Self { compressor, level, sample: Vec::with_capacity(3 * SAMPLE) })
+    }
+
+    /// Sets the level of the blocks that follow.
+    pub fn set_level(&mut self, level: i32) -> io::Result<()> {
+        if level != self.level {
+            self.compressor.set_compression_level(level)?;
+            self.level = level;
+        }
+        Ok(())
+    }
+
+    /// Compresses `plain` into `out` and returns [`Codec::Zstd`], or leaves `out` empty and
+    /// returns [`Codec::Raw`] when it would save too little. Blocks below `threshold` bytes stay
+    /// raw.
+    pub fn encode(&mut self, plain: &[u8], threshold: usize, out: &mut Vec<u8>) -> io::Result<Codec> {
+        out.clear();
+        if plain.len() < threshold || !self.looks_compressible(plain)? {
+            return Ok(Codec::Raw);
+        }
+        out.reserve(zstd_safe::compress_bound(plain.len()));
+        self.compressor.compress_to_buffer(plain, out)?;
+        if out.len() + (plain.len() >> MIN_SAVING_SHIFT) > plain.len() {
+            out.clear();
+            return Ok(Codec::Raw);
+        }
+        Ok(Codec::Zstd)
+    }
+
+    /// Takes samples from the block; only where their entropy is high does a trial run decide.
+    fn looks_compressible(&mut self, plain: &[u8]) -> io::Result<bool> {
+        if plain.len() < 8 * SAMPLE {
+            return Ok(true);
+        }
+        self.sample.clear();
+        for start in [0, (plain.len() - SAMPLE) / 2, plain.len() - SAMPLE] {
+            self.sample.extend_from_slice(&plain[start..start + SAMPLE]);
+        }
+        if entropy(&self.sample) < SUSPICIOUS_ENTROPY {
+            return Ok(true);
+        }
+        let trial = self.compressor.compress(&self.sample)?;
+        Ok(trial.len() + (self.sample.len() >> MIN_SAVING_SHIFT) <= self.sample.len())
+    }
+}
+
+/// Order-0 entropy in bits per byte.
+fn entropy(bytes: &[u8]) -> f64 {
+    let mut counts = [0u32; 256];
+    bytes.iter().for_each(|byte| counts[*byte as usize] += 1);
+    let total = bytes.len() as f64;
+    let bits = |count: &u32| {
+        let share = f64::from(*count) / total;
+        if *count == 0 { 0.0 } else { -share * share.log2() }
+    };
+    counts.iter().map(bits).sum()
+}
+
+/// Why a stored payload cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the payload does not decode to {plain_len} bytes: {why}")]
+pub struct DecodeError {
+    plain_len: usize,
+    why: String,
+}
+
+/// Decodes blocks; one per worker.
+pub struct BlockDecoder {
+    decompressor: zstd::bulk::Decompressor<'static>,
+}
+
+impl BlockDecoder {
+    /// A decoder.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { decompressor: zstd::bulk::Decompressor::new()? })
+    }
+
+    /// Decodes `stored` into `out`, exactly `plain_len` bytes. The output buffer has that size and
+    /// never grows, so that a payload made to explode ends in an error.
+    pub fn decode(
+        &mut self,
+        codec: Codec,
+        stored: &[u8],
+        plain_len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let error = |why: String| DecodeError { plain_len, why };
+        out.clear();
+        match codec {
+            Codec::Raw => out.extend_from_slice(stored),
+            Codec::Zstd => {
+                let frame = zstd_safe::find_frame_compressed_size(stored);
+                if frame != Ok(stored.len()) {
+                    return Err(error("it is not one zstd frame".to_owned()));
+                }
+                out.reserve_exact(plain_len);
+                self.decompressor
+                    .decompress_to_buffer(stored, out)
+                    .map_err(|source| error(source.to_string()))?;
+            }
+        }
+        if out.len() == plain_len { Ok(()) } else { Err(error(format!("it has {} bytes", out.len()))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"noise");
+        hasher.finalize_xof().fill(&mut out);
+        out
+    }
+
+    fn round_trip(plain: &[u8]) -> (Codec, usize) {
+        let mut stored = Vec::new();
+        let codec = BlockEncoder::new(1).unwrap().encode(plain, 0, &mut stored).unwrap();
+        let bytes = if codec == Codec::Raw { plain } else { &stored };
+        let mut out = Vec::new();
+        BlockDecoder::new().unwrap().decode(codec, bytes, plain.len(), &mut out).unwrap();
+        assert_eq!(out, plain);
+        (codec, bytes.len())
+    }
+
+    #[test]
+    fn noise_stays_raw_and_text_does_not() {
+        assert_eq!(round_trip(&noise(1 << 20)).0, Codec::Raw);
+        assert_eq!(round_trip(&noise(10_000)).0, Codec::Raw);
+        let text = "the quick brown fox\n".repeat(10_000);
+        assert!(round_trip(text.as_bytes()).1 < 10_000);
+    }
+
+    #[test]
+    fn noise_with_compressible_parts_is_compressed() {
+        let mut plain = noise(300_000);
+        plain[100_000..].fill(7);
+        assert_eq!(round_trip(&plain).0, Codec::Zstd);
+    }
+
+    #[test]
+    fn a_bomb_ends_in_an_error() {
+        let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).unwrap();
+        let mut out = Vec::new();
+        let mut decoder = BlockDecoder::new().unwrap();
+        assert!(decoder.decode(Codec::Zstd, &bomb, 1000, &mut out).is_err());
+        let twice = [bomb.clone(), bomb].concat();
+        assert!(decoder.decode(Codec::Zstd, &twice, 64 << 20, &mut out).is_err());
+        assert!(decoder.decode(Codec::Raw, b"abc", 4, &mut out).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_block_round_trips(plain in proptest::collection::vec(any::<u8>(), 1..5000)) {
+            round_trip(&plain);
+        }
+
+        #[test]
+        fn any_payload_gives_no_panic(stored in proptest::collection::vec(any::<u8>(), 0..300), len in 0usize..5000) {
+            let mut out = Vec::new();
+            let _ = BlockDecoder::new().unwrap().decode(Codec::Zstd, &stored, len, &mut out);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The pack store: every object of a repository, filed by id in immutable packs.
+//!
+//! Packs that the merged index does not cover yet are looked up in their own footers, which are
+//! sorted by id; there are never more than a few, because [`merge`] folds them into the merged
+//! index. "Already stored" needs an index entry *and* its pack: an entry whose pack is gone counts
+//! as absent.
+
+mod merge;
+mod pack;
+mod reader;
+mod writer;
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use lru::LruCache;
+use thiserror::Error;
+
+pub use merge::MergedIndex;
+pub use pack::{Pack, RebuiltFooter, rebuild_footer};
+pub use reader::{BlockCache, BlockKey, ObjectReader, verified};
+pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack};
+
+use super::disk::{Disk, DiskError};
+use super::format::FormatError;
+use super::format::pack::{BlockKind, ChunkEntry};
+use crate::id::{IdPrefix, ObjectId, PackId};
+
+/// Directory of the packs.
+pub const PACKS_DIR: &str = "packs";
+/// Directory of the merged index.
+pub const INDEX_DIR: &str = "index";
+/// Packs outside the merged index that are allowed before they are folded into it.
+const MERGE_AT: usize = 16;
+/// Packs kept open beside the ones outside the merged index.
+const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+
+/// Why an object cannot be had.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A stored structure is damaged or of a newer release.
+    #[error("'{}' is damaged", path.display())]
+    Format {
+        /// The file, relative to the repository.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// A block does not decode, or a chunk in it is not what its id says.
+    #[error("block {block} of pack {pack} is damaged: {why}")]
+    Block {
+        /// The pack.
+        pack: PackId,
+        /// Number of the block in it.
+        block: u32,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No pack holds the object.
+    #[error("object {0} is missing: no pack holds it")]
+    Missing(ObjectId),
+    /// The object's bytes are sound but not a well-formed object.
+    #[error("object {id} is malformed")]
+    Object {
+        /// The object.
+        id: ObjectId,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// zstd could not set up its working memory.
+    #[error("cannot set up compression")]
+    Codec(#[source] std::io::Error),
+}
+
+impl StoreError {
+    /// Whether stored bytes were found damaged or missing, as against a failing disk.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Format { source, .. } => !source.is_newer(),
+            Self::Block { .. } | Self::Missing(_) | Self::Object { .. } => true,
+            Self::Disk(error) => error.source.kind() == std::io::ErrorKind::UnexpectedEof,
+            Self::Codec(_) => false,
+        }
+    }
+}
+
+/// Result of a store operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Where an object lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// In which pack.
+    pub pack: PackId,
+    /// Where in it.
+    pub chunk: ChunkEntry,
+}
+
+/// Path of a pack in the repository.
+pub fn pack_path(id: &PackId) -> PathBuf {
+    let hex = id.to_string();
+    PathBuf::from(format!("{PACKS_DIR}/{}/{hex}.pack", &hex[..2]))
+}
+
+#[derive(Debug, Default)]
+struct State {
+    live: HashSet<PackId>,
+    /// Packs outside the merged index, oldest first.
+    recent: Vec<Arc<Pack>>,
+    merged: Vec<Arc<MergedIndex>>,
+}
+
+/// All packs of a repository and the index over them.
+#[derive(Debug)]
+pub struct PackStore {
+    disk: Arc<dyn Disk>,
+    state: RwLock<State>,
+    open_packs: Mutex<LruCache<PackId, Arc<Pack>>>,
+}
+
+/// Sums over all packs, from their footers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreTotals {
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of all packs on disk.
+    pub pack_bytes: u64,
+    /// Chunks of files.
+    pub data_chunks: u64,
+    /// Their bytes, each counted once per pack that holds it.
+    pub data_plain: u64,
+    /// Their bytes as stored.
+    pub data_stored: u64,
+    /// Bytes of trees, lists and commits.
+    pub meta_plain: u64,
+    /// Their bytes as stored.
+    pub meta_stored: u64,
+    /// Bytes of the merged index.
+    pub index_bytes: u64,
+}
+
+impl PackStore {
+    /// Opens the packs and indexes that are there. Damaged merged indexes are left out: their
+    /// packs are looked up in their footers, and the next merge replaces them.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+        let mut state = State { live: list_packs(&*disk)?, ..State::default() };
+        for name in disk.list(INDEX_DIR.as_ref())? {
+            if let Ok(Some(index)) = MergedIndex::open(&*disk, &name) {
+                state.merged.push(Arc::new(index));
+            }
+        }
+        let covered: HashSet<PackId> = state.merged.iter().flat_map(|index| index.packs()).collect();
+        let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
+        uncovered.sort_unstable();
+        for id in uncovered {
+            state.recent.push(Arc::new(Pack::open(&*disk, id)?));
+        }
+        let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
+        Ok(Self { disk, state: RwLock::new(state), open_packs })
+    }
+
+    /// The disk below.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    fn read_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Finds an object; damage in a footer counts as absence here and is named by a read.
+    pub fn locate(&self, id: &ObjectId) -> Option<Location> {
+        self.read_state(|state| {
+            let recent = state.recent.iter().rev().find_map(|pack| {
+                let chunk = pack.footer().ok()?.find(id)?;
+                Some(Location { pack: pack.id(), chunk })
+            });
+            recent.or_else(|| {
+                let mut found = state.merged.iter().filter_map(|index| index.find(id));
+                found.find(|location| state.live.contains(&location.pack))
+            })
+        })
+    }
+
+    /// Whether a live pack holds the object.
+    pub fn contains(&self, id: &ObjectId) -> bool {
+        self.locate(id).is_some()
+    }
+
+    /// All packs, in order of their ids.
+    pub fn packs(&self) -> Vec<PackId> {
+        let mut packs: Vec<_> = self.read_state(|state| state.live.iter().copied().collect());
+        packs.sort_unstable();
+        packs
+    }
+
+    /// Opens a pack, or takes it from the open ones.
+    pub fn pack(&self, id: &PackId) -> Result<Arc<Pack>> {
+        let recent =
+            self.read_state(|state| state.recent.iter().find(|pack| pack.id() == *id).cloned());
+        if let Some(pack) = recent {
+            return Ok(pack);
+        }
+        let mut open = self.open_packs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pack) = open.get(id) {
+            return Ok(Arc::clone(pack));
+        }
+        let pack = Arc::new(Pack::open(&*self.disk, *id)?);
+        open.put(*id, Arc::clone(&pack));
+        Ok(pack)
+    }
+
+    /// Starts to find the objects of a pack that was just sealed.
+    pub fn adopt(&self, id: PackId) -> Result<()> {
+        let pack = Arc::new(Pack::open(&*self.disk, id)?);
+        let full = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if state.live.insert(id) {
+                state.recent.push(pack);
+            }
+            state.recent.len() >= MERGE_AT
+        };
+        if full { self.merge() } else { Ok(()) }
+    }
+
+    /// Folds the packs outside the merged index into it, together with every part of it that is
+    /// not much larger, so that the parts stay few and grow geometrically.
+    pub fn merge(&self) -> Result<()> {
+        let (recent, merged) =
+            self.read_state(|state| (state.recent.clone(), state.merged.clone()));
+        let plan = merge::plan(&recent, &merged);
+        let live = self.read_state(|state| state.live.clone());
+        let built = merge::build(&*self.disk, &recent, &plan, &live)?;
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.recent.retain(|pack| !recent.iter().any(|done| done.id() == pack.id()));
+            state.merged.retain(|index| !plan.iter().any(|old| old.name() == index.name()));
+            state.merged.push(Arc::new(built));
+        }
+        for old in &plan {
+            old.remove(&*self.disk)?;
+        }
+        Ok(())
+    }
+
+    /// Ids that begin with `prefix` among objects of one kind; at most `limit`.
+    pub fn find_prefix(&self, prefix: &IdPrefix, kind: BlockKind, limit: usize) -> Result<Vec<ObjectId>> {
+        let mut found = HashMap::new();
+        for id in self.packs() {
+            let pack = self.pack(&id)?;
+            let footer = pack.footer()?;
+            for number in footer.lower_bound(prefix.low())..footer.chunk_count() {
+                let (id, chunk) = footer.chunk(number);
+                if !prefix.matches(&id) {
+                    break;
+                }
+                if footer.block(chunk.block).is_ok_and(|block| block.kind == kind) {
+                    found.insert(id, ());
+                }
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        let mut ids: Vec<_> = found.into_keys().collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Sums over all packs.
+    pub fn totals(&self) -> Result<StoreTotals> {
+        let mut totals = StoreTotals::default();
+        for id in self.packs() {
+            let pack = self.pack(&id)?;
+            let footer = pack.footer()?;
+            totals.packs += 1;
+            totals.pack_bytes += pack.len();
+            if footer.kind == super::format::pack::PackKind::Data {
+                totals.data_chunks += u64::from(footer.chunk_count());
+                totals.data_plain += footer.plain_bytes;
+                totals.data_stored += footer.stored_bytes;
+            } else {
+                totals.meta_plain += footer.plain_bytes;
+                totals.meta_stored += footer.stored_bytes;
+            }
+        }
+        totals.index_bytes = self.read_state(|state| state.merged.iter().map(|index| index.len()).sum());
+        Ok(totals)
+    }
+
+    /// Checks every merged index whole and returns what is wrong.
+    pub fn verify_indexes(&self) -> Vec<StoreError> {
+        let mut problems = Vec::new();
+        for name in self.disk.list(INDEX_DIR.as_ref()).unwrap_or_default() {
+            match MergedIndex::open(&*self.disk, &name).and_then(|index| index.map_or(Ok(()), |index| index.verify())) {
+                Ok(()) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems
+    }
+}
+
+/// The packs that are there, by their names.
+fn list_packs(disk: &dyn Disk) -> Result<HashSet<PackId>> {
+    let mut packs = HashSet::new();
+    for prefix in disk.list(PACKS_DIR.as_ref())? {
+        for name in disk.list(&PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {
+            let id = name.strip_suffix(".pack").and_then(|hex| hex.parse::<PackId>().ok());
+            packs.extend(id);
+        }
+    }
+    Ok(packs)
+}
+
+#[cfg(test)]
+mod tests;

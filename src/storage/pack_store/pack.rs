@@ -1,0 +1,201 @@
+//! One pack, open for reading, and the rebuilding of a lost footer from the frames.
+
+use std::fmt;
+
+use super::{Result, StoreError, pack_path};
+use crate::id::{ObjectId, PackId};
+use crate::storage::codec::BlockDecoder;
+use crate::storage::disk::{Disk, FileBytes, ReadFile};
+use crate::storage::format::FormatError;
+use crate::storage::format::bytes::checksum;
+use crate::storage::format::pack::{
+    self, BlockEntry, ChunkEntry, Codec, FRAME_HEADER_LEN, Footer, HEADER_LEN, PackKind, TRAILER_LEN, Trailer,
+};
+
+/// A sealed pack. Its footer was checked against its name when it was opened.
+pub struct Pack {
+    id: PackId,
+    file: Box<dyn ReadFile>,
+    footer: FileBytes,
+    len: u64,
+}
+
+impl fmt::Debug for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pack({})", self.id.short())
+    }
+}
+
+impl Pack {
+    /// Opens a pack and checks trailer, footer and name against each other.
+    pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
+        let path = pack_path(&id);
+        let damaged = |source| StoreError::Format { path: path.clone(), source };
+        let cut = |what, present| damaged(FormatError::Truncated { what, needed: TRAILER_LEN as u64, present });
+        let file = disk.open(&path)?.ok_or_else(|| cut("a pack that was removed", 0))?;
+        let len = file.len()?;
+        let at = len.checked_sub(TRAILER_LEN as u64).ok_or_else(|| cut("a pack", len))?;
+        let mut trailer = [0; TRAILER_LEN];
+        file.read_exact_at(&mut trailer, at)?;
+        let trailer = Trailer::decode(&trailer, len).map_err(damaged)?;
+        let footer = file.map(trailer.footer_offset, trailer.footer_len as usize)?;
+        if trailer.pack != id || PackId::of(&footer) != id {
+            return Err(damaged(FormatError::Checksum { what: "a pack's footer" }));
+        }
+        Footer::decode(&footer).map_err(damaged)?;
+        Ok(Self { id, file, footer, len })
+    }
+
+    /// The pack's id.
+    pub fn id(&self) -> PackId {
+        self.id
+    }
+
+    /// Bytes on disk.
+    #[expect(clippy::len_without_is_empty, reason = "a pack is never empty")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn damaged(&self, source: FormatError) -> StoreError {
+        StoreError::Format { path: pack_path(&self.id), source }
+    }
+
+    /// The tables of blocks and chunks.
+    pub fn footer(&self) -> Result<Footer<'_>> {
+        Footer::decode(&self.footer).map_err(|source| self.damaged(source))
+    }
+
+    /// Entry of one block.
+    pub fn block(&self, number: u32) -> Result<BlockEntry> {
+        self.footer()?.block(number).map_err(|source| self.damaged(source))
+    }
+
+    /// Reads and decodes one block into `plain`; `stored` is working memory. The ids of its chunks
+    /// are not checked here.
+    pub fn read_block(&self, number: u32, decoder: &mut BlockDecoder, stored: &mut Vec<u8>, plain: &mut Vec<u8>) -> Result<BlockEntry> {
+        let entry = self.block(number)?;
+        if entry.end() > self.len {
+            return Err(self.damaged(FormatError::invalid("a pack's footer", "a block lies past the end")));
+        }
+        let target = if entry.codec == Codec::Raw { &mut *plain } else { &mut *stored };
+        target.clear();
+        target.resize(entry.stored_len as usize, 0);
+        self.file.read_exact_at(target, entry.payload_offset())?;
+        if entry.codec != Codec::Raw {
+            decoder
+                .decode(entry.codec, stored, entry.plain_len as usize, plain)
+                .map_err(|why| StoreError::Block { pack: self.id, block: number, why: why.to_string() })?;
+        }
+        Ok(entry)
+    }
+
+    /// Checks the frame of one block: header, length table and payload against their checksums and
+    /// against the footer. Returns the lengths of its chunks.
+    pub fn verify_frame(&self, number: u32) -> Result<Vec<u32>> {
+        let entry = self.block(number)?;
+        let bad = |why: String| StoreError::Block { pack: self.id, block: number, why };
+        let mut head = vec![0; FRAME_HEADER_LEN + entry.table_len as usize];
+        self.file.read_exact_at(&mut head, entry.offset)?;
+        let (found, table_sum) =
+            pack::decode_frame_header(&head, entry.offset).map_err(|why| bad(why.to_string()))?;
+        if found != entry {
+            return Err(bad("its frame disagrees with the footer".to_owned()));
+        }
+        let lengths = pack::decode_lengths(&entry, table_sum, &head[FRAME_HEADER_LEN..])
+            .map_err(|why| bad(why.to_string()))?;
+        let mut payload = vec![0; entry.stored_len as usize];
+        self.file.read_exact_at(&mut payload, entry.payload_offset())?;
+        if checksum(&payload) != entry.payload_sum {
+            return Err(bad("its payload fails its checksum".to_owned()));
+        }
+        Ok(lengths)
+    }
+
+    /// Checks header and the space between the frames: a pack is header, frames, footer, trailer
+    /// and not a byte more.
+    pub fn verify_layout(&self) -> Result<()> {
+        let mut header = [0; HEADER_LEN];
+        self.file.read_exact_at(&mut header, 0)?;
+        let (kind, nonce) = pack::decode_header(&header).map_err(|source| self.damaged(source))?;
+        let footer = self.footer()?;
+        let bad = |why: &str| self.damaged(FormatError::invalid("a pack's footer", why));
+        if (kind, nonce) != (footer.kind, footer.nonce) {
+            return Err(bad("it disagrees with the header"));
+        }
+        let mut at = HEADER_LEN as u64;
+        for number in 0..footer.block_count() {
+            let entry = footer.block(number).map_err(|source| self.damaged(source))?;
+            if entry.offset != at {
+                return Err(bad("its blocks do not follow each other"));
+            }
+            at = entry.end();
+        }
+        if at + self.footer.len() as u64 + TRAILER_LEN as u64 != self.len {
+            return Err(bad("there are bytes between the last block and the footer"));
+        }
+        Ok(())
+    }
+}
+
+/// What a scan of the frames of a damaged pack found.
+#[derive(Debug)]
+pub struct RebuiltFooter {
+    /// Kind of the pack.
+    pub kind: PackKind,
+    /// The footer, rebuilt.
+    pub footer: Vec<u8>,
+    /// Its hash; equal to the pack's name when every frame was sound.
+    pub id: PackId,
+    /// Blocks found sound.
+    pub blocks: u32,
+}
+
+/// Rebuilds a footer by reading the frames of a pack from its start, decoding each block and
+/// hashing its chunks. Stops at the first frame that is not sound.
+pub fn rebuild_footer(disk: &dyn Disk, id: &PackId) -> Result<Option<RebuiltFooter>> {
+    let path = pack_path(id);
+    let Some(file) = disk.open(&path)? else { return Ok(None) };
+    let mut header = [0; HEADER_LEN];
+    file.read_exact_at(&mut header, 0)?;
+    let (kind, nonce) =
+        pack::decode_header(&header).map_err(|source| StoreError::Format { path, source })?;
+    let mut decoder = BlockDecoder::new().map_err(StoreError::Codec)?;
+    let (mut blocks, mut chunks) = (Vec::new(), Vec::new());
+    let mut at = HEADER_LEN as u64;
+    while let Some((entry, found)) = scan_frame(&*file, at, blocks.len() as u32, &mut decoder) {
+        at = entry.end();
+        blocks.push(entry);
+        chunks.extend(found);
+    }
+    chunks.sort_unstable_by_key(|chunk: &(ObjectId, ChunkEntry)| chunk.0);
+    let footer = pack::encode_footer(kind, &nonce, &blocks, &chunks);
+    Ok(Some(RebuiltFooter { kind, id: PackId::of(&footer), footer, blocks: blocks.len() as u32 }))
+}
+
+fn scan_frame(file: &dyn ReadFile, at: u64, number: u32, decoder: &mut BlockDecoder) -> Option<(BlockEntry, Vec<(ObjectId, ChunkEntry)>)> {
+    let mut header = [0; FRAME_HEADER_LEN];
+    file.read_exact_at(&mut header, at).ok()?;
+    let (entry, table_sum) = pack::decode_frame_header(&header, at).ok()?;
+    let rest = u64::from(entry.table_len) + u64::from(entry.stored_len);
+    if at.checked_add(FRAME_HEADER_LEN as u64 + rest)? > file.len().ok()? {
+        return None;
+    }
+    let mut bytes = vec![0; rest as usize];
+    file.read_exact_at(&mut bytes, at + FRAME_HEADER_LEN as u64).ok()?;
+    let (table, payload) = bytes.split_at(entry.table_len as usize);
+    let lengths = pack::decode_lengths(&entry, table_sum, table).ok()?;
+    if checksum(payload) != entry.payload_sum {
+        return None;
+    }
+    let mut plain = Vec::new();
+    decoder.decode(entry.codec, payload, entry.plain_len as usize, &mut plain).ok()?;
+    let mut chunks = Vec::with_capacity(lengths.len());
+    let mut offset = 0u32;
+    for len in lengths {
+        let bytes = &plain[offset as usize..(offset + len) as usize];
+        chunks.push((entry.kind.id_of(bytes), ChunkEntry { block: number, offset, len }));
+        offset += len;
+    }
+    Some((entry, chunks))
+}

@@ -1,0 +1,132 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::storage::cache::BufferPool;
+use crate::storage::codec::BlockEncoder;
+use crate::storage::disk::{OsDisk, TMP_DIR};
+use crate::storage::format::pack::{Codec, PackKind};
+
+fn fresh() -> (tempfile::TempDir, Arc<dyn Disk>) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(dir.path()));
+    for sub in [TMP_DIR, PACKS_DIR, INDEX_DIR] {
+        disk.create_dir(sub.as_ref()).unwrap();
+    }
+    (dir, disk)
+}
+
+/// Writes a pack with one block per slice of chunks.
+fn write_pack(disk: &Arc<dyn Disk>, seed: u8, blocks: &[Vec<Vec<u8>>]) -> PackId {
+    let pool = BufferPool::new(1 << 20);
+    let mut encoder = BlockEncoder::new(1).unwrap();
+    let mut writer = PackWriter::new(Arc::clone(disk), PackKind::Data, [seed; 16]).unwrap();
+    for block in blocks {
+        let plain = block.concat();
+        let mut payload = pool.acquire(plain.len());
+        let codec = encoder.encode(&plain, 64, &mut payload).unwrap();
+        if codec == Codec::Raw {
+            payload.extend_from_slice(&plain);
+        }
+        let chunks = block.iter().map(|chunk| (BlockKind::Data.id_of(chunk), chunk.len() as u32)).collect();
+        writer.append(&EncodedBlock { kind: BlockKind::Data, codec, chunks, payload }).unwrap();
+    }
+    writer.seal().unwrap().id
+}
+
+fn sample(seed: u8) -> Vec<Vec<Vec<u8>>> {
+    (0..4u8).map(|block| (1..5u8).map(|chunk| vec![seed ^ block ^ (chunk << 4); 100 * chunk as usize]).collect()).collect()
+}
+
+fn read_all(store: &Arc<PackStore>, blocks: &[Vec<Vec<u8>>]) {
+    let reader = ObjectReader::new(Arc::clone(store), 1 << 20);
+    for chunk in blocks.iter().flatten() {
+        let id = BlockKind::Data.id_of(chunk);
+        assert_eq!(&reader.read(BlockKind::Data, &id).unwrap(), chunk);
+    }
+}
+
+#[test]
+fn what_is_written_is_found_again_after_opening() {
+    let (_dir, disk) = fresh();
+    let id = write_pack(&disk, 1, &sample(1));
+    let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+    read_all(&store, &sample(1));
+    let pack = store.pack(&id).unwrap();
+    pack.verify_layout().unwrap();
+    for block in 0..4 {
+        pack.verify_frame(block).unwrap();
+    }
+    assert!(!store.contains(&BlockKind::Data.id_of(b"elsewhere")));
+}
+
+#[test]
+fn many_packs_are_merged_and_still_found() {
+    let (_dir, disk) = fresh();
+    let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+    for seed in 0..40 {
+        store.adopt(write_pack(&disk, seed, &sample(seed))).unwrap();
+    }
+    assert!(disk.list(INDEX_DIR.as_ref()).unwrap().len() <= 2);
+    assert!(store.verify_indexes().is_empty());
+    let reopened = Arc::new(PackStore::open(disk).unwrap());
+    for seed in 0..40 {
+        read_all(&store, &sample(seed));
+        read_all(&reopened, &sample(seed));
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn an_index_entry_without_its_pack_counts_as_absent() {
+    let (dir, disk) = fresh();
+    let store = PackStore::open(Arc::clone(&disk)).unwrap();
+    let packs: Vec<_> = (0..16).map(|seed| write_pack(&disk, seed, &[vec![vec![seed; 50]]])).collect();
+    packs.iter().for_each(|id| store.adopt(*id).unwrap());
+    std::fs::remove_file(dir.path().join(pack_path(&packs[3]))).unwrap();
+    let store = PackStore::open(disk).unwrap();
+    assert!(!store.contains(&BlockKind::Data.id_of(&[3; 50])));
+    assert!(store.contains(&BlockKind::Data.id_of(&[4; 50])));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn every_flip_and_every_cut_of_a_pack_is_found_and_never_read() {
+    let (dir, disk) = fresh();
+    let blocks = sample(1);
+    let id = write_pack(&disk, 1, &blocks);
+    let path = dir.path().join(pack_path(&id));
+    let good = std::fs::read(&path).unwrap();
+    let truth: HashMap<_, _> = blocks.iter().flatten().map(|chunk| (BlockKind::Data.id_of(chunk), chunk)).collect();
+    let check = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let Ok(pack) = Pack::open(&*disk, id) else { return true };
+        let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+        let reader = ObjectReader::new(store, 1 << 20);
+        for (id, chunk) in &truth {
+            if let Ok(bytes) = reader.read(BlockKind::Data, id) {
+                assert_eq!(bytes, **chunk);
+            }
+        }
+        pack.verify_layout().is_err() || (0..4).any(|block| pack.verify_frame(block).is_err())
+    };
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        assert!(check(&bytes), "flip at {at}");
+        assert!(check(&good[..at]), "cut at {at}");
+    }
+    assert!(check(&[&good[..], b"x"].concat()), "garbage behind the end");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn a_lost_footer_is_rebuilt_from_the_frames() {
+    let (dir, disk) = fresh();
+    let id = write_pack(&disk, 1, &sample(1));
+    let path = dir.path().join(pack_path(&id));
+    let good = std::fs::read(&path).unwrap();
+    let footer_len = Pack::open(&*disk, id).unwrap().footer().unwrap().chunk_count() as usize * 44;
+    std::fs::write(&path, &good[..good.len() - footer_len]).unwrap();
+    let rebuilt = rebuild_footer(&*disk, &id).unwrap().unwrap();
+    assert_eq!((rebuilt.id, rebuilt.blocks), (id, 4));
+}
