@@ -76,7 +76,9 @@ mod tests {
         let piece = (any::<u64>(), 0u8..4, 0usize..30_000).prop_map(|(seed, shape, len)| {
             let mut state = seed | 1;
             let mut next = move || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 33) as u8
             };
             match shape {

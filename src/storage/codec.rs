@@ -40,7 +40,12 @@ impl BlockEncoder {
     /// Compresses `plain` into `out` and returns [`Codec::Zstd`], or leaves `out` empty and
     /// returns [`Codec::Raw`] when it would save too little. Blocks below `threshold` bytes stay
     /// raw.
-    pub fn encode(&mut self, plain: &[u8], threshold: usize, out: &mut Vec<u8>) -> io::Result<Codec> {
+    pub fn encode(
+        &mut self,
+        plain: &[u8],
+        threshold: usize,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Codec> {
         out.clear();
         if plain.len() < threshold || !self.looks_compressible(plain)? {
             return Ok(Codec::Raw);
@@ -126,7 +131,11 @@ impl BlockDecoder {
                     .map_err(|source| error(source.to_string()))?;
             }
         }
-        if out.len() == plain_len { Ok(()) } else { Err(error(format!("it has {} bytes", out.len()))) }
+        if out.len() == plain_len {
+            Ok(())
+        } else {
+            Err(error(format!("it has {} bytes", out.len())))
+        }
     }
 }
 

@@ -102,8 +102,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
     /// Names of the entries of a directory; none when there is no such directory.
     fn list(&self, path: &Path) -> Result<Vec<String>>;
-    /// Length of a file; `None` when there is no such file.
-    fn file_len(&self, path: &Path) -> Result<Option<u64>>;
+    /// Whether it is a directory, and its length; `None` when there is no such file.
+    fn file_kind(&self, path: &Path) -> Result<Option<(bool, u64)>>;
     /// Starts a new file under `tmp/`.
     fn create(&self) -> Result<Box<dyn NewFile>>;
     /// Opens an existing file for appending.
@@ -165,19 +165,19 @@ impl Disk for OsDisk {
             return Ok(());
         }
         let mut missing = vec![full.as_path()];
-        let mut base = full.parent();
+        // The parent of a relative path of one component is empty and there.
+        let mut base = full.parent().filter(|dir| !dir.as_os_str().is_empty());
         while let Some(dir) = base.filter(|dir| !dir.exists()) {
             missing.push(dir);
-            base = dir.parent();
+            base = dir.parent().filter(|dir| !dir.as_os_str().is_empty());
         }
         for dir in missing.iter().rev() {
             match std::fs::DirBuilder::new().mode(0o700).create(dir) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other.context("create the directory", dir)?,
             }
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                sync_dir(parent)?;
-            }
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync_dir(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(())
     }
@@ -212,9 +212,10 @@ impl Disk for OsDisk {
         entries.map(name).collect::<io::Result<_>>().context("list", &full)
     }
 
-    fn file_len(&self, path: &Path) -> Result<Option<u64>> {
+    fn file_kind(&self, path: &Path) -> Result<Option<(bool, u64)>> {
         let full = self.full(path);
-        Ok(found(std::fs::metadata(&full)).context("look at", &full)?.map(|meta| meta.len()))
+        let meta = found(std::fs::symlink_metadata(&full)).context("look at", &full)?;
+        Ok(meta.map(|meta| (meta.is_dir(), meta.len())))
     }
 
     fn create(&self) -> Result<Box<dyn NewFile>> {

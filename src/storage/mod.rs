@@ -1,4 +1,16 @@
 //! Storage: formats, the disk edge, mechanisms, stores and the pipelines over them.
 
+pub mod adaptive;
+pub mod batch;
+pub mod binary_staging;
+pub mod cache;
+pub mod chunker;
+pub mod codec;
 pub mod disk;
+pub mod engine;
 pub mod format;
+pub mod objects;
+pub mod pack_store;
+pub mod parallel_processor;
+pub mod refs;
+pub mod streaming;

@@ -75,7 +75,12 @@ impl<P: Paged> Pages<P> {
         self.push_child(0, child, sink)
     }
 
-    fn push_child<S: ObjectSink>(&mut self, mut level: usize, mut child: P::Child, sink: &mut S) -> Result<(), S::Error> {
+    fn push_child<S: ObjectSink>(
+        &mut self,
+        mut level: usize,
+        mut child: P::Child,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
         loop {
             if self.levels.len() == level {
                 self.levels.push(Vec::new());
@@ -90,7 +95,11 @@ impl<P: Paged> Pages<P> {
         }
     }
 
-    fn end_node<S: ObjectSink>(&mut self, level: usize, sink: &mut S) -> Result<P::Child, S::Error> {
+    fn end_node<S: ObjectSink>(
+        &mut self,
+        level: usize,
+        sink: &mut S,
+    ) -> Result<P::Child, S::Error> {
         let mut children = std::mem::take(&mut self.levels[level]);
         let id = Self::store(P::node(level as u8 + 1, &mut children), sink)?;
         Ok(P::parent_of_children(&children, id))
@@ -239,11 +248,17 @@ impl Paged for TreeKind {
     }
 
     fn parent_of_items(items: &[TreeEntry], id: ObjectId) -> TreeChild {
-        TreeChild { first: items.first().map(|item| item.name.clone()).unwrap_or_default(), id: id.into() }
+        TreeChild {
+            first: items.first().map(|item| item.name.clone()).unwrap_or_default(),
+            id: id.into(),
+        }
     }
 
     fn parent_of_children(children: &[TreeChild], id: ObjectId) -> TreeChild {
-        TreeChild { first: children.first().map(|child| child.first.clone()).unwrap_or_default(), id: id.into() }
+        TreeChild {
+            first: children.first().map(|child| child.first.clone()).unwrap_or_default(),
+            id: id.into(),
+        }
     }
 
     fn child_id(child: &TreeChild) -> ObjectId {

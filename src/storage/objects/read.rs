@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::id::{CommitId, ListId, ObjectId, TreeId};
-use crate::storage::format::object::{ChunkRef, Commit, Content, ListChild, ListPage, TreeChild, TreeEntry, TreePage};
+use crate::storage::format::object::{
+    ChunkRef, Commit, Content, ListChild, ListPage, TreeChild, TreeEntry, TreePage,
+};
 use crate::storage::format::pack::BlockKind;
 use crate::storage::format::{FormatError, Result as FormatResult};
 use crate::storage::pack_store::{ObjectReader, Result, StoreError};
@@ -25,7 +27,12 @@ impl Objects {
         &self.reader
     }
 
-    fn decode<T>(&self, kind: BlockKind, id: ObjectId, decode: impl FnOnce(&[u8]) -> FormatResult<T>) -> Result<T> {
+    fn decode<T>(
+        &self,
+        kind: BlockKind,
+        id: ObjectId,
+        decode: impl FnOnce(&[u8]) -> FormatResult<T>,
+    ) -> Result<T> {
         let bytes = self.reader.read(kind, &id)?;
         decode(&bytes).map_err(|source| StoreError::Object { id, source })
     }
@@ -47,7 +54,12 @@ impl Objects {
 
     /// The entries of a directory, in order.
     pub fn tree(&self, id: &TreeId) -> TreeIter {
-        TreeIter { objects: self.clone(), stack: vec![PendingTree { id: *id, level: None }], entries: Vec::new().into_iter(), last: None }
+        TreeIter {
+            objects: self.clone(),
+            stack: vec![PendingTree { id: *id, level: None }],
+            entries: Vec::new().into_iter(),
+            last: None,
+        }
     }
 
     /// One entry of a directory; reads one page per level.
@@ -74,14 +86,26 @@ impl Objects {
 
     /// The chunks of a file from the one that holds byte `from` on, each with its offset.
     pub fn chunks(&self, content: &Content, size: u64, from: u64) -> ChunkIter {
-        let mut iter = ChunkIter { objects: self.clone(), stack: Vec::new(), chunks: Vec::new().into_iter(), offset: 0, from };
+        let mut iter = ChunkIter {
+            objects: self.clone(),
+            stack: Vec::new(),
+            chunks: Vec::new().into_iter(),
+            offset: 0,
+            from,
+        };
         match content {
             Content::Empty => {}
             Content::Chunk(id) => {
                 // A length that does not fit is caught when the chunk is looked up.
-                iter.chunks = vec![ChunkRef { id: *id, len: u32::try_from(size).unwrap_or(u32::MAX) }].into_iter();
+                iter.chunks =
+                    vec![ChunkRef { id: *id, len: u32::try_from(size).unwrap_or(u32::MAX) }]
+                        .into_iter();
             }
-            Content::List(id) => iter.stack.push(PendingList { child: ListChild { id: *id, bytes: size, chunks: 0 }, level: None, offset: 0 }),
+            Content::List(id) => iter.stack.push(PendingList {
+                child: ListChild { id: *id, bytes: size, chunks: 0 },
+                level: None,
+                offset: 0,
+            }),
         }
         iter
     }
@@ -93,7 +117,10 @@ fn check_level(id: ObjectId, level: u8, above: Option<u8>) -> Result<()> {
     if above.is_none_or(|above| above == level + 1) {
         return Ok(());
     }
-    Err(StoreError::Object { id, source: FormatError::invalid("a page", "it is on the wrong level") })
+    Err(StoreError::Object {
+        id,
+        source: FormatError::invalid("a page", "it is on the wrong level"),
+    })
 }
 
 struct PendingTree {
@@ -170,7 +197,8 @@ impl ChunkIter {
         let page = self.objects.list_page(&id)?;
         check_level(id.into(), page.level(), pending.level)?;
         if page.total_bytes() != Some(pending.child.bytes) {
-            let source = FormatError::invalid("a chunk list", "its lengths disagree with the file's");
+            let source =
+                FormatError::invalid("a chunk list", "its lengths disagree with the file's");
             return Err(StoreError::Object { id: id.into(), source });
         }
         match page {

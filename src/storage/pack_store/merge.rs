@@ -84,8 +84,10 @@ impl MergedIndex {
 /// not much larger than what is gathered so far.
 pub fn plan(recent: &[Arc<Pack>], merged: &[Arc<MergedIndex>]) -> Vec<Arc<MergedIndex>> {
     let count = |index: &MergedIndex| index.view().map_or(0, |view| view.record_count());
-    let mut gathered: usize =
-        recent.iter().map(|pack| pack.footer().map_or(0, |footer| footer.chunk_count() as usize)).sum();
+    let mut gathered: usize = recent
+        .iter()
+        .map(|pack| pack.footer().map_or(0, |footer| footer.chunk_count() as usize))
+        .sum();
     let mut parts: Vec<_> = merged.to_vec();
     parts.sort_by_key(|part| count(part));
     let mut chosen = Vec::new();
@@ -104,7 +106,12 @@ type Run<'a> = Box<dyn Iterator<Item = IndexRecord> + 'a>;
 
 /// Builds and publishes one part out of footers and older parts; records of packs that are not
 /// `live` are left out.
-pub fn build(disk: &dyn Disk, recent: &[Arc<Pack>], parts: &[Arc<MergedIndex>], live: &HashSet<PackId>) -> Result<MergedIndex> {
+pub fn build(
+    disk: &dyn Disk,
+    recent: &[Arc<Pack>],
+    parts: &[Arc<MergedIndex>],
+    live: &HashSet<PackId>,
+) -> Result<MergedIndex> {
     let mut packs: Vec<PackId> = recent.iter().map(|pack| pack.id()).collect();
     packs.extend(parts.iter().flat_map(|part| part.packs()).filter(|pack| live.contains(pack)));
     packs.sort_unstable();
@@ -125,7 +132,11 @@ pub fn build(disk: &dyn Disk, recent: &[Arc<Pack>], parts: &[Arc<MergedIndex>], 
     })
 }
 
-fn runs<'a>(recent: &'a [Arc<Pack>], parts: &'a [Arc<MergedIndex>], numbers: &'a HashMap<PackId, u32>) -> Result<Vec<Run<'a>>> {
+fn runs<'a>(
+    recent: &'a [Arc<Pack>],
+    parts: &'a [Arc<MergedIndex>],
+    numbers: &'a HashMap<PackId, u32>,
+) -> Result<Vec<Run<'a>>> {
     let mut runs: Vec<Run<'a>> = Vec::new();
     for pack in recent {
         let number = numbers.get(&pack.id()).copied().unwrap_or_default();

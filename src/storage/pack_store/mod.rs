@@ -89,6 +89,19 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// The error with its causes on one line.
+    pub fn describe(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
 /// Result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -113,6 +126,7 @@ struct State {
     /// Packs outside the merged index, oldest first.
     recent: Vec<Arc<Pack>>,
     merged: Vec<Arc<MergedIndex>>,
+    damaged: Vec<String>,
 }
 
 /// All packs of a repository and the index over them.
@@ -146,7 +160,9 @@ pub struct StoreTotals {
 
 impl PackStore {
     /// Opens the packs and indexes that are there. Damaged merged indexes are left out: their
-    /// packs are looked up in their footers, and the next merge replaces them.
+    /// packs are looked up in their footers, and the next merge replaces them. So are damaged
+    /// packs: what they hold counts as absent and is stored again by the next `add`, the rest of
+    /// the repository stays usable, and `store verify` names them.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let mut state = State { live: list_packs(&*disk)?, ..State::default() };
         for name in disk.list(INDEX_DIR.as_ref())? {
@@ -154,14 +170,27 @@ impl PackStore {
                 state.merged.push(Arc::new(index));
             }
         }
-        let covered: HashSet<PackId> = state.merged.iter().flat_map(|index| index.packs()).collect();
+        let covered: HashSet<PackId> =
+            state.merged.iter().flat_map(|index| index.packs()).collect();
         let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
         uncovered.sort_unstable();
         for id in uncovered {
-            state.recent.push(Arc::new(Pack::open(&*disk, id)?));
+            match Pack::open(&*disk, id) {
+                Ok(pack) => state.recent.push(Arc::new(pack)),
+                Err(error) if error.is_corruption() => {
+                    state.live.remove(&id);
+                    state.damaged.push(error.describe());
+                }
+                Err(error) => return Err(error),
+            }
         }
         let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
         Ok(Self { disk, state: RwLock::new(state), open_packs })
+    }
+
+    /// What was wrong with the packs that were left out at open.
+    pub fn damaged(&self) -> Vec<String> {
+        self.read_state(|state| state.damaged.clone())
     }
 
     /// The disk below.
@@ -249,7 +278,12 @@ impl PackStore {
     }
 
     /// Ids that begin with `prefix` among objects of one kind; at most `limit`.
-    pub fn find_prefix(&self, prefix: &IdPrefix, kind: BlockKind, limit: usize) -> Result<Vec<ObjectId>> {
+    pub fn find_prefix(
+        &self,
+        prefix: &IdPrefix,
+        kind: BlockKind,
+        limit: usize,
+    ) -> Result<Vec<ObjectId>> {
         let mut found = HashMap::new();
         for id in self.packs() {
             let pack = self.pack(&id)?;
@@ -289,7 +323,8 @@ impl PackStore {
                 totals.meta_stored += footer.stored_bytes;
             }
         }
-        totals.index_bytes = self.read_state(|state| state.merged.iter().map(|index| index.len()).sum());
+        totals.index_bytes =
+            self.read_state(|state| state.merged.iter().map(|index| index.len()).sum());
         Ok(totals)
     }
 
@@ -297,7 +332,9 @@ impl PackStore {
     pub fn verify_indexes(&self) -> Vec<StoreError> {
         let mut problems = Vec::new();
         for name in self.disk.list(INDEX_DIR.as_ref()).unwrap_or_default() {
-            match MergedIndex::open(&*self.disk, &name).and_then(|index| index.map_or(Ok(()), |index| index.verify())) {
+            match MergedIndex::open(&*self.disk, &name)
+                .and_then(|index| index.map_or(Ok(()), |index| index.verify()))
+            {
                 Ok(()) => {}
                 Err(problem) => problems.push(problem),
             }

@@ -9,7 +9,8 @@ use crate::storage::disk::{Disk, FileBytes, ReadFile};
 use crate::storage::format::FormatError;
 use crate::storage::format::bytes::checksum;
 use crate::storage::format::pack::{
-    self, BlockEntry, ChunkEntry, Codec, FRAME_HEADER_LEN, Footer, HEADER_LEN, PackKind, TRAILER_LEN, Trailer,
+    self, BlockEntry, ChunkEntry, Codec, FRAME_HEADER_LEN, Footer, HEADER_LEN, PackKind,
+    TRAILER_LEN, Trailer,
 };
 
 /// A sealed pack. Its footer was checked against its name when it was opened.
@@ -31,7 +32,9 @@ impl Pack {
     pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
         let path = pack_path(&id);
         let damaged = |source| StoreError::Format { path: path.clone(), source };
-        let cut = |what, present| damaged(FormatError::Truncated { what, needed: TRAILER_LEN as u64, present });
+        let cut = |what, present| {
+            damaged(FormatError::Truncated { what, needed: TRAILER_LEN as u64, present })
+        };
         let file = disk.open(&path)?.ok_or_else(|| cut("a pack that was removed", 0))?;
         let len = file.len()?;
         let at = len.checked_sub(TRAILER_LEN as u64).ok_or_else(|| cut("a pack", len))?;
@@ -73,19 +76,27 @@ impl Pack {
 
     /// Reads and decodes one block into `plain`; `stored` is working memory. The ids of its chunks
     /// are not checked here.
-    pub fn read_block(&self, number: u32, decoder: &mut BlockDecoder, stored: &mut Vec<u8>, plain: &mut Vec<u8>) -> Result<BlockEntry> {
+    pub fn read_block(
+        &self,
+        number: u32,
+        decoder: &mut BlockDecoder,
+        stored: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+    ) -> Result<BlockEntry> {
         let entry = self.block(number)?;
         if entry.end() > self.len {
-            return Err(self.damaged(FormatError::invalid("a pack's footer", "a block lies past the end")));
+            return Err(
+                self.damaged(FormatError::invalid("a pack's footer", "a block lies past the end"))
+            );
         }
         let target = if entry.codec == Codec::Raw { &mut *plain } else { &mut *stored };
         target.clear();
         target.resize(entry.stored_len as usize, 0);
         self.file.read_exact_at(target, entry.payload_offset())?;
         if entry.codec != Codec::Raw {
-            decoder
-                .decode(entry.codec, stored, entry.plain_len as usize, plain)
-                .map_err(|why| StoreError::Block { pack: self.id, block: number, why: why.to_string() })?;
+            decoder.decode(entry.codec, stored, entry.plain_len as usize, plain).map_err(
+                |why| StoreError::Block { pack: self.id, block: number, why: why.to_string() },
+            )?;
         }
         Ok(entry)
     }
@@ -173,7 +184,12 @@ pub fn rebuild_footer(disk: &dyn Disk, id: &PackId) -> Result<Option<RebuiltFoot
     Ok(Some(RebuiltFooter { kind, id: PackId::of(&footer), footer, blocks: blocks.len() as u32 }))
 }
 
-fn scan_frame(file: &dyn ReadFile, at: u64, number: u32, decoder: &mut BlockDecoder) -> Option<(BlockEntry, Vec<(ObjectId, ChunkEntry)>)> {
+fn scan_frame(
+    file: &dyn ReadFile,
+    at: u64,
+    number: u32,
+    decoder: &mut BlockDecoder,
+) -> Option<(BlockEntry, Vec<(ObjectId, ChunkEntry)>)> {
     let mut header = [0; FRAME_HEADER_LEN];
     file.read_exact_at(&mut header, at).ok()?;
     let (entry, table_sum) = pack::decode_frame_header(&header, at).ok()?;

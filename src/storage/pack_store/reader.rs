@@ -77,7 +77,12 @@ impl ObjectReader {
 }
 
 /// The part of a decoded block that holds an object, checked against its id.
-pub fn verified<'a>(kind: BlockKind, id: &ObjectId, location: &Location, block: &'a [u8]) -> Result<&'a [u8]> {
+pub fn verified<'a>(
+    kind: BlockKind,
+    id: &ObjectId,
+    location: &Location,
+    block: &'a [u8],
+) -> Result<&'a [u8]> {
     let chunk = &location.chunk;
     let bad = |why: String| StoreError::Block { pack: location.pack, block: chunk.block, why };
     let start = chunk.offset as usize;

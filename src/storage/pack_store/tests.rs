@@ -27,14 +27,19 @@ fn write_pack(disk: &Arc<dyn Disk>, seed: u8, blocks: &[Vec<Vec<u8>>]) -> PackId
         if codec == Codec::Raw {
             payload.extend_from_slice(&plain);
         }
-        let chunks = block.iter().map(|chunk| (BlockKind::Data.id_of(chunk), chunk.len() as u32)).collect();
+        let chunks =
+            block.iter().map(|chunk| (BlockKind::Data.id_of(chunk), chunk.len() as u32)).collect();
         writer.append(&EncodedBlock { kind: BlockKind::Data, codec, chunks, payload }).unwrap();
     }
     writer.seal().unwrap().id
 }
 
 fn sample(seed: u8) -> Vec<Vec<Vec<u8>>> {
-    (0..4u8).map(|block| (1..5u8).map(|chunk| vec![seed ^ block ^ (chunk << 4); 100 * chunk as usize]).collect()).collect()
+    (0..4u8)
+        .map(|block| {
+            (1..5u8).map(|chunk| vec![seed ^ block ^ (chunk << 4); 100 * chunk as usize]).collect()
+        })
+        .collect()
 }
 
 fn read_all(store: &Arc<PackStore>, blocks: &[Vec<Vec<u8>>]) {
@@ -80,7 +85,8 @@ fn many_packs_are_merged_and_still_found() {
 fn an_index_entry_without_its_pack_counts_as_absent() {
     let (dir, disk) = fresh();
     let store = PackStore::open(Arc::clone(&disk)).unwrap();
-    let packs: Vec<_> = (0..16).map(|seed| write_pack(&disk, seed, &[vec![vec![seed; 50]]])).collect();
+    let packs: Vec<_> =
+        (0..16).map(|seed| write_pack(&disk, seed, &[vec![vec![seed; 50]]])).collect();
     packs.iter().for_each(|id| store.adopt(*id).unwrap());
     std::fs::remove_file(dir.path().join(pack_path(&packs[3]))).unwrap();
     let store = PackStore::open(disk).unwrap();
@@ -96,7 +102,8 @@ fn every_flip_and_every_cut_of_a_pack_is_found_and_never_read() {
     let id = write_pack(&disk, 1, &blocks);
     let path = dir.path().join(pack_path(&id));
     let good = std::fs::read(&path).unwrap();
-    let truth: HashMap<_, _> = blocks.iter().flatten().map(|chunk| (BlockKind::Data.id_of(chunk), chunk)).collect();
+    let truth: HashMap<_, _> =
+        blocks.iter().flatten().map(|chunk| (BlockKind::Data.id_of(chunk), chunk)).collect();
     let check = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         let Ok(pack) = Pack::open(&*disk, id) else { return true };

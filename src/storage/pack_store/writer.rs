@@ -87,7 +87,8 @@ impl PackWriter {
             kind: block.kind,
             codec: block.codec,
         };
-        let (head, table_len) = pack::encode_frame(&entry, block.chunks.iter().map(|chunk| chunk.1));
+        let (head, table_len) =
+            pack::encode_frame(&entry, block.chunks.iter().map(|chunk| chunk.1));
         entry.table_len = table_len;
         self.write(&head)?;
         self.write(&block.payload)?;
@@ -122,7 +123,8 @@ impl PackWriter {
         self.chunks.dedup_by_key(|chunk| chunk.0);
         let footer = pack::encode_footer(self.kind, &self.nonce, &self.blocks, &self.chunks);
         let id = PackId::of(&footer);
-        let trailer = Trailer { footer_offset: self.len, footer_len: footer.len() as u64, pack: id };
+        let trailer =
+            Trailer { footer_offset: self.len, footer_len: footer.len() as u64, pack: id };
         self.write(&footer)?;
         self.write(&trailer.encode())?;
         self.file.write_all(&self.buffer)?;

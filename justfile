@@ -1,0 +1,30 @@
+# What people and continuous integration run; `just` alone lists the recipes.
+
+# List the recipes
+default:
+    @just --list
+
+# Everything a change must pass
+check:
+    .ci/run
+
+# Unit, property and integration tests
+test *ARGS:
+    cargo test --locked {{ARGS}}
+
+# Save, restore and compare a directory, byte for byte
+demo *DIR:
+    sh docs/demo.sh {{DIR}}
+
+# Digstore beside the installed peers: just compare --reps 3 --edit DATA...
+compare *ARGS:
+    cargo build --release --locked
+    python3 benches/compare/compare.py {{ARGS}}
+
+# Benches of the single stages
+bench *ARGS:
+    cargo bench --locked {{ARGS}}
+
+# The documentation of the crate
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items

@@ -1,0 +1,141 @@
+//! The exit code of each error, and what to do about it.
+
+use std::error::Error;
+use std::io;
+
+use super::exit_code::ExitCode;
+use crate::repo::RepoError;
+use crate::storage::binary_staging::StagingError;
+use crate::storage::pack_store::StoreError;
+use crate::storage::refs::RefError;
+
+/// Exit code and hint for an error.
+pub(super) fn of(error: &anyhow::Error) -> (ExitCode, Option<String>) {
+    let known = error.chain().find_map(|cause| cause.downcast_ref::<RepoError>());
+    let (code, hint) = known.map_or((ExitCode::Failure, None), of_repo);
+    let hint = hint.or_else(|| error.chain().find_map(of_io));
+    (code, hint)
+}
+
+fn did_you_mean(nearest: Option<&String>) -> Option<String> {
+    nearest.map(|nearest| format!("did you mean '{nearest}'?"))
+}
+
+fn text(hint: &str) -> Option<String> {
+    Some(hint.to_owned())
+}
+
+const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
+
+fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
+    use ExitCode::{Corrupt, Failure, Format, Interrupted, Locked, NoRepository, NotFound, Usage};
+    match error {
+        RepoError::NotARepository(_) | RepoError::NoRepositoryAt(_) => {
+            (NoRepository, text("'digstore init' makes a repository in the current directory"))
+        }
+        RepoError::Nested { .. } => {
+            (Failure, text("use the repository around it, or make one elsewhere with --repo"))
+        }
+        RepoError::Format { source, .. } if source.is_newer() => {
+            (Format, text("update digstore to a release that knows this format"))
+        }
+        RepoError::Format { .. } => {
+            (Format, text("restore the file 'format' from a copy of the repository"))
+        }
+        RepoError::Locked(_) => {
+            (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
+        }
+        RepoError::PathNotFound { nearest, .. } | RepoError::RevisionNotFound { nearest, .. } => {
+            (NotFound, did_you_mean(nearest.as_ref()))
+        }
+        RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
+        RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
+        RepoError::IsDirectory { .. } => {
+            (NotFound, text("name a file, or use 'digstore restore --target DIR'"))
+        }
+        RepoError::IsLink { .. } => (NotFound, text("'digstore ls -l' shows where it points")),
+        RepoError::BadRange { .. } => {
+            (Usage, text("a range is FIRST-LAST, FIRST- or -COUNT, in bytes"))
+        }
+        RepoError::BadPath { .. } | RepoError::Outside { .. } => (Usage, None),
+        RepoError::NoIdentity => (
+            Failure,
+            text(
+                "set DIGSTORE_AUTHOR_NAME and DIGSTORE_AUTHOR_EMAIL, or user.name and user.email in ~/.config/digstore/config.toml, or give --author 'Name <address>'",
+            ),
+        ),
+        RepoError::NothingToCommit => (Failure, text("'digstore add -A' stages what changed")),
+        RepoError::BadMessage(_) => (Failure, text("give one with -m")),
+        RepoError::WouldLose { .. } => {
+            (Failure, text("--force removes them all the same, --cached keeps the files"))
+        }
+        RepoError::NeedsRecursive(_) => (Failure, text("-r removes everything below it")),
+        RepoError::BinaryToTerminal(_) => {
+            (Failure, text("write to a file with -o FILE, or redirect the output"))
+        }
+        RepoError::Interrupted => (Interrupted, None),
+        RepoError::Config(error) => (Usage, error.hint()),
+        RepoError::Store(error) => of_store(error),
+        RepoError::Staging(error) => of_staging(error),
+        RepoError::Ref(error) => of_ref(error),
+        RepoError::Worker
+        | RepoError::Output(_)
+        | RepoError::WorkTree(_)
+        | RepoError::WorkTreeRead { .. }
+        | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+fn of_store(error: &StoreError) -> (ExitCode, Option<String>) {
+    match error {
+        StoreError::Format { source, .. } if source.is_newer() => {
+            (ExitCode::Format, text("update digstore to a release that knows this format"))
+        }
+        error if error.is_corruption() => (ExitCode::Corrupt, text(REPAIR)),
+        _ => (ExitCode::Failure, None),
+    }
+}
+
+fn of_staging(error: &StagingError) -> (ExitCode, Option<String>) {
+    match error {
+        StagingError::Format { source, .. } if source.is_newer() => {
+            (ExitCode::Format, text("update digstore to a release that knows this format"))
+        }
+        StagingError::Format { .. } | StagingError::Missing { .. } => (
+            ExitCode::Corrupt,
+            text(
+                "what is committed is not affected: 'digstore store reset-staging' makes a new staging area from the last commit",
+            ),
+        ),
+        StagingError::Disk(_) | StagingError::OutOfStep => (ExitCode::Failure, None),
+    }
+}
+
+fn of_ref(error: &RefError) -> (ExitCode, Option<String>) {
+    match error {
+        RefError::Format { .. } | RefError::NoHead { .. } => (ExitCode::Corrupt, text(REPAIR)),
+        RefError::Locked { .. } => {
+            (ExitCode::Locked, text("wait until the other command has ended, then try again"))
+        }
+        RefError::Conflict { .. } => (
+            ExitCode::Failure,
+            text("another command moved it; look at 'digstore log' and try again"),
+        ),
+        RefError::Name(_) => (ExitCode::Usage, None),
+        _ => (ExitCode::Failure, None),
+    }
+}
+
+/// Hints that depend on the operating system's answer alone.
+fn of_io(error: &(dyn Error + 'static)) -> Option<String> {
+    match error.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            text("free some space and try again; what was stored before is not affected")
+        }
+        io::ErrorKind::PermissionDenied => text("fix the permissions and try again"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            text("the file system is read-only; commands that only read still work")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::commands;
+use crate::config::{ProgressMode, When};
+
+/// Version control for data that git cannot hold.
+///
+/// Digstore keeps every version of large and many files: cut by content, stored once, compressed,
+/// verified at every read. Commands are git's where git has them.
+#[derive(Debug, Parser)]
+#[command(name = "digstore", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  digstore init                      make a repository in this directory
+  digstore add -A                    store and stage everything that changed
+  digstore commit -m \"first\"         record what is staged
+  digstore get model.bin@HEAD~1 -o old.bin
+  digstore restore --target /tmp/copy .
+  digstore store size --efficiency";
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Run as if started in DIR.
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// The repository's directory; the current directory is then the root of the work tree.
+    #[arg(long, alias = "store", value_name = "DIR", global = true)]
+    pub repo: Option<PathBuf>,
+    /// Print errors only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for still more.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", value_enum, global = true)]
+    pub color: Option<When>,
+    /// How to show progress: auto, always, never or json.
+    #[arg(long, value_name = "HOW", value_enum, global = true)]
+    pub progress: Option<ProgressMode>,
+    /// Set a setting for this command; may be repeated.
+    #[arg(long = "config", value_name = "KEY=VALUE", global = true)]
+    pub config: Vec<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a repository.
+    Init(commands::init::InitArgs),
+    /// Store files and stage them for the next commit.
+    Add(commands::add::AddArgs),
+    /// Record what is staged.
+    #[command(visible_alias = "ci")]
+    Commit(commands::commit::CommitArgs),
+    /// Show what is staged and what differs.
+    #[command(visible_alias = "st")]
+    Status(commands::status::StatusArgs),
+    /// Show commits, the newest first.
+    Log(commands::log::LogArgs),
+    /// List files.
+    Ls(commands::ls::LsArgs),
+    /// Print the bytes of a stored file.
+    #[command(visible_alias = "cat")]
+    Get(commands::get::GetArgs),
+    /// Bring files back from the staging area or from a commit.
+    Restore(commands::restore::RestoreArgs),
+    /// Remove files from the staging area and the work tree.
+    Rm(commands::rm::RmArgs),
+    /// Look at the store.
+    #[command(subcommand)]
+    Store(commands::store::StoreCommand),
+}

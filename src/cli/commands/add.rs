@@ -1,0 +1,133 @@
+//! `digstore add`.
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{path_json, paths_json};
+use crate::cli::CommandResult;
+use crate::cli::context::Context;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::ui::format;
+use crate::path::RepoPath;
+use crate::repo::add::{AddOptions, AddReport};
+
+/// Store files and stage them for the next commit.
+///
+/// When it returns, the bytes are in the store: the files may be changed or deleted. New, modified
+/// and deleted files below the given paths are staged; ignored ones are left out.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore add -A              everything, from any directory
+  digstore add data/ notes.md  what is named
+  digstore add -n .            only say what would be staged")]
+pub struct AddArgs {
+    /// Files and directories.
+    #[arg(value_name = "PATH", required_unless_present = "all")]
+    paths: Vec<OsString>,
+    /// The whole work tree.
+    #[arg(short = 'A', long)]
+    all: bool,
+    /// Ignored files too.
+    #[arg(short, long)]
+    force: bool,
+    /// Say what would be staged, and do nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
+    let started = Instant::now();
+    let repository = context.open()?;
+    let mut roots = context.repo_paths(&repository, &args.paths)?;
+    if args.all && roots.is_empty() || roots.iter().any(RepoPath::is_root) {
+        roots.clear();
+    }
+    let options = AddOptions { roots, force: args.force, dry_run: args.dry_run };
+    let report = repository.add(&options)?;
+    repository.monitor().finish();
+    for (path, why) in &report.skipped {
+        context.ui.warn(&format!("left out '{path}': {why}"));
+    }
+    if context.ui.is_json() {
+        context.ui.document(&summary_json(&report, started))?;
+    } else {
+        if args.dry_run || context.ui.verbosity() > 0 {
+            list(&report, context)?;
+        }
+        if !args.dry_run {
+            context.ui.message(&summary(&report, started));
+        }
+    }
+    Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
+}
+
+fn list(report: &AddReport, context: &Context<'_>) -> anyhow::Result<()> {
+    for (word, paths) in
+        [("add", &report.added), ("modify", &report.modified), ("remove", &report.deleted)]
+    {
+        for path in paths {
+            context.ui.line(&format!("{word} '{path}'"))?;
+        }
+    }
+    Ok(())
+}
+
+/// One line: what was staged, what it took.
+fn summary(report: &AddReport, started: Instant) -> String {
+    let time = started.elapsed();
+    let staged = report.added.len() + report.modified.len() + report.deleted.len();
+    if staged == 0 {
+        let looked = format::counted(report.seen, "file");
+        return format!("nothing to stage: {looked} unchanged ({})", format::duration(time));
+    }
+    let mut text = format!(
+        "staged {} new, {} modified, {} deleted",
+        format::count(report.added.len() as u64),
+        format::count(report.modified.len() as u64),
+        format::count(report.deleted.len() as u64),
+    );
+    if let Some(metrics) = report.metrics.filter(|metrics| metrics.files_processed > 0) {
+        text.push_str(&format!(
+            "; read {}, new {}, stored {} in {}",
+            format::bytes(metrics.bytes_processed),
+            format::bytes(metrics.bytes_new),
+            format::bytes(metrics.bytes_stored),
+            format::duration(time),
+        ));
+        let rates = [
+            format::file_rate(metrics.files_processed, time),
+            format::byte_rate(metrics.bytes_processed, time),
+        ];
+        let rates: Vec<String> = rates.into_iter().flatten().collect();
+        if !rates.is_empty() {
+            text.push_str(&format!(" ({})", rates.join(", ")));
+        }
+    }
+    text
+}
+
+fn summary_json(report: &AddReport, started: Instant) -> serde_json::Value {
+    let skipped: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(path, why)| {
+            let mut value = path_json(path.as_bytes());
+            value["reason"] = json!(why);
+            value
+        })
+        .collect();
+    json!({
+        "message_type": "summary",
+        "schema_version": 1,
+        "added": paths_json(&report.added),
+        "modified": paths_json(&report.modified),
+        "deleted": paths_json(&report.deleted),
+        "skipped": skipped,
+        "files_seen": report.seen,
+        "seconds": started.elapsed().as_secs_f64(),
+        "metrics": report.metrics,
+    })
+}

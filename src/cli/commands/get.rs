@@ -1,0 +1,156 @@
+//! `digstore get`.
+
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::cli::CommandResult;
+use crate::cli::context::Context;
+use crate::cli::exit_code::ExitCode;
+use crate::path::RepoPath;
+use crate::repo::read::ByteRange;
+use crate::repo::worktree::WorkTree;
+use crate::repo::{RepoError, Repository};
+use crate::storage::format::object::Content;
+
+/// Print the bytes of a stored file. Every byte is verified before it is printed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore get model.bin > copy.bin     the last commit's version
+  digstore get model.bin@HEAD~2 -o old  an earlier one
+  digstore get HEAD~2:model.bin -o old  the same
+  digstore get big.iso --range 0-1023   the first KiB")]
+pub struct GetArgs {
+    /// The file: PATH, PATH@REVISION or REVISION:PATH, also PATH#bytes=FIRST-LAST.
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// Write to a file instead; it appears whole or not at all.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only these bytes: FIRST-LAST (both included), FIRST- or -COUNT.
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+    range: Option<String>,
+}
+
+struct Found {
+    path: RepoPath,
+    content: Content,
+    size: u64,
+    executable: bool,
+}
+
+pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
+    let repository = context.open()?;
+    let (file, fragment) = match args.file.rsplit_once("#bytes=") {
+        Some((file, range)) => (file, Some(range)),
+        None => (args.file.as_str(), None),
+    };
+    let found = find(&repository, context, file)?;
+    let range = match args.range.as_deref().or(fragment) {
+        Some(text) => parse_range(text, found.size).ok_or_else(|| RepoError::BadRange {
+            range: text.to_owned(),
+            path: found.path.clone(),
+            size: found.size,
+        })?,
+        None => ByteRange { start: 0, end: found.size },
+    };
+    match &args.output {
+        Some(output) => to_file(&repository, context, &found, range, output)?,
+        None => to_stdout(&repository, context, &found, range)?,
+    }
+    Ok(ExitCode::Success)
+}
+
+/// Looks the file up in the revision named, else in the last commit, else in the staging area.
+fn find(repository: &Repository, context: &Context<'_>, text: &str) -> anyhow::Result<Found> {
+    let staging = repository.staging()?;
+    let exists = |typed: &str| {
+        let path = context.repo_path(repository, typed.as_ref());
+        path.is_ok_and(|path| staging.view(path.as_bytes()).is_some())
+    };
+    let typed = repository.split_revision_path(text, exists);
+    let path = context.repo_path(repository, typed.path.as_ref())?;
+    let (content, size, executable) =
+        repository.find_file(typed.revision.as_deref(), &path, &staging)?;
+    Ok(Found { path, content, size, executable })
+}
+
+fn to_file(
+    repository: &Repository,
+    context: &Context<'_>,
+    found: &Found,
+    range: ByteRange,
+    output: &Path,
+) -> anyhow::Result<()> {
+    let full = context.cwd.join(output);
+    let (Some(dir), Some(name)) = (full.parent(), full.file_name()) else {
+        bail!("'{}' cannot be a file", output.display());
+    };
+    let name = Repository::check_path(name.as_bytes().to_vec())?;
+    let dir = WorkTree::open(dir)?;
+    dir.write_file(&name, found.executable, false, |sink| {
+        repository.read_file(&found.content, found.size, range, |part| {
+            part.slices().try_for_each(|bytes| sink.write(bytes)).map_err(RepoError::from)
+        })
+    })?;
+    Ok(())
+}
+
+fn to_stdout(
+    repository: &Repository,
+    context: &Context<'_>,
+    found: &Found,
+    range: ByteRange,
+) -> anyhow::Result<()> {
+    let is_terminal = context.ui.out_is_terminal();
+    let mut is_first = true;
+    repository
+        .read_file(&found.content, found.size, range, |part| {
+            for bytes in part.slices() {
+                if std::mem::take(&mut is_first)
+                    && is_terminal
+                    && bytes.iter().take(8192).any(|byte| *byte == 0)
+                {
+                    return Err(RepoError::BinaryToTerminal(found.path.clone()));
+                }
+                context.ui.out().write_all(bytes).map_err(RepoError::Output)?;
+            }
+            Ok(())
+        })
+        .with_context(|| format!("cannot get '{}'", found.path))
+}
+
+/// `A-B` with both ends included, `A-` and `-N`, as in HTTP; the end is clipped to the file.
+fn parse_range(text: &str, size: u64) -> Option<ByteRange> {
+    let (first, last) = text.split_once('-')?;
+    if first.is_empty() {
+        let count: u64 = last.parse().ok()?;
+        return (count > 0).then(|| ByteRange { start: size.saturating_sub(count), end: size });
+    }
+    let start: u64 = first.parse().ok()?;
+    let end =
+        if last.is_empty() { size } else { last.parse::<u64>().ok()?.checked_add(1)?.min(size) };
+    (start < end).then_some(ByteRange { start, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_include_both_ends() {
+        let range = |text| parse_range(text, 100).map(|range| (range.start, range.end));
+        assert_eq!(range("0-0"), Some((0, 1)));
+        assert_eq!(range("10-19"), Some((10, 20)));
+        assert_eq!(range("90-500"), Some((90, 100)));
+        assert_eq!(range("90-"), Some((90, 100)));
+        assert_eq!(range("-10"), Some((90, 100)));
+        assert_eq!(range("-500"), Some((0, 100)));
+        for text in ["", "-", "5", "20-10", "100-", "a-b", "-0", "1--2"] {
+            assert_eq!(range(text), None, "{text}");
+        }
+    }
+}

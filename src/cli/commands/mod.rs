@@ -1,0 +1,45 @@
+//! One file per command: its arguments, whose doc comments are the help, then what it does.
+
+pub mod add;
+pub mod commit;
+pub mod get;
+pub mod init;
+pub mod log;
+pub mod ls;
+pub mod restore;
+pub mod rm;
+pub mod status;
+pub mod store;
+
+use serde_json::{Value, json};
+
+use crate::path::RepoPath;
+use crate::storage::format::object::Signature;
+
+/// A path for JSON: text, and the exact bytes in hexadecimal where it is not UTF-8.
+fn path_json(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!({ "path": text }),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "path": String::from_utf8_lossy(bytes), "path_hex": hex })
+        }
+    }
+}
+
+fn paths_json(paths: &[RepoPath]) -> Vec<Value> {
+    paths.iter().map(|path| path_json(path.as_bytes())).collect()
+}
+
+/// A time with its own offset, RFC 3339.
+fn time_text(signature: &Signature) -> String {
+    let offset = jiff::tz::Offset::from_seconds(i32::from(signature.offset_minutes) * 60);
+    let time = jiff::Timestamp::from_second(signature.seconds);
+    match (time, offset) {
+        (Ok(time), Ok(offset)) => {
+            time.to_zoned(offset.to_time_zone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+        }
+        // A date no calendar reaches is shown as it is stored.
+        _ => format!("@{}", signature.seconds),
+    }
+}

@@ -1,0 +1,97 @@
+//! `digstore restore`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use super::path_json;
+use crate::cli::CommandResult;
+use crate::cli::context::Context;
+use crate::cli::exit_code::ExitCode;
+use crate::cli::ui::format;
+use crate::repo::restore::RestoreOptions;
+use crate::repo::{RepoError, Repository};
+
+/// Bring files back from the staging area or from a commit.
+///
+/// Without --source, files come from the staging area; with --staged or --target, from the last
+/// commit.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore restore data/             undo changes in the work tree
+  digstore restore --source HEAD~3 . bring back an earlier state
+  digstore restore --staged notes.md unstage
+  digstore restore --target /tmp/x . write a copy elsewhere")]
+pub struct RestoreArgs {
+    /// Files and directories; with --target, everything when left out.
+    #[arg(value_name = "PATH", required_unless_present = "target")]
+    paths: Vec<OsString>,
+    /// The commit to restore from.
+    #[arg(short, long, value_name = "REVISION")]
+    source: Option<String>,
+    /// Restore the staging area instead of the work tree.
+    #[arg(short = 'S', long, conflicts_with = "target")]
+    staged: bool,
+    /// Restore into another directory, which is made if need be.
+    #[arg(short, long, value_name = "DIR")]
+    target: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
+    let started = Instant::now();
+    let repository = context.open()?;
+    let paths = context.repo_paths(&repository, &args.paths)?;
+    let default = if args.staged || args.target.is_some() { Some("HEAD") } else { None };
+    let source = match (args.source.as_deref(), default) {
+        (Some(revision), _) => Some(repository.resolve(revision)?),
+        (None, Some(revision)) => head_or_none(&repository, revision)?,
+        (None, None) => None,
+    };
+    if args.staged {
+        let changes = repository.unstage(&paths, source)?;
+        context.ui.message(&format!("unstaged {}", format::counted(changes.len() as u64, "path")));
+        return Ok(ExitCode::Success);
+    }
+    if source.is_none() && args.source.is_some() {
+        bail!("there is no commit to restore from");
+    }
+    let target = args.target.as_ref().map(|dir| context.cwd.join(dir));
+    let report = repository.restore(&RestoreOptions { paths, source, target })?;
+    repository.monitor().finish();
+    for (path, why) in &report.skipped {
+        context.ui.warn(&format!("left out '{path}': {why}"));
+    }
+    let time = started.elapsed();
+    if context.ui.is_json() {
+        let skipped: Vec<_> =
+            report.skipped.iter().map(|(path, _)| path_json(path.as_bytes())).collect();
+        context.ui.document(&json!({
+            "message_type": "summary", "schema_version": 1, "files": report.files,
+            "bytes": report.bytes, "skipped": skipped, "seconds": time.as_secs_f64(),
+        }))?;
+    } else {
+        let files = format::counted(report.files, "file");
+        context.ui.message(&format!(
+            "restored {files}, {} in {}",
+            format::bytes(report.bytes),
+            format::duration(time)
+        ));
+    }
+    Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
+}
+
+/// The last commit; none before the first, when the staging area is all there is.
+fn head_or_none(
+    repository: &Repository,
+    revision: &str,
+) -> anyhow::Result<Option<crate::id::CommitId>> {
+    match repository.resolve(revision) {
+        Ok(id) => Ok(Some(id)),
+        Err(RepoError::Unborn(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

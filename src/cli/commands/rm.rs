@@ -1,0 +1,53 @@
+//! `digstore rm`.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use serde_json::json;
+
+use super::paths_json;
+use crate::cli::CommandResult;
+use crate::cli::context::Context;
+use crate::cli::exit_code::ExitCode;
+use crate::repo::remove::RemoveOptions;
+
+/// Remove files from the staging area and the work tree.
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// Files and directories.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<OsString>,
+    /// Directories with everything below them.
+    #[arg(short, long)]
+    recursive: bool,
+    /// From the staging area only; the files stay.
+    #[arg(long)]
+    cached: bool,
+    /// Also files whose content is stored nowhere else.
+    #[arg(short, long)]
+    force: bool,
+    /// Say what would be removed, and do nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &RmArgs, context: &Context<'_>) -> CommandResult {
+    let repository = context.open()?;
+    let paths = context.repo_paths(&repository, &args.paths)?;
+    let options = RemoveOptions {
+        paths,
+        recursive: args.recursive,
+        cached: args.cached,
+        force: args.force,
+        dry_run: args.dry_run,
+    };
+    let removed = repository.remove(&options)?;
+    if context.ui.is_json() {
+        context.ui.document(&json!({ "schema_version": 1, "removed": paths_json(&removed), "dry_run": args.dry_run }))?;
+    } else {
+        for path in &removed {
+            context.ui.line(&format!("rm '{path}'"))?;
+        }
+    }
+    Ok(ExitCode::Success)
+}

@@ -1,0 +1,153 @@
+//! `digstore status`.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::path_json;
+use crate::cli::CommandResult;
+use crate::cli::context::Context;
+use crate::cli::exit_code::ExitCode;
+use crate::path::escape;
+use crate::repo::diff_trees::{Change, ChangeKind};
+use crate::repo::status::StatusReport;
+use crate::storage::format::refs::Head;
+
+/// Show what is staged for the next commit, and how the work tree differs from it.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Two letters and a path on each line.
+    #[arg(short, long)]
+    short: bool,
+    /// The same for scripts: stable, without colour.
+    #[arg(long, value_name = "VERSION", num_args = 0..=1, default_missing_value = "v1", value_parser = ["v1"], require_equals = true)]
+    porcelain: Option<String>,
+    /// End each entry of --porcelain with NUL and quote nothing.
+    #[arg(short)]
+    zero: bool,
+}
+
+pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
+    let repository =
+        context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
+    let report = repository.status()?;
+    for (path, why) in &report.skipped {
+        context.ui.warn(&format!("cannot look at '{path}': {why}"));
+    }
+    if context.ui.is_json() {
+        context.ui.document(&to_json(&report))?;
+    } else if args.short || args.porcelain.is_some() || args.zero {
+        for (letters, path) in rows(&report) {
+            if args.zero {
+                context.ui.out().write_all(&[letters.as_bytes(), b" ", &path, b"\0"].concat())?;
+            } else {
+                context.ui.line(&format!("{letters} {}", escape(&path)))?;
+            }
+        }
+    } else {
+        long(&report, context)?;
+    }
+    Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
+}
+
+/// git's two letters for each path, in path order, untracked ones last.
+fn rows(report: &StatusReport) -> Vec<(String, Vec<u8>)> {
+    let mut rows = std::collections::BTreeMap::new();
+    for change in &report.staged {
+        rows.insert(change.path.clone(), (change.kind.letter(), ' '));
+    }
+    for change in &report.unstaged {
+        rows.entry(change.path.clone()).or_insert((' ', ' ')).1 = change.kind.letter();
+    }
+    let tracked =
+        rows.into_iter().map(|(path, (x, y))| (format!("{x}{y}"), path.as_bytes().to_vec()));
+    let untracked = report.untracked.iter().map(|path| ("??".to_owned(), path.clone()));
+    tracked.chain(untracked).collect()
+}
+
+fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
+    let ui = context.ui;
+    ui.line(&match &report.head {
+        Head::Branch(name) => format!("On branch {name}"),
+        Head::Detached(id) => format!("HEAD detached at {}", id.short()),
+    })?;
+    if !report.has_commit {
+        ui.line("\nNo commits yet")?;
+    }
+    section(
+        context,
+        "Changes to be committed:",
+        "(use \"digstore restore --staged PATH\" to unstage)",
+        &report.staged,
+    )?;
+    section(
+        context,
+        "Changes not staged for commit:",
+        "(use \"digstore add PATH\" to stage, \"digstore restore PATH\" to discard)",
+        &report.unstaged,
+    )?;
+    if !report.untracked.is_empty() {
+        ui.line("\nUntracked files:\n  (use \"digstore add PATH\" to include them in what will be committed)")?;
+        for path in &report.untracked {
+            ui.line(&format!("\t{}", escape(path)))?;
+        }
+    }
+    let tail =
+        match (report.staged.is_empty(), report.unstaged.is_empty(), report.untracked.is_empty()) {
+            (false, ..) => return Ok(()),
+            (true, true, true) if report.has_commit => "nothing to commit, work tree clean",
+            (true, true, true) => "nothing to commit (create files and use \"digstore add\")",
+            (true, false, _) => "\nno changes staged for commit (use \"digstore add -A\")",
+            (true, true, false) => {
+                "\nnothing staged for commit but untracked files are present (use \"digstore add\")"
+            }
+        };
+    Ok(ui.line(tail)?)
+}
+
+fn section(
+    context: &Context<'_>,
+    title: &str,
+    hint: &str,
+    changes: &[Change],
+) -> anyhow::Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    context.ui.line(&format!("\n{title}\n  {hint}"))?;
+    for change in changes {
+        let word = match change.kind {
+            ChangeKind::Added => "new file:  ",
+            ChangeKind::Modified => "modified:  ",
+            ChangeKind::Deleted => "deleted:   ",
+            ChangeKind::TypeChanged => "typechange:",
+        };
+        context.ui.line(&format!("\t{word} {}", change.path))?;
+    }
+    Ok(())
+}
+
+fn to_json(report: &StatusReport) -> Value {
+    let changes = |changes: &[Change]| -> Vec<Value> {
+        let one = |change: &Change| {
+            let mut value = path_json(change.path.as_bytes());
+            value["change"] = json!(change.kind.letter().to_string());
+            value
+        };
+        changes.iter().map(one).collect()
+    };
+    let (branch, detached) = match &report.head {
+        Head::Branch(name) => (Some(name.clone()), None),
+        Head::Detached(id) => (None, Some(id.to_string())),
+    };
+    json!({
+        "schema_version": 1,
+        "branch": branch,
+        "detached_at": detached,
+        "has_commit": report.has_commit,
+        "staged": changes(&report.staged),
+        "unstaged": changes(&report.unstaged),
+        "untracked": report.untracked.iter().map(|path| path_json(path)).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,127 @@
+//! What every command needs: where it runs, its settings, how it talks.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use super::args::GlobalArgs;
+use super::ui::Ui;
+use crate::config::{Config, ConfigSources, Origin};
+use crate::path::{REPOSITORY_DIR, RepoPath};
+use crate::progress::Monitor;
+use crate::repo::{Place, RepoError, Repository};
+
+/// The surroundings of one command.
+pub struct Context<'a> {
+    /// The directory it runs in, absolute.
+    pub cwd: PathBuf,
+    /// The repository named by `--repo`.
+    repository: Option<PathBuf>,
+    flags: Vec<String>,
+    /// How it talks.
+    pub ui: &'a Ui,
+}
+
+impl<'a> Context<'a> {
+    /// Reads the global options.
+    pub fn new(global: &GlobalArgs, ui: &'a Ui) -> Result<Self> {
+        let here = std::env::current_dir().context("cannot find the current directory")?;
+        let cwd = match &global.directory {
+            Some(dir) => std::fs::canonicalize(here.join(dir))
+                .with_context(|| format!("cannot change to '{}'", dir.display()))?,
+            None => here.clone(),
+        };
+        let repository = global.repo.as_ref().map(|dir| here.join(dir));
+        Ok(Self { cwd, repository, flags: global.config.clone(), ui })
+    }
+
+    /// Where the repository is.
+    pub fn place(&self) -> Result<Place> {
+        Ok(match &self.repository {
+            Some(repository) => {
+                Place { repository: repository.clone(), work_tree: self.cwd.clone() }
+            }
+            None => Place::discover(&self.cwd)?,
+        })
+    }
+
+    /// Where `init` makes one.
+    pub fn new_place(&self, directory: Option<&Path>) -> Place {
+        let work_tree = directory.map_or_else(|| self.cwd.clone(), |dir| self.cwd.join(dir));
+        let repository = self.repository.clone().unwrap_or_else(|| work_tree.join(REPOSITORY_DIR));
+        Place { repository, work_tree }
+    }
+
+    /// Settings from every source.
+    pub fn config(&self, place: Option<&Place>) -> Result<Config> {
+        let environment = |name: &str| std::env::var_os(name);
+        let mut sources = ConfigSources::new(
+            &environment,
+            place.map(|place| place.work_tree.as_path()),
+            &self.flags,
+        );
+        if let Some(place) = place {
+            sources.files.pop();
+            sources.files.push(Origin::Repository(place.repository.join("config.toml")));
+        }
+        Ok(Config::load(&sources).map_err(RepoError::from)?)
+    }
+
+    /// Opens the repository; Ctrl-C then ends the running operation in good order.
+    pub fn open(&self) -> Result<Repository> {
+        self.open_with(self.ui.monitor())
+    }
+
+    /// Opens the repository for a command whose progress is not worth showing.
+    pub fn open_with(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
+        let place = self.place()?;
+        let config = self.config(Some(&place))?;
+        let repository = Repository::open(place, config, monitor)?;
+        let cancel = repository.cancel_token().clone();
+        // A second handler cannot be set, and one process opens one repository.
+        let _ = ctrlc::set_handler(move || cancel.cancel());
+        Ok(repository)
+    }
+
+    /// A path as typed, relative to the work tree.
+    pub fn repo_path(&self, repository: &Repository, typed: &OsStr) -> Result<RepoPath, RepoError> {
+        let work_tree = &repository.place().work_tree;
+        let full = normalise(&self.cwd.join(typed));
+        let below = full.strip_prefix(work_tree).map(Path::to_owned).or_else(|_| {
+            // The work tree may have been typed through a symlink.
+            let real = std::fs::canonicalize(&full).unwrap_or_else(|_| full.clone());
+            let root = std::fs::canonicalize(work_tree).unwrap_or_else(|_| work_tree.clone());
+            real.strip_prefix(root).map(Path::to_owned)
+        });
+        let outside = || RepoError::Outside { path: full.clone(), work_tree: work_tree.clone() };
+        let below = below.map_err(|_| outside())?;
+        Repository::check_path(below.as_os_str().as_bytes().to_vec())
+    }
+
+    /// All paths as typed.
+    pub fn repo_paths(
+        &self,
+        repository: &Repository,
+        typed: &[impl AsRef<OsStr>],
+    ) -> Result<Vec<RepoPath>, RepoError> {
+        typed.iter().map(|path| self.repo_path(repository, path.as_ref())).collect()
+    }
+}
+
+/// Takes `.` and `..` out of an absolute path, by the text alone.
+fn normalise(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}

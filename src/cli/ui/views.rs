@@ -1,0 +1,223 @@
+//! Ways to show a [`Report`]: a bar on a terminal, plain lines, JSON lines.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::monitor::Report;
+use super::{Style, Voice};
+
+/// Most often that a bar is drawn in a second.
+pub(super) const BAR_RATE: u8 = 20;
+/// A phase shows a bar when it lasts longer, so that short commands do not flicker.
+const BAR_AFTER: Duration = Duration::from_millis(200);
+/// A phase leaves a line on a terminal when it lasted longer.
+const LINE_AFTER: Duration = Duration::from_millis(500);
+/// A phase shows plain lines when it lasts longer.
+const PLAIN_AFTER: Duration = Duration::from_secs(2);
+/// Time between two plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Time between two JSON lines.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+
+/// A way to show an operation. `tick` comes about ten times a second.
+pub trait View: Send {
+    /// A phase begins.
+    fn begin(&mut self, report: &Report);
+    /// A phase goes on.
+    fn tick(&mut self, report: &Report);
+    /// A phase ends.
+    fn end(&mut self, report: &Report);
+    /// Something went wrong without ending the operation.
+    fn warn(&mut self, message: &str);
+}
+
+/// Shows a bar that collapses to a line.
+pub struct TerminalView {
+    voice: Voice,
+    eager: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl TerminalView {
+    /// `eager` leaves a line for short phases too.
+    pub fn new(voice: Voice, eager: bool) -> Self {
+        Self { voice, eager, bar: None }
+    }
+
+    fn draw(&mut self, report: &Report) {
+        let voice = &self.voice;
+        let bar = self.bar.get_or_insert_with(|| {
+            voice.console.drawing.store(true, Relaxed);
+            voice.console.bars.add(ProgressBar::no_length())
+        });
+        let (done, total) = report.done_of_total().unwrap_or_default();
+        bar.set_style(bar_style(total != 0));
+        bar.set_prefix(report.phase.present());
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(report.progress_text());
+        bar.tick();
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+            self.voice.console.bars.remove(&bar);
+            self.voice.console.drawing.store(false, Relaxed);
+        }
+    }
+}
+
+/// A bar when the total is known, else a spinner.
+fn bar_style(known: bool) -> ProgressStyle {
+    let template = if known {
+        "{spinner} {prefix} [{bar:24}] {percent:>3}% {wide_msg}"
+    } else {
+        "{spinner} {prefix} {wide_msg}"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+impl View for TerminalView {
+    fn begin(&mut self, _: &Report) {}
+
+    fn tick(&mut self, report: &Report) {
+        if report.elapsed >= BAR_AFTER {
+            self.draw(report);
+        }
+    }
+
+    fn end(&mut self, report: &Report) {
+        self.clear();
+        if self.eager || report.elapsed >= LINE_AFTER {
+            let mark = self.voice.console.paint(Style::Good, "✓");
+            self.voice.console.line(&format!("{mark} {}", report.end_text()));
+        }
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.voice.warn(message);
+    }
+}
+
+/// Shows lines at the beginning, the end and now and then between.
+pub struct PlainView {
+    voice: Voice,
+    eager: bool,
+    /// Time of the phase at the last line; none before the first.
+    last: Option<Duration>,
+}
+
+impl PlainView {
+    /// `eager` shows short phases too.
+    pub fn new(voice: Voice, eager: bool) -> Self {
+        Self { voice, eager, last: None }
+    }
+
+    fn line(&mut self, report: &Report) {
+        self.last = Some(report.elapsed);
+        let phase = report.phase.present();
+        self.voice.console.line(&format!("{phase}: {}", report.progress_text()));
+    }
+}
+
+impl View for PlainView {
+    fn begin(&mut self, report: &Report) {
+        self.last = None;
+        if self.eager {
+            self.last = Some(Duration::ZERO);
+            self.voice.console.line(report.phase.present());
+        }
+    }
+
+    fn tick(&mut self, report: &Report) {
+        let due = self.last.map_or(PLAIN_AFTER, |last| last + PLAIN_EVERY);
+        if report.elapsed >= due {
+            self.line(report);
+        }
+    }
+
+    fn end(&mut self, report: &Report) {
+        if self.last.is_some() || report.elapsed >= PLAIN_AFTER {
+            self.voice.console.line(&report.end_text());
+        }
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.voice.warn(message);
+    }
+}
+
+/// Shows one JSON document a line: every second, and at the end of each phase.
+pub struct JsonView {
+    voice: Voice,
+    last: Duration,
+}
+
+/// Where a phase stands. Times and counts are of the phase; null is not known.
+#[derive(Serialize)]
+struct Status {
+    message_type: &'static str,
+    phase: &'static str,
+    seconds_elapsed: f64,
+    seconds_remaining: Option<f64>,
+    percent_done: Option<f64>,
+    total_files: Option<u64>,
+    files_done: u64,
+    total_bytes: Option<u64>,
+    bytes_done: u64,
+}
+
+impl From<&Report> for Status {
+    fn from(report: &Report) -> Self {
+        let totals = report.counters.totals;
+        Self {
+            message_type: "status",
+            phase: report.phase.name(),
+            seconds_elapsed: report.elapsed.as_secs_f64(),
+            seconds_remaining: report.remaining().map(|left| left.as_secs_f64()),
+            percent_done: report.percent(),
+            total_files: totals.map(|totals| totals.files),
+            files_done: report.files(),
+            total_bytes: totals.map(|totals| totals.bytes),
+            bytes_done: report.counters.bytes_done,
+        }
+    }
+}
+
+impl JsonView {
+    /// JSON lines on stderr, warnings included.
+    pub fn new(voice: Voice) -> Self {
+        Self { voice: Voice { json: true, ..voice }, last: Duration::ZERO }
+    }
+
+    fn status(&mut self, report: &Report) {
+        self.last = report.elapsed;
+        self.voice.console.json(&Status::from(report));
+    }
+}
+
+impl View for JsonView {
+    fn begin(&mut self, _: &Report) {
+        self.last = Duration::ZERO;
+    }
+
+    fn tick(&mut self, report: &Report) {
+        if report.elapsed >= self.last + JSON_EVERY {
+            self.status(report);
+        }
+    }
+
+    fn end(&mut self, report: &Report) {
+        self.status(report);
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.voice.warn(message);
+    }
+}

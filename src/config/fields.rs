@@ -1,0 +1,224 @@
+//! The table of settings: the one place that names a setting, documents it, gives its default and
+//! its bounds. The structs, the parser, `config list` and `digstore.toml.example` follow from it.
+
+use toml::Value;
+
+use super::Origins;
+use super::size::ByteSize;
+use super::value::{CompressionLevel, ProgressMode, Setting, When};
+
+/// One setting.
+pub struct Field {
+    /// `section.name`.
+    pub key: &'static str,
+    /// What it does, a line of text for each element.
+    pub doc: &'static [&'static str],
+    set: fn(&mut Config, &str) -> Option<()>,
+    get: fn(&Config) -> String,
+    expects: fn() -> String,
+    fits: fn(&Value) -> bool,
+    quoted: bool,
+}
+
+impl Field {
+    /// The section of the key.
+    pub fn section(&self) -> &'static str {
+        self.key.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The key without its section.
+    pub fn name(&self) -> &'static str {
+        self.key.split_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    /// The value in `config`, as text that reads back as the same value.
+    pub fn get(&self, config: &Config) -> String {
+        (self.get)(config)
+    }
+
+    /// The value when nothing sets it.
+    pub fn default_text(&self) -> String {
+        self.get(&Config::default())
+    }
+
+    /// The allowed values, in words that follow "expects".
+    pub fn expects(&self) -> String {
+        (self.expects)()
+    }
+
+    /// Whether `text` is an allowed value.
+    pub fn accepts(&self, text: &str) -> bool {
+        self.set(&mut Config::default(), text).is_some()
+    }
+
+    /// Whether a configuration file writes the value as a string.
+    pub fn is_quoted(&self) -> bool {
+        self.quoted
+    }
+
+    /// Sets the value in `config`; `None` if `text` is not allowed.
+    pub(super) fn set(&self, config: &mut Config, text: &str) -> Option<()> {
+        (self.set)(config, text)
+    }
+
+    /// Whether a value of a configuration file has the right type.
+    pub(super) fn fits(&self, value: &Value) -> bool {
+        (self.fits)(value)
+    }
+
+    /// The environment variables that set it, the first that is set counting.
+    pub fn variables(&self) -> Vec<String> {
+        let generic = format!("DIGSTORE_{}", self.key.replace('.', "_").to_uppercase());
+        match self.section() {
+            "user" => vec![format!("DIGSTORE_AUTHOR_{}", self.name().to_uppercase()), generic],
+            _ => vec![generic],
+        }
+    }
+}
+
+/// Mints the structs and the table from one list.
+macro_rules! settings {
+    ($(
+        $(#[doc = $about:literal])+
+        $section:ident: $Section:ident {
+            $( $(#[doc = $doc:literal])+ $name:ident: $Type:ty = $default:expr, in $bounds:expr; )+
+        }
+    )+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $Section {
+                $( $(#[doc = $doc])+ pub $name: $Type, )+
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $( $name: $default, )+ }
+                }
+            }
+        )+
+
+        /// Every setting, resolved from all its sources.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Config {
+            $( $(#[doc = $about])+ pub $section: $Section, )+
+            pub(super) origins: Origins,
+        }
+
+        /// All settings, in the order in which they are listed.
+        pub static FIELDS: &[Field] = &[ $( $(
+            Field {
+                key: concat!(stringify!($section), ".", stringify!($name)),
+                doc: &[ $( $doc ),+ ],
+                set: |config, text| {
+                    config.$section.$name = <$Type as Setting>::parse(text, &$bounds)?;
+                    Some(())
+                },
+                get: |config| config.$section.$name.show(),
+                expects: || <$Type as Setting>::expects(&$bounds),
+                fits: <$Type as Setting>::fits,
+                quoted: <$Type as Setting>::QUOTED,
+            },
+        )+ )+ ];
+    };
+}
+
+/// Far beyond any machine: a threshold that is never reached.
+const NO_LIMIT: ByteSize = ByteSize::tib(1024);
+const NOTHING: ByteSize = ByteSize(0);
+
+settings! {
+    /// Who makes commits.
+    user: User {
+        /// Name of the author of commits.
+        name: Option<String> = None, in ();
+        /// Address of the author of commits.
+        email: Option<String> = None, in ();
+    }
+
+    /// How much of the machine is used.
+    performance: Performance {
+        /// Most worker threads; 0 takes the number of processor cores.
+        max_worker_threads: usize = 0, in 0..=1024;
+        /// Files in a batch when many small files are processed.
+        batch_size: usize = 500, in 1..=1_000_000;
+        /// Buffer of one read or write.
+        buffer_size: ByteSize = ByteSize::kib(64), in ByteSize::kib(4)..=ByteSize::mib(64);
+        /// Most memory for buffers and caches together.
+        max_memory_usage: ByteSize = ByteSize::gib(2), in ByteSize::mib(64)..=NO_LIMIT;
+        /// Cache of chunks; 0 turns it off.
+        chunk_cache_size: ByteSize = ByteSize::mib(500), in NOTHING..=NO_LIMIT;
+        /// Cache of what is known of files; 0 turns it off.
+        file_cache_size: ByteSize = ByteSize::mib(100), in NOTHING..=NO_LIMIT;
+        /// Larger files are mapped into memory instead of read.
+        memory_map_threshold: ByteSize = ByteSize::mib(10), in NOTHING..=NO_LIMIT;
+        /// Larger chunks are compressed.
+        compression_threshold: ByteSize = ByteSize::kib(4), in NOTHING..=NO_LIMIT;
+        /// Larger files are streamed piece by piece.
+        streaming_threshold: ByteSize = ByteSize::mib(100), in NOTHING..=NO_LIMIT;
+    }
+
+    /// How new data is compressed.
+    compression: Compression {
+        /// Level of zstd, or 'auto' to choose by the data.
+        level: CompressionLevel = CompressionLevel::Auto, in -7..=19;
+    }
+
+    /// Which files are left out.
+    ignore: Ignore {
+        /// Whether .gitignore files count beside .digignore files.
+        use_gitignore: bool = false, in ();
+    }
+
+    /// How things are shown.
+    ui: UiSettings {
+        /// When colours are used.
+        color: When = When::Auto, in ();
+        /// How progress is shown.
+        progress: ProgressMode = ProgressMode::Auto, in ();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_within_its_own_bounds() {
+        for field in FIELDS {
+            let mut config = Config::default();
+            assert_eq!(field.set(&mut config, &field.default_text()), Some(()), "{}", field.key);
+            assert_eq!(config, Config::default(), "{}", field.key);
+        }
+    }
+
+    #[test]
+    fn the_table_of_the_specification_is_whole() {
+        let keys: Vec<_> = FIELDS
+            .iter()
+            .filter(|field| field.section() == "performance")
+            .map(|field| (field.name(), field.default_text()))
+            .collect();
+        let expected = [
+            ("max_worker_threads", "0"),
+            ("batch_size", "500"),
+            ("buffer_size", "64 KiB"),
+            ("max_memory_usage", "2 GiB"),
+            ("chunk_cache_size", "500 MiB"),
+            ("file_cache_size", "100 MiB"),
+            ("memory_map_threshold", "10 MiB"),
+            ("compression_threshold", "4 KiB"),
+            ("streaming_threshold", "100 MiB"),
+        ];
+        assert_eq!(keys, expected.map(|(key, text)| (key, text.to_owned())));
+    }
+
+    #[test]
+    fn variables_are_named_after_the_key() {
+        let variables = |key: &str| {
+            FIELDS.iter().find(|field| field.key == key).map(Field::variables).unwrap_or_default()
+        };
+        assert_eq!(variables("performance.batch_size"), ["DIGSTORE_PERFORMANCE_BATCH_SIZE"]);
+        assert_eq!(variables("user.name"), ["DIGSTORE_AUTHOR_NAME", "DIGSTORE_USER_NAME"]);
+    }
+}

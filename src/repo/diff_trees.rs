@@ -1,0 +1,135 @@
+//! What the staging area would change in the last commit.
+
+use std::cmp::Ordering;
+
+use super::tree_walk::TreeWalk;
+use super::{Repository, Result};
+use crate::id::TreeId;
+use crate::path::{RepoPath, compare};
+use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
+use crate::storage::format::object::EntryKind;
+
+/// How a path differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Only in the newer.
+    Added,
+    /// Other content or mode.
+    Modified,
+    /// Only in the older.
+    Deleted,
+    /// A file became a link, or the other way round.
+    TypeChanged,
+}
+
+impl ChangeKind {
+    /// git's letter.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Added => 'A',
+            Self::Modified => 'M',
+            Self::Deleted => 'D',
+            Self::TypeChanged => 'T',
+        }
+    }
+}
+
+/// One path that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub path: RepoPath,
+    /// How.
+    pub kind: ChangeKind,
+}
+
+/// A committed entry in the terms of the staging area; directories count only when empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedEntry {
+    /// Where.
+    pub path: RepoPath,
+    /// What.
+    pub kind: StagedKind,
+    /// Bytes of a file.
+    pub size: u64,
+}
+
+/// The entries of a committed tree as the staging area would hold them, in its order.
+pub fn committed(walk: TreeWalk) -> impl Iterator<Item = Result<CommittedEntry>> {
+    walk.filter_map(|item| {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => return Some(Err(error)),
+        };
+        let (kind, size) = match item.kind {
+            EntryKind::File { executable, content, size } => {
+                (StagedKind::File { executable, content }, size)
+            }
+            EntryKind::Symlink { target } => (StagedKind::Symlink { target }, 0),
+            EntryKind::Dir { tree, .. } => {
+                (is_empty_tree(&tree).then_some(StagedKind::EmptyDir)?, 0)
+            }
+        };
+        Some(Ok(CommittedEntry { path: item.path, kind, size }))
+    })
+}
+
+/// Whether this is the tree of a directory without entries, which has one id everywhere.
+pub fn is_empty_tree(tree: &TreeId) -> bool {
+    use crate::storage::format::object::TreePage;
+    static EMPTY: std::sync::OnceLock<TreeId> = std::sync::OnceLock::new();
+    tree == EMPTY.get_or_init(|| TreeId::of(&TreePage::Leaf(Vec::new()).encode()))
+}
+
+/// How `new` differs from `old`.
+pub fn compare_kinds(old: &StagedKind, new: &StagedKind) -> Option<ChangeKind> {
+    if old == new {
+        None
+    } else if std::mem::discriminant(old) == std::mem::discriminant(new) {
+        Some(ChangeKind::Modified)
+    } else {
+        Some(ChangeKind::TypeChanged)
+    }
+}
+
+impl Repository {
+    /// The tree of the last commit.
+    pub fn head_tree(&self) -> Result<Option<TreeId>> {
+        let Some(head) = self.refs().head_commit()? else { return Ok(None) };
+        Ok(Some(self.objects()?.commit(&head)?.tree))
+    }
+
+    /// Differences between the last commit and the staging area, in path order.
+    pub fn staged_changes(&self, staging: &BinaryStagingArea) -> Result<Vec<Change>> {
+        let Some(tree) = self.head_tree()? else {
+            let added = |entry: StagedEntry| Change { path: entry.path, kind: ChangeKind::Added };
+            return Ok(staging.iter().map(added).collect());
+        };
+        if staging.clean_tree() == Some(tree) {
+            return Ok(Vec::new());
+        }
+        let mut old = committed(TreeWalk::new(self.objects()?, &tree, RepoPath::root())).peekable();
+        let mut changes = Vec::new();
+        for new in staging.iter() {
+            while let Some(gone) =
+                old.next_if(|old| old.as_ref().map_or(true, |old| old.path < new.path))
+            {
+                changes.push(Change { path: gone?.path, kind: ChangeKind::Deleted });
+            }
+            let same = old.next_if(|old| {
+                old.as_ref().is_ok_and(|old| {
+                    compare(old.path.as_bytes(), new.path.as_bytes()) == Ordering::Equal
+                })
+            });
+            let kind = match same {
+                Some(old) => compare_kinds(&old?.kind, &new.kind),
+                None => Some(ChangeKind::Added),
+            };
+            changes.extend(kind.map(|kind| Change { path: new.path, kind }));
+        }
+        for gone in old {
+            changes.push(Change { path: gone?.path, kind: ChangeKind::Deleted });
+        }
+        Ok(changes)
+    }
+}

@@ -1,0 +1,187 @@
+//! Why an operation on a repository fails.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::path::{RepoPath, escape};
+use crate::storage::binary_staging::StagingError;
+use crate::storage::disk::DiskError;
+use crate::storage::engine::EngineError;
+use crate::storage::format::FormatError;
+use crate::storage::pack_store::StoreError;
+use crate::storage::refs::RefError;
+
+use super::worktree::WorkTreeError;
+
+/// Result of an operation.
+pub type Result<T> = std::result::Result<T, RepoError>;
+
+/// Why an operation on a repository fails.
+#[derive(Debug, Error)]
+pub enum RepoError {
+    /// No repository here or above.
+    #[error("'{}' is not in a Digstore repository", .0.display())]
+    NotARepository(PathBuf),
+    /// The directory named as a repository holds none.
+    #[error("there is no repository at '{}'", .0.display())]
+    NoRepositoryAt(PathBuf),
+    /// `init` inside the work tree of another repository.
+    #[error("'{}' lies in the work tree of the repository '{}'", inner.display(), outer.display())]
+    Nested {
+        /// Where a repository was asked for.
+        inner: PathBuf,
+        /// The repository around it.
+        outer: PathBuf,
+    },
+    /// The repository's format file is damaged or of a newer release.
+    #[error("cannot open the repository '{}'", path.display())]
+    Format {
+        /// The repository.
+        path: PathBuf,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// Another process changes the repository.
+    #[error("another digstore command is changing the repository '{}'", .0.display())]
+    Locked(PathBuf),
+    /// A path that is not there.
+    #[error("path '{}' is not in {place}", escape(path))]
+    PathNotFound {
+        /// The path.
+        path: Vec<u8>,
+        /// Where it was looked for.
+        place: String,
+        /// The nearest known one.
+        nearest: Option<String>,
+    },
+    /// A path that names a directory where a file is wanted.
+    #[error("'{path}' is a directory in {place}")]
+    IsDirectory {
+        /// The path.
+        path: RepoPath,
+        /// Where.
+        place: String,
+    },
+    /// A path that names a link where a file is wanted.
+    #[error("'{path}' is a symbolic link in {place}")]
+    IsLink {
+        /// The path.
+        path: RepoPath,
+        /// Where.
+        place: String,
+    },
+    /// A path that cannot be stored.
+    #[error("the path '{}' cannot be stored", escape(path))]
+    BadPath {
+        /// The path.
+        path: Vec<u8>,
+        /// Why.
+        source: crate::path::PathError,
+    },
+    /// A path outside the work tree.
+    #[error("'{}' lies outside the work tree '{}'", path.display(), work_tree.display())]
+    Outside {
+        /// The path.
+        path: PathBuf,
+        /// The work tree.
+        work_tree: PathBuf,
+    },
+    /// A revision that names nothing.
+    #[error("unknown revision '{}'", escape(revision.as_bytes()))]
+    RevisionNotFound {
+        /// The revision.
+        revision: String,
+        /// The nearest known one.
+        nearest: Option<String>,
+    },
+    /// A prefix of several ids.
+    #[error("revision '{prefix}' is ambiguous: it begins {}", candidates.join(", "))]
+    Ambiguous {
+        /// The prefix.
+        prefix: String,
+        /// Ids that begin with it.
+        candidates: Vec<String>,
+    },
+    /// `HEAD` where there is no commit yet.
+    #[error("branch '{0}' has no commit yet")]
+    Unborn(String),
+    /// Nobody to name as author.
+    #[error("nobody is named as the author of the commit")]
+    NoIdentity,
+    /// A commit that changes nothing.
+    #[error("nothing to commit: nothing is staged")]
+    NothingToCommit,
+    /// An empty or oversized message.
+    #[error("the commit message is {0}")]
+    BadMessage(&'static str),
+    /// Files that `rm` would lose.
+    #[error("{} would lose changes: {}", if paths.len() == 1 { "one file" } else { "several files" }, paths.join(", "))]
+    WouldLose {
+        /// The files, escaped.
+        paths: Vec<String>,
+    },
+    /// `rm` of a directory without `-r`.
+    #[error("'{0}' is a directory")]
+    NeedsRecursive(RepoPath),
+    /// A range that lies outside the file.
+    #[error("the range {range} lies outside '{path}', which has {size} bytes")]
+    BadRange {
+        /// The range as given.
+        range: String,
+        /// The file.
+        path: RepoPath,
+        /// Its length.
+        size: u64,
+    },
+    /// Binary data for a terminal.
+    #[error("'{0}' is binary and would garble the terminal")]
+    BinaryToTerminal(RepoPath),
+    /// The work tree cannot be read.
+    #[error("cannot read '{}'", path.display())]
+    WorkTreeRead {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The output cannot be written.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A worker panicked; a defect of Digstore.
+    #[error("a worker stopped unexpectedly; nothing was reported as stored")]
+    Worker,
+    /// The work tree cannot be written.
+    #[error(transparent)]
+    WorkTree(#[from] WorkTreeError),
+    /// Settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The pack store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The staging area.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// Refs.
+    #[error(transparent)]
+    Ref(#[from] RefError),
+}
+
+impl From<EngineError> for RepoError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Store(error) => Self::Store(error),
+            EngineError::Interrupted => Self::Interrupted,
+            EngineError::Closed(_) => Self::Worker,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Version control: the repository and what can be done with it.
+
+pub mod add;
+mod beneath;
+pub mod checkout;
+pub mod commit;
+pub mod content;
+pub mod diff_trees;
+pub mod error;
+pub mod history;
+pub mod ignore;
+pub mod read;
+pub mod remove;
+pub mod restore;
+pub mod revision;
+pub mod size;
+mod source;
+pub mod status;
+pub mod tree_walk;
+pub mod verify;
+pub mod walk;
+mod walk_rules;
+mod wildmatch;
+pub mod worktree;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+pub use error::{RepoError, Result};
+
+use crate::config::Config;
+use crate::path::REPOSITORY_DIR;
+use crate::progress::Monitor;
+use crate::storage::adaptive::{Limits, SizeSketch, plan};
+use crate::storage::binary_staging::{BinaryStagingArea, STAGING_DIR};
+use crate::storage::cache::BufferPool;
+use crate::storage::chunker::Chunker;
+use crate::storage::disk::{Disk, LockGuard, OsDisk, TMP_DIR};
+use crate::storage::engine::Engine;
+use crate::storage::format::refs::Head;
+use crate::storage::format::repository::{ChunkerParams, FILE_NAME, RepositoryFormat};
+use crate::storage::objects::Objects;
+use crate::storage::pack_store::{INDEX_DIR, ObjectReader, PACKS_DIR, PackStore};
+use crate::storage::parallel_processor::{CancelToken, available_cores};
+use crate::storage::refs::RefStore;
+
+/// The branch that `init` names.
+pub const DEFAULT_BRANCH: &str = "main";
+/// The lock of commands that change the repository.
+const LOCK_FILE: &str = "lock";
+/// Buffers kept for reuse, in bytes.
+const POOL_BYTES: usize = 32 << 20;
+
+/// Where a repository and its work tree lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The repository's directory.
+    pub repository: PathBuf,
+    /// The root of the work tree.
+    pub work_tree: PathBuf,
+}
+
+impl Place {
+    /// The repository whose work tree holds `start`.
+    pub fn discover(start: &Path) -> Result<Self> {
+        let found = start.ancestors().find(|dir| is_repository(&dir.join(REPOSITORY_DIR)));
+        found.map(Self::at).ok_or_else(|| RepoError::NotARepository(start.to_owned()))
+    }
+
+    /// A repository inside its work tree.
+    pub fn at(work_tree: &Path) -> Self {
+        Self { repository: work_tree.join(REPOSITORY_DIR), work_tree: work_tree.to_owned() }
+    }
+}
+
+fn is_repository(dir: &Path) -> bool {
+    dir.join(FILE_NAME).is_file()
+}
+
+/// An open repository.
+pub struct Repository {
+    place: Place,
+    disk: Arc<dyn Disk>,
+    format: RepositoryFormat,
+    config: Config,
+    refs: RefStore,
+    objects: OnceLock<Objects>,
+    cancel: CancelToken,
+    monitor: Arc<dyn Monitor>,
+}
+
+/// What `init` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitOutcome {
+    /// A repository was made.
+    Created,
+    /// There was one already; it is left as it is.
+    Existed,
+}
+
+impl Repository {
+    /// Makes a repository. The format file comes last: without it, there is none.
+    pub fn init(place: &Place) -> Result<InitOutcome> {
+        if is_repository(&place.repository) {
+            return Ok(InitOutcome::Existed);
+        }
+        if let Some(outer) = place.work_tree.parent().and_then(|dir| Place::discover(dir).ok())
+            && place.repository.starts_with(&place.work_tree)
+        {
+            return Err(RepoError::Nested {
+                inner: place.work_tree.clone(),
+                outer: outer.work_tree,
+            });
+        }
+        let disk = OsDisk::new(&place.repository);
+        for dir in [TMP_DIR, PACKS_DIR, INDEX_DIR, STAGING_DIR, "refs/heads", "refs/tags"] {
+            disk.create_dir(dir.as_ref())?;
+        }
+        BinaryStagingArea::create(&disk)?;
+        let head = Head::Branch(DEFAULT_BRANCH.to_owned());
+        disk.publish("HEAD".as_ref(), &head.encode(), true)?;
+        disk.publish(LOCK_FILE.as_ref(), b"", true)?;
+        let mut repository_id = [0; 16];
+        getrandom::fill(&mut repository_id).map_err(crate::storage::refs::RefError::Random)?;
+        let format = RepositoryFormat {
+            repository_id,
+            chunker: ChunkerParams::DEFAULT,
+            optional_features: 0,
+        };
+        disk.publish(FILE_NAME.as_ref(), &format.encode(), true)?;
+        Ok(InitOutcome::Created)
+    }
+
+    /// Opens a repository and compares its format.
+    pub fn open(place: Place, config: Config, monitor: Arc<dyn Monitor>) -> Result<Self> {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(&place.repository));
+        let bytes = disk.read(FILE_NAME.as_ref(), 1 << 16)?;
+        let bytes = bytes.ok_or_else(|| RepoError::NoRepositoryAt(place.repository.clone()))?;
+        let format = RepositoryFormat::decode(&bytes)
+            .map_err(|source| RepoError::Format { path: place.repository.clone(), source })?;
+        let refs = RefStore::new(Arc::clone(&disk));
+        let cancel = CancelToken::default();
+        Ok(Self { place, disk, format, config, refs, objects: OnceLock::new(), cancel, monitor })
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its format.
+    pub fn format(&self) -> &RepositoryFormat {
+        &self.format
+    }
+
+    /// Its refs.
+    pub fn refs(&self) -> &RefStore {
+        &self.refs
+    }
+
+    /// Stops the running operation when cancelled.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// Whom operations tell of their progress.
+    pub fn monitor(&self) -> &Arc<dyn Monitor> {
+        &self.monitor
+    }
+
+    /// Its objects; the packs are opened at the first use.
+    pub fn objects(&self) -> Result<&Objects> {
+        if let Some(objects) = self.objects.get() {
+            return Ok(objects);
+        }
+        let store = Arc::new(PackStore::open(Arc::clone(&self.disk))?);
+        // Half of the smaller of the two limits, so that what is in flight has room too.
+        let performance = &self.config.performance;
+        let cache =
+            performance.chunk_cache_size.0.min(performance.max_memory_usage.0 / 2).min(64 << 20);
+        let objects = Objects::new(Arc::new(ObjectReader::new(store, cache as usize)));
+        Ok(self.objects.get_or_init(|| objects))
+    }
+
+    /// Its packs.
+    pub fn store(&self) -> Result<&Arc<PackStore>> {
+        Ok(self.objects()?.reader().store())
+    }
+
+    /// Its staging area. A command that changes it holds the lock first.
+    pub fn staging(&self) -> Result<BinaryStagingArea> {
+        Ok(BinaryStagingArea::open(Arc::clone(&self.disk))?)
+    }
+
+    /// Takes the lock of commands that change the repository and sweeps what a killed one left in
+    /// `tmp/`.
+    pub fn lock(&self) -> Result<Box<dyn LockGuard>> {
+        let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
+        let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
+        for name in self.disk.list(TMP_DIR.as_ref())? {
+            self.disk.remove(&Path::new(TMP_DIR).join(name))?;
+        }
+        Ok(guard)
+    }
+
+    /// A handle of the work tree's root.
+    pub fn work_tree_handle(&self) -> Result<OwnedFd> {
+        let path = &self.place.work_tree;
+        let file = std::fs::File::open(path)
+            .map_err(|source| RepoError::WorkTreeRead { path: path.clone(), source })?;
+        Ok(file.into())
+    }
+
+    /// Puts a text to be edited into the repository and returns where.
+    pub fn write_message_template(&self, text: &str) -> Result<PathBuf> {
+        let name = Path::new("COMMIT_EDITMSG");
+        self.disk.publish(name, text.as_bytes(), true)?;
+        Ok(self.place.repository.join(name))
+    }
+
+    /// Threads for work that the processor bounds.
+    pub fn threads(&self) -> usize {
+        match self.config.performance.max_worker_threads as usize {
+            0 => available_cores(),
+            threads => threads,
+        }
+    }
+
+    /// The engine of a command that stores.
+    pub fn engine(&self) -> Result<Engine> {
+        let performance = &self.config.performance;
+        let limits = Limits {
+            cores: available_cores(),
+            max_workers: performance.max_worker_threads as usize,
+            batch_files: performance.batch_size as usize,
+            memory: performance.max_memory_usage.0,
+            level: self.config.compression.level.fixed(),
+        };
+        let sketch = SizeSketch::default();
+        Ok(Engine {
+            store: Arc::clone(self.store()?),
+            chunk_dedup: Arc::default(),
+            buffers: BufferPool::new(POOL_BYTES.min(performance.max_memory_usage.0 as usize / 4)),
+            chunker: Chunker::new(self.format.chunker),
+            metrics: Arc::default(),
+            plan: plan(sketch.workload(), &limits),
+            compression_threshold: performance.compression_threshold.0 as usize,
+            cancel: self.cancel.clone(),
+            sketch,
+            monitor: Arc::clone(&self.monitor),
+        })
+    }
+}

@@ -1,0 +1,306 @@
+//! `restore`: brings files back from the staging area or from a commit.
+
+use std::path::{Path, PathBuf};
+
+use super::beneath::{PathKind, stat_one};
+use super::checkout::{Checkout, CheckoutReport};
+use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
+use super::tree_walk::{TreeWalk, find};
+use super::worktree::WorkTree;
+use super::{RepoError, Repository, Result};
+use crate::id::{CommitId, TreeId};
+use crate::path::RepoPath;
+use crate::progress::Phase;
+use crate::storage::binary_staging::{
+    BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
+};
+use crate::storage::format::object::{Content, EntryKind};
+use crate::storage::format::staging::FileStat;
+
+/// What is restored, from where, to where.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// Files and directories; the root for everything.
+    pub paths: Vec<RepoPath>,
+    /// The commit; none for the staging area.
+    pub source: Option<CommitId>,
+    /// A directory other than the work tree.
+    pub target: Option<PathBuf>,
+}
+
+impl Repository {
+    /// Writes files into the work tree or into another directory.
+    pub fn restore(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
+        match &options.target {
+            Some(target) => self.restore_into(options, target),
+            None => self.restore_in_place(options),
+        }
+    }
+
+    fn restore_into(&self, options: &RestoreOptions, target: &Path) -> Result<CheckoutReport> {
+        self.monitor().phase(Phase::Restoring);
+        let work_tree = WorkTree::create(target)?;
+        let staging = self.staging()?;
+        self.checkout(&work_tree, self.entries(options, &staging)?)
+    }
+
+    fn checkout(
+        &self,
+        work_tree: &WorkTree,
+        entries: impl Iterator<Item = Result<CommittedEntry>>,
+    ) -> Result<CheckoutReport> {
+        let monitor = self.monitor();
+        Checkout::new(self.objects()?, work_tree, self.threads(), self.cancel_token(), &**monitor)
+            .run(entries)
+    }
+
+    /// Restores into the work tree, leaving alone what is equal already, and notes the new stat
+    /// data, so that the next command need not read the files again.
+    fn restore_in_place(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
+        let _lock = self.lock()?;
+        let mut staging = self.staging()?;
+        let root = self.work_tree_handle()?;
+        self.monitor().phase(Phase::Filtering);
+        let mut wanted = Vec::new();
+        for entry in self.entries(options, &staging)? {
+            let entry = entry?;
+            let is_staged = staging
+                .view(entry.path.as_bytes())
+                .is_some_and(|view| view.kind == entry.kind.view());
+            if !(is_staged && self.is_modified(&root, &staging, &entry.path)? == Some(false)) {
+                wanted.push(entry);
+            }
+        }
+        self.monitor().phase(Phase::Restoring);
+        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        let bytes = wanted.iter().map(|entry| entry.size).sum();
+        self.monitor().totals(wanted.len() as u64, bytes);
+        Self::clear_the_way(&work_tree, &wanted)?;
+        let report = self.checkout(&work_tree, wanted.iter().cloned().map(Ok))?;
+        let mut refreshed = Vec::new();
+        for entry in wanted {
+            let is_staged = staging
+                .view(entry.path.as_bytes())
+                .is_some_and(|view| view.kind == entry.kind.view());
+            if let (true, Ok(Some((_, stat)))) = (is_staged, stat_one(&root, &entry.path)) {
+                // Written this very moment, so the times prove nothing yet.
+                let CommittedEntry { path, kind, .. } = entry;
+                refreshed.push(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }));
+            }
+        }
+        staging.apply(refreshed)?;
+        Ok(report)
+    }
+
+    /// Removes empty directories in the place of files: they hold nothing to lose. One that is not
+    /// empty stays, and the file is reported.
+    fn clear_the_way(work_tree: &WorkTree, wanted: &[CommittedEntry]) -> Result<()> {
+        for entry in wanted {
+            if !matches!(entry.kind, StagedKind::EmptyDir) {
+                clear_empty_dir(work_tree, &entry.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that the options name, in path order.
+    fn entries<'a>(
+        &'a self,
+        options: &RestoreOptions,
+        staging: &'a BinaryStagingArea,
+    ) -> Result<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> {
+        let paths = normalise(&options.paths);
+        let Some(source) = options.source else {
+            for path in &paths {
+                if staging.views_within(path.as_bytes()).next().is_none() && !path.is_root() {
+                    return Err(self.path_not_found(path, "the staging area", staging));
+                }
+            }
+            let entries = paths.into_iter().flat_map(|path| staging.iter_within(path.as_bytes()));
+            return Ok(Box::new(entries.map(|entry| {
+                let StagedEntry { path, kind, stat, .. } = entry;
+                let size = if matches!(kind, StagedKind::File { .. }) { stat.size } else { 0 };
+                Ok(CommittedEntry { path, kind, size })
+            })));
+        };
+        let tree = self.objects()?.commit(&source)?.tree;
+        let mut parts: Vec<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> = Vec::new();
+        for path in paths {
+            parts.push(self.committed_below(&tree, &path, &source)?);
+        }
+        Ok(Box::new(parts.into_iter().flatten()))
+    }
+
+    /// Calls `visit` for every entry that the options name, in path order.
+    pub fn for_each_entry(
+        &self,
+        options: &RestoreOptions,
+        mut visit: impl FnMut(CommittedEntry) -> Result<()>,
+    ) -> Result<()> {
+        let staging = self.staging()?;
+        self.entries(options, &staging)?.try_for_each(|entry| visit(entry?))
+    }
+
+    /// Content, size and mode of a file: in the commit named; without one, in the last commit, and
+    /// what is only staged in the staging area.
+    pub fn find_file(
+        &self,
+        revision: Option<&str>,
+        path: &RepoPath,
+        staging: &BinaryStagingArea,
+    ) -> Result<(Content, u64, bool)> {
+        let source = match revision {
+            Some(revision) => Some(self.resolve(revision)?),
+            None => self.refs().head_commit()?,
+        };
+        let place = source
+            .map_or_else(|| "the staging area".to_owned(), |id| format!("commit {}", id.short()));
+        let committed = match &source {
+            Some(id) => find(self.objects()?, &self.objects()?.commit(id)?.tree, path)?,
+            None => None,
+        };
+        match committed {
+            Some(EntryKind::File { content, size, executable }) => {
+                return Ok((content, size, executable));
+            }
+            Some(EntryKind::Symlink { .. }) => {
+                return Err(RepoError::IsLink { path: path.clone(), place });
+            }
+            Some(EntryKind::Dir { .. }) => {
+                return Err(RepoError::IsDirectory { path: path.clone(), place });
+            }
+            None => {}
+        }
+        match staging.view(path.as_bytes()).filter(|_| revision.is_none()) {
+            Some(StagedView { kind: KindView::File { executable, content }, stat, .. }) => {
+                Ok((content, stat.size, executable))
+            }
+            Some(_) => Err(RepoError::IsLink { path: path.clone(), place }),
+            None if path.is_root() => Err(RepoError::IsDirectory { path: path.clone(), place }),
+            None => {
+                let nearest = match &source {
+                    Some(id) => self.nearest_committed(&self.objects()?.commit(id)?.tree, path),
+                    None => None,
+                };
+                Err(RepoError::PathNotFound { path: path.as_bytes().to_vec(), place, nearest })
+            }
+        }
+    }
+
+    /// Everything at or below a path of a commit.
+    pub fn committed_below(
+        &self,
+        tree: &TreeId,
+        path: &RepoPath,
+        source: &CommitId,
+    ) -> Result<Box<dyn Iterator<Item = Result<CommittedEntry>>>> {
+        let objects = self.objects()?;
+        if path.is_root() {
+            return Ok(Box::new(committed(TreeWalk::new(objects, tree, RepoPath::root()))));
+        }
+        let one = |kind, size| {
+            let entry = CommittedEntry { path: path.clone(), kind, size };
+            Box::new(std::iter::once(Ok(entry))) as Box<dyn Iterator<Item = Result<CommittedEntry>>>
+        };
+        match find(objects, tree, path)? {
+            None => {
+                let place = format!("commit {}", source.short());
+                Err(RepoError::PathNotFound {
+                    path: path.as_bytes().to_vec(),
+                    place,
+                    nearest: self.nearest_committed(tree, path),
+                })
+            }
+            Some(EntryKind::Dir { tree, .. }) if super::diff_trees::is_empty_tree(&tree) => {
+                Ok(one(StagedKind::EmptyDir, 0))
+            }
+            Some(EntryKind::Dir { tree, .. }) => {
+                Ok(Box::new(committed(TreeWalk::new(objects, &tree, path.clone()))))
+            }
+            Some(EntryKind::Symlink { target }) => Ok(one(StagedKind::Symlink { target }, 0)),
+            Some(EntryKind::File { executable, size, content }) => {
+                Ok(one(StagedKind::File { executable, content }, size))
+            }
+        }
+    }
+
+    fn nearest_committed(&self, tree: &TreeId, path: &RepoPath) -> Option<String> {
+        let walk = TreeWalk::new(self.objects().ok()?, tree, RepoPath::root());
+        let names: Vec<String> =
+            walk.take(20_000).filter_map(|item| Some(item.ok()?.path.to_string())).collect();
+        crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str))
+    }
+
+    /// Puts the staging area back to a commit, for the paths named; returns what changed.
+    pub fn unstage(&self, paths: &[RepoPath], source: Option<CommitId>) -> Result<Vec<Change>> {
+        let _lock = self.lock()?;
+        let mut staging = self.staging()?;
+        let paths = normalise(paths);
+        let mut changes = Vec::new();
+        let (mut removals, mut ops) = (Vec::new(), Vec::new());
+        for path in &paths {
+            let mut known = false;
+            let mut keep = std::collections::HashSet::new();
+            if let Some(source) = &source {
+                let tree = self.objects()?.commit(source)?.tree;
+                let below = match self.committed_below(&tree, path, source) {
+                    Ok(below) => Some(below),
+                    Err(RepoError::PathNotFound { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                for entry in below.into_iter().flatten() {
+                    let entry = entry?;
+                    known = true;
+                    let staged = staging.view(entry.path.as_bytes());
+                    keep.insert(entry.path.clone());
+                    if staged.is_some_and(|staged| staged.kind == entry.kind.view()) {
+                        continue;
+                    }
+                    let kind =
+                        if staged.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+                    changes.push(Change { path: entry.path.clone(), kind });
+                    // Times of no file: the next look compares the content.
+                    let stat = FileStat { size: entry.size, ..FileStat::default() };
+                    ops.push(StagingOp::Put(StagedEntry {
+                        path: entry.path,
+                        kind: entry.kind,
+                        stat,
+                        racy: false,
+                    }));
+                }
+            }
+            for entry in staging.iter_within(path.as_bytes()) {
+                known = true;
+                if !keep.contains(&entry.path) {
+                    changes.push(Change { path: entry.path.clone(), kind: ChangeKind::Deleted });
+                    removals.push(StagingOp::Remove(entry.path));
+                }
+            }
+            if !known && !path.is_root() {
+                return Err(self.path_not_found(path, "the staging area", &staging));
+            }
+        }
+        removals.append(&mut ops);
+        staging.apply(removals)?;
+        changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(changes)
+    }
+}
+
+fn clear_empty_dir(work_tree: &WorkTree, path: &RepoPath) -> Result<()> {
+    if let Ok(Some((PathKind::Dir, _))) = work_tree.stat(path) {
+        work_tree.remove_dir(path)?;
+    }
+    Ok(())
+}
+
+/// Sorted, without paths that lie below others; the root when there are none.
+fn normalise(paths: &[RepoPath]) -> Vec<RepoPath> {
+    let mut sorted = paths.to_vec();
+    if sorted.is_empty() {
+        sorted.push(RepoPath::root());
+    }
+    sorted.sort_unstable();
+    sorted.dedup_by(|below, above| below.is_within(above));
+    sorted
+}

@@ -1,0 +1,160 @@
+//! Revisions as a user types them: `HEAD`, branches, tags, ids and their prefixes, `~n`, `^n`.
+
+use super::{RepoError, Repository, Result};
+use crate::id::{CommitId, IdPrefix};
+use crate::path::RepoPath;
+use crate::storage::format::pack::BlockKind;
+use crate::storage::format::refs::{Head, check_ref_name};
+use crate::storage::refs::RefError;
+
+/// Most candidates that an ambiguous prefix lists.
+const MAX_CANDIDATES: usize = 8;
+
+/// A revision and the path in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionPath {
+    /// The revision as typed; `None` for the default.
+    pub revision: Option<String>,
+    /// The path as typed.
+    pub path: String,
+}
+
+/// A step from a commit to one of its ancestors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// `~n`: n times the first parent.
+    First(u64),
+    /// `^n`: the n-th parent; 0 is the commit itself.
+    Parent(usize),
+}
+
+/// Splits `main~2^2` into its base and steps; `None` when a number is too large.
+fn split_steps(text: &str) -> Option<(&str, Vec<Step>)> {
+    let base_len = text.find(['~', '^']).unwrap_or(text.len());
+    let (base, mut rest) = text.split_at(base_len);
+    let mut steps = Vec::new();
+    while let Some(mark) = rest.chars().next() {
+        let tail = &rest[mark.len_utf8()..];
+        let digits = tail.len() - tail.trim_start_matches(|ch: char| ch.is_ascii_digit()).len();
+        let number: u64 = if digits == 0 { 1 } else { tail[..digits].parse().ok()? };
+        steps.push(match mark {
+            '~' => Step::First(number),
+            '^' => Step::Parent(usize::try_from(number).ok()?),
+            _ => return None,
+        });
+        rest = &tail[digits..];
+    }
+    Some((base, steps))
+}
+
+impl Repository {
+    fn unknown(&self, revision: &str) -> RepoError {
+        let mut known: Vec<String> = vec!["HEAD".to_owned()];
+        for (name, _) in self.refs().list("").unwrap_or_default() {
+            known.extend(name.split_once('/').map(|(_, short)| short.to_owned()));
+        }
+        let nearest = crate::suggest::did_you_mean(revision, known.iter().map(String::as_str));
+        RepoError::RevisionNotFound { revision: revision.to_owned(), nearest }
+    }
+
+    /// The commit that a revision names.
+    pub fn resolve(&self, revision: &str) -> Result<CommitId> {
+        let (base, steps) = split_steps(revision).ok_or_else(|| self.unknown(revision))?;
+        let mut commit = self.resolve_base(base, revision)?;
+        for step in steps {
+            commit = self.follow(commit, step)?.ok_or_else(|| self.unknown(revision))?;
+        }
+        Ok(commit)
+    }
+
+    fn resolve_base(&self, base: &str, whole: &str) -> Result<CommitId> {
+        if matches!(base, "HEAD" | "@") {
+            return match (self.refs().head_commit()?, self.refs().read_head()?) {
+                (Some(commit), _) => Ok(commit),
+                (None, Head::Branch(name)) => Err(RepoError::Unborn(name)),
+                (None, Head::Detached(id)) => Ok(id),
+            };
+        }
+        if check_ref_name(base).is_ok() {
+            for name in [base.to_owned(), format!("heads/{base}"), format!("tags/{base}")] {
+                match self.refs().read(&name) {
+                    Ok(Some(record)) => return Ok(record.new),
+                    Ok(None) | Err(RefError::Name(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.resolve_prefix(base)?.ok_or_else(|| self.unknown(whole))
+    }
+
+    fn resolve_prefix(&self, text: &str) -> Result<Option<CommitId>> {
+        let Some(prefix) = IdPrefix::parse(text) else { return Ok(None) };
+        let mut found = self.store()?.find_prefix(&prefix, BlockKind::Commit, MAX_CANDIDATES)?;
+        match found.len() {
+            0 => Ok(None),
+            1 => Ok(found.pop().map(CommitId::from)),
+            _ => {
+                let candidates = found.iter().map(|id| CommitId::from(*id).short()).collect();
+                Err(RepoError::Ambiguous { prefix: text.to_owned(), candidates })
+            }
+        }
+    }
+
+    fn follow(&self, from: CommitId, step: Step) -> Result<Option<CommitId>> {
+        let objects = self.objects()?;
+        match step {
+            Step::Parent(0) => Ok(Some(from)),
+            Step::Parent(number) => Ok(objects.commit(&from)?.parents.get(number - 1).copied()),
+            Step::First(count) => {
+                let mut commit = from;
+                for _ in 0..count {
+                    let Some(parent) = objects.commit(&commit)?.parents.first().copied() else {
+                        return Ok(None);
+                    };
+                    commit = parent;
+                }
+                Ok(Some(commit))
+            }
+        }
+    }
+
+    /// Takes `REV:PATH` and `PATH@REV` apart. A path that is there as typed comes first.
+    pub fn split_revision_path(&self, text: &str, exists: impl Fn(&str) -> bool) -> RevisionPath {
+        let plain = RevisionPath { revision: None, path: text.to_owned() };
+        if exists(text) {
+            return plain;
+        }
+        if let Some((revision, path)) = text.split_once(':')
+            && !revision.is_empty()
+        {
+            return RevisionPath { revision: Some(revision.to_owned()), path: path.to_owned() };
+        }
+        match text.rsplit_once('@') {
+            Some((path, revision)) if !path.is_empty() && !revision.is_empty() => {
+                RevisionPath { revision: Some(revision.to_owned()), path: path.to_owned() }
+            }
+            _ => plain,
+        }
+    }
+
+    /// Checks a path of the repository that a user typed.
+    pub fn check_path(path: Vec<u8>) -> Result<RepoPath> {
+        RepoPath::new(path.clone()).map_err(|source| RepoError::BadPath { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_split_off_the_base() {
+        assert_eq!(split_steps("main"), Some(("main", vec![])));
+        assert_eq!(
+            split_steps("HEAD~2^^3"),
+            Some(("HEAD", vec![Step::First(2), Step::Parent(1), Step::Parent(3)]))
+        );
+        assert_eq!(split_steps("a~99999999999999999999999"), None);
+        assert_eq!(split_steps("a~x"), None);
+    }
+}

@@ -1,0 +1,429 @@
+//! The only writer of the work tree.
+//!
+//! Everything goes through directory handles that were opened without following a symlink, and a
+//! file appears under its name only when it is whole: it is written under a temporary name in the
+//! same directory (`O_EXCL|O_NOFOLLOW`) and renamed. A killed checkout leaves each file old, new
+//! or absent, and a hard link to the outside is replaced, never written through.
+
+mod handles;
+mod sink;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use self::handles::Handles;
+pub use self::sink::FileSink;
+use super::beneath::{DIR_HANDLE, PathKind, file_stat, is_absent, open_beneath};
+use super::walk::TEMPORARY_PREFIX;
+use crate::path::{RepoPath, split_last};
+use crate::storage::format::staging::FileStat;
+
+/// A failed operation on the work tree.
+#[derive(Debug, Error)]
+pub enum WorkTreeError {
+    /// The operating system refused.
+    #[error("cannot {op} '{path}'")]
+    Io {
+        /// What was tried, as a verb.
+        op: &'static str,
+        /// On which path below the work tree.
+        path: RepoPath,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Something of another type is in the way, and is left alone: a file or symlink where a
+    /// directory should be, a directory where a file should be.
+    #[error("'{path}' is in the way")]
+    Obstructed {
+        /// What is in the way.
+        path: RepoPath,
+    },
+    /// The directory of the work tree itself cannot be opened or made.
+    #[error("cannot {op} '{}'", path.display())]
+    Root {
+        /// What was tried, as a verb.
+        op: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+/// Result of an operation on the work tree.
+pub type Result<T> = std::result::Result<T, WorkTreeError>;
+
+impl WorkTreeError {
+    pub(super) fn io(op: &'static str, path: &RepoPath, source: impl Into<io::Error>) -> Self {
+        Self::Io { op, path: path.clone(), source: source.into() }
+    }
+
+    /// For an operation that puts something at `path` or takes it away.
+    fn at(op: &'static str, path: &RepoPath, errno: Errno) -> Self {
+        match errno {
+            Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => {
+                Self::Obstructed { path: path.clone() }
+            }
+            errno => Self::io(op, path, errno),
+        }
+    }
+}
+
+/// Times an operation is tried on a fresh handle when its directory was removed meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// The directory into which files are checked out. Threads share it.
+#[derive(Debug)]
+pub struct WorkTree {
+    root: Arc<OwnedFd>,
+    path: PathBuf,
+    handles: Handles,
+    /// Beginning of the temporary names of this process; unguessable, and `O_EXCL` besides.
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl WorkTree {
+    /// Opens an existing directory.
+    pub fn open(root: &Path) -> Result<Self> {
+        let fail = |source| WorkTreeError::Root { op: "open", path: root.to_owned(), source };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = openat(CWD, root, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| fail(io::Error::other(error)))?;
+        Ok(Self {
+            root: Arc::new(handle),
+            path: root.to_owned(),
+            handles: Handles::default(),
+            seed: u64::from_le_bytes(seed),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// Opens a directory that is made, with its missing parents, where there is none.
+    pub fn create(target: &Path) -> Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).create(target).map_err(|source| {
+            WorkTreeError::Root { op: "create the directory", path: target.to_owned(), source }
+        })?;
+        Self::open(target)
+    }
+
+    /// The handle of the directory, as the walk takes it.
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Where it lies, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a directory and its missing parents.
+    pub fn ensure_dir(&self, dir: &RepoPath) -> Result<()> {
+        self.open_dir(dir, true).map(drop)
+    }
+
+    /// Opens a directory; `make` says whether missing ones are made.
+    fn open_dir(&self, dir: &RepoPath, make: bool) -> Result<OwnedFd> {
+        match open_beneath(self.root.as_fd(), dir.as_bytes(), DIR_HANDLE) {
+            Err(errno) if make && is_absent(errno) => self.make_dirs(dir),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                Err(WorkTreeError::Obstructed { path: self.obstacle(dir) })
+            }
+            Err(errno) => Err(WorkTreeError::io("open the directory", dir, errno)),
+            Ok(handle) => Ok(handle),
+        }
+    }
+
+    /// The first component of `dir` that is no directory.
+    fn obstacle(&self, dir: &RepoPath) -> RepoPath {
+        let mut at = Vec::new();
+        for component in dir.components() {
+            at.extend_from_slice(component);
+            if open_beneath(self.root.as_fd(), &at, DIR_HANDLE).is_err() {
+                return RepoPath::new_unchecked(at);
+            }
+            at.push(b'/');
+        }
+        dir.clone()
+    }
+
+    /// Makes what is missing, from the root down.
+    fn make_dirs(&self, dir: &RepoPath) -> Result<OwnedFd> {
+        let mut handle = open_beneath(self.root.as_fd(), b"", DIR_HANDLE)
+            .map_err(|errno| WorkTreeError::io("open the directory", dir, errno))?;
+        let mut end = 0;
+        for component in dir.components() {
+            end += component.len();
+            let here = || RepoPath::new_unchecked(dir.as_bytes()[..end].to_vec());
+            handle = open_or_make(handle.as_fd(), component, &here)?;
+            end += 1;
+        }
+        Ok(handle)
+    }
+
+    /// Runs `act` on the handle of the parent of `path` and the name there. A remembered handle
+    /// may be that of a directory that was removed and made again: `ENOENT` is asked twice.
+    fn in_parent<T>(
+        &self,
+        path: &RepoPath,
+        make: bool,
+        mut act: impl FnMut(&Arc<OwnedFd>, &[u8]) -> rustix::io::Result<T>,
+    ) -> Result<rustix::io::Result<T>> {
+        let (parent, name) = split_last(path.as_bytes());
+        if parent.is_empty() {
+            return Ok(act(&self.root, if name.is_empty() { b"." } else { name }));
+        }
+        for _ in 0..ATTEMPTS {
+            let known = self.handles.get(parent);
+            let was_known = known.is_some();
+            let handle = if let Some(handle) = known {
+                handle
+            } else {
+                let dir = RepoPath::new_unchecked(parent.to_vec());
+                match self.open_dir(&dir, make) {
+                    Ok(handle) => self.handles.put(parent, handle),
+                    // A directory made a moment ago was removed again.
+                    Err(WorkTreeError::Io { source, .. })
+                        if make && source.kind() == io::ErrorKind::NotFound =>
+                    {
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            match act(&handle, name) {
+                Err(Errno::NOENT) if was_known || make => self.handles.forget(parent),
+                answer => return Ok(answer),
+            }
+        }
+        Ok(Err(Errno::NOENT))
+    }
+
+    /// As [`Self::in_parent`] for what exists; `None` where it does not, or only through a symlink.
+    fn in_existing_parent<T>(
+        &self,
+        op: &'static str,
+        path: &RepoPath,
+        act: impl FnMut(&Arc<OwnedFd>, &[u8]) -> rustix::io::Result<T>,
+    ) -> Result<Option<T>> {
+        match self.in_parent(path, false, act) {
+            Ok(Ok(value)) => Ok(Some(value)),
+            Ok(Err(Errno::NOENT)) | Err(WorkTreeError::Obstructed { .. }) => Ok(None),
+            Ok(Err(errno)) => Err(WorkTreeError::at(op, path, errno)),
+            Err(WorkTreeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn temporary_name(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{TEMPORARY_PREFIX}{:016x}-{number:x}", self.seed)
+    }
+
+    /// Makes an entry under a temporary name in the directory of `path`, which is made too.
+    fn make_temporary<T>(
+        &self,
+        path: &RepoPath,
+        make: impl Fn(BorrowedFd<'_>, &str) -> rustix::io::Result<T>,
+    ) -> Result<(T, Temporary)> {
+        let answer = self.in_parent(path, true, |dir, _| {
+            loop {
+                let name = self.temporary_name();
+                match make(dir.as_fd(), &name) {
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => break Err(errno),
+                    Ok(made) => break Ok((made, Temporary { dir: Arc::clone(dir), name })),
+                }
+            }
+        });
+        answer?.map_err(|errno| WorkTreeError::io("create", path, errno))
+    }
+
+    fn create_temporary(&self, path: &RepoPath, executable: bool) -> Result<(File, Temporary)> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // The umask is applied by the kernel; the bits above these nine are never set.
+        let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+        self.make_temporary(path, |dir, name| openat(dir, name, flags, mode).map(File::from))
+    }
+
+    /// Writes a file, replacing a file or symlink of its name; `write` gives the bytes. Missing
+    /// directories are made. With `want_stat`, answers what the file is once it has its name.
+    pub fn write_file<E: From<WorkTreeError>>(
+        &self,
+        path: &RepoPath,
+        executable: bool,
+        want_stat: bool,
+        write: impl FnOnce(&mut FileSink) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Option<FileStat>, E> {
+        let (file, temporary) = self.create_temporary(path, executable)?;
+        let mut sink = FileSink::new(file, path.clone());
+        write(&mut sink)?;
+        let file = sink.finish()?;
+        Ok(publish_file(&file, temporary, path, want_stat)?)
+    }
+
+    /// As [`Self::write_file`], for a file that is in memory: four system calls.
+    pub fn write_small(
+        &self,
+        path: &RepoPath,
+        executable: bool,
+        bytes: &[u8],
+        want_stat: bool,
+    ) -> Result<Option<FileStat>> {
+        if bytes.len() >= FileSink::MIN_HOLE {
+            return self.write_file(path, executable, want_stat, |sink| sink.write(bytes));
+        }
+        let (mut file, temporary) = self.create_temporary(path, executable)?;
+        if !bytes.is_empty() {
+            file.write_all(bytes).map_err(|error| WorkTreeError::io("write", path, error))?;
+        }
+        publish_file(&file, temporary, path, want_stat)
+    }
+
+    /// Makes a symlink, replacing a file or symlink of its name. Missing directories are made.
+    pub fn write_symlink(
+        &self,
+        path: &RepoPath,
+        target: &[u8],
+        want_stat: bool,
+    ) -> Result<Option<FileStat>> {
+        let ((), temporary) =
+            self.make_temporary(path, |dir, name| symlinkat(target, dir, name))?;
+        let dir = temporary.publish(path)?;
+        if !want_stat {
+            return Ok(None);
+        }
+        match statat(&dir, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(file_stat(&stat))),
+            Err(errno) => Err(WorkTreeError::io("read the status of", path, errno)),
+        }
+    }
+
+    /// Removes a file or symlink; answers whether there was one. What lies behind a symlink is
+    /// not there.
+    pub fn remove_file(&self, path: &RepoPath) -> Result<bool> {
+        let removed = self.in_existing_parent("remove", path, |dir, name| {
+            unlinkat(dir, name, AtFlags::empty())
+        })?;
+        Ok(removed.is_some())
+    }
+
+    /// Removes an empty directory; answers whether nothing is there now. One that is not empty,
+    /// or is in use, stays.
+    pub fn remove_dir(&self, dir: &RepoPath) -> Result<bool> {
+        if dir.is_root() {
+            return Ok(false);
+        }
+        self.handles.forget(dir.as_bytes());
+        let removed = self.in_existing_parent("remove", dir, |parent, name| {
+            match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(false),
+                answer => answer.map(|()| true),
+            }
+        });
+        removed.map(|removed| removed.unwrap_or(true))
+    }
+
+    /// Removes the directories above `path` that are empty now, from the deepest up.
+    pub fn remove_empty_dirs_up(&self, path: &RepoPath) -> Result<()> {
+        let mut dir = path.parent();
+        while let Some(at) = dir.filter(|at| !at.is_root()) {
+            match self.remove_dir(&at) {
+                Ok(true) => {}
+                Ok(false) | Err(WorkTreeError::Obstructed { .. }) => break,
+                Err(error) => return Err(error),
+            }
+            dir = at.parent();
+        }
+        Ok(())
+    }
+
+    /// What lies at `path`, by `lstat`; `None` when there is nothing, or only through a symlink.
+    pub fn stat(&self, path: &RepoPath) -> Result<Option<(PathKind, FileStat)>> {
+        let stat = self.in_existing_parent("read the status of", path, |dir, name| {
+            statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        })?;
+        Ok(stat.map(|stat| (PathKind::of(&stat), file_stat(&stat))))
+    }
+}
+
+/// Opens one directory below `parent`, made where there is nothing.
+fn open_or_make(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    path: &dyn Fn() -> RepoPath,
+) -> Result<OwnedFd> {
+    let open = || openat(parent, name, DIR_HANDLE, Mode::empty());
+    let opened = match open() {
+        Err(Errno::NOENT) => match mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+            // Another thread may have made it first.
+            Ok(()) | Err(Errno::EXIST) => open(),
+            Err(errno) => return Err(WorkTreeError::io("create the directory", &path(), errno)),
+        },
+        opened => opened,
+    };
+    opened.map_err(|errno| match errno {
+        Errno::NOTDIR | Errno::LOOP => WorkTreeError::Obstructed { path: path() },
+        errno => WorkTreeError::io("open the directory", &path(), errno),
+    })
+}
+
+/// Gives a whole file its name. Renaming changes ctime, so the stat is taken afterwards, and from
+/// the open file, so that it is of no other file.
+fn publish_file(
+    file: &File,
+    temporary: Temporary,
+    path: &RepoPath,
+    want_stat: bool,
+) -> Result<Option<FileStat>> {
+    temporary.publish(path)?;
+    if !want_stat {
+        return Ok(None);
+    }
+    let stat = fstat(file).map_err(|errno| WorkTreeError::io("read the status of", path, errno))?;
+    Ok(Some(file_stat(&stat)))
+}
+
+/// An entry under its temporary name; removed unless it is published.
+#[derive(Debug)]
+struct Temporary {
+    dir: Arc<OwnedFd>,
+    /// Empty once published.
+    name: String,
+}
+
+impl Temporary {
+    /// Gives the entry the name of `path`; answers the directory.
+    fn publish(mut self, path: &RepoPath) -> Result<Arc<OwnedFd>> {
+        renameat(&*self.dir, &self.name, &*self.dir, path.name())
+            .map_err(|errno| WorkTreeError::at("rename a file to", path, errno))?;
+        self.name.clear();
+        Ok(Arc::clone(&self.dir))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            // Nothing is left to try when this fails; the walk reports what stays behind.
+            let _ = unlinkat(&*self.dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

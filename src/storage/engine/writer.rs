@@ -1,0 +1,82 @@
+//! The writer thread: appends blocks to packs; a second thread seals full packs, so that syncing
+//! one overlaps with filling the next.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{Engine, EngineError, Result};
+use crate::metrics::Stage;
+use crate::storage::format::pack::{BlockKind, Codec, PackKind};
+use crate::storage::pack_store::{EncodedBlock, PACK_TARGET, PackWriter};
+use crate::storage::parallel_processor::{Closed, Queued};
+
+/// Writes blocks until the queue closes, then seals what is open: data before metadata.
+pub(super) fn run(engine: &Engine, blocks: &Receiver<Queued<EncodedBlock>>) -> Result<()> {
+    let (full_packs, to_seal) = bounded::<PackWriter>(1);
+    std::thread::scope(|scope| {
+        let sealer = scope.spawn(move || to_seal.iter().try_for_each(|pack| seal(engine, pack)));
+        let meta = write_blocks(engine, blocks, &full_packs);
+        drop(full_packs);
+        // The sealer's error is the cause when the queue to it closed.
+        sealer.join().unwrap_or(Err(EngineError::Closed(Closed)))?;
+        // After a cancelled run nothing refers to what is left, so it is not worth a sync.
+        match meta? {
+            Some(pack) if !engine.cancel.is_cancelled() => seal(engine, pack),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Fills packs; returns the open metadata pack.
+fn write_blocks(
+    engine: &Engine,
+    blocks: &Receiver<Queued<EncodedBlock>>,
+    full: &Sender<PackWriter>,
+) -> Result<Option<PackWriter>> {
+    let (mut data, mut meta) = (None, None);
+    for queued in blocks {
+        let is_data = queued.item.kind == BlockKind::Data;
+        let slot = if is_data { &mut data } else { &mut meta };
+        let kind = if is_data { PackKind::Data } else { PackKind::Meta };
+        let mut pack = match slot.take() {
+            Some(pack) => pack,
+            None => new_pack(engine, kind)?,
+        };
+        let written = engine.metrics.time(Stage::Writing, || pack.append(&queued.item))?;
+        count(engine, &queued.item, written);
+        if pack.len() >= PACK_TARGET {
+            full.send(pack).map_err(|_| Closed)?;
+        } else {
+            *slot = Some(pack);
+        }
+    }
+    if let Some(pack) = data.filter(|_| !engine.cancel.is_cancelled()) {
+        full.send(pack).map_err(|_| Closed)?;
+    }
+    Ok(meta)
+}
+
+fn count(engine: &Engine, block: &EncodedBlock, written: u64) {
+    engine.metrics.add_block(block.plain_len(), written, block.codec == Codec::Raw);
+}
+
+fn new_pack(engine: &Engine, kind: PackKind) -> Result<PackWriter> {
+    let mut nonce = [0; 16];
+    // Only uniqueness matters; without a random source the clock of the process must do.
+    if getrandom::fill(&mut nonce).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        nonce = now.unwrap_or_default().as_nanos().to_le_bytes();
+    }
+    Ok(PackWriter::new(Arc::clone(engine.store.disk()), kind, nonce)?)
+}
+
+/// Publishes a pack, lets the store find its objects, and only then forgets the claims on them.
+fn seal(engine: &Engine, pack: PackWriter) -> Result<()> {
+    let sealed = engine.metrics.time(Stage::Writing, || pack.seal())?;
+    engine.store.adopt(sealed.id)?;
+    for id in &sealed.objects {
+        engine.chunk_dedup.remove(id);
+    }
+    Ok(())
+}
