@@ -21,6 +21,7 @@ fn did_you_mean(nearest: Option<&String>) -> Option<String> {
     nearest.map(|nearest| format!("did you mean '{nearest}'?"))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every arm wants an option")]
 fn text(hint: &str) -> Option<String> {
     Some(hint.to_owned())
 }
@@ -28,7 +29,7 @@ fn text(hint: &str) -> Option<String> {
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
-    use ExitCode::{Corrupt, Failure, Format, Interrupted, Locked, NoRepository, NotFound, Usage};
+    use ExitCode::{Failure, Format, Interrupted, Locked, NoRepository, NotFound, Usage};
     match error {
         RepoError::NotARepository(_) | RepoError::NoRepositoryAt(_) => {
             (NoRepository, text("'digstore init' makes a repository in the current directory"))

@@ -15,7 +15,7 @@ use crate::progress::Monitor;
 use crate::repo::{Place, RepoError, Repository};
 
 /// The surroundings of one command.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The directory it runs in, absolute.
     pub cwd: PathBuf,
     /// The repository named by `--repo`.
@@ -27,7 +27,7 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// Reads the global options.
-    pub fn new(global: &GlobalArgs, ui: &'a Ui) -> Result<Self> {
+    pub(crate) fn new(global: &GlobalArgs, ui: &'a Ui) -> Result<Self> {
         let here = std::env::current_dir().context("cannot find the current directory")?;
         let cwd = match &global.directory {
             Some(dir) => std::fs::canonicalize(here.join(dir))
@@ -39,7 +39,7 @@ impl<'a> Context<'a> {
     }
 
     /// Where the repository is.
-    pub fn place(&self) -> Result<Place> {
+    pub(crate) fn place(&self) -> Result<Place> {
         Ok(match &self.repository {
             Some(repository) => {
                 Place { repository: repository.clone(), work_tree: self.cwd.clone() }
@@ -49,14 +49,14 @@ impl<'a> Context<'a> {
     }
 
     /// Where `init` makes one.
-    pub fn new_place(&self, directory: Option<&Path>) -> Place {
+    pub(crate) fn new_place(&self, directory: Option<&Path>) -> Place {
         let work_tree = directory.map_or_else(|| self.cwd.clone(), |dir| self.cwd.join(dir));
         let repository = self.repository.clone().unwrap_or_else(|| work_tree.join(REPOSITORY_DIR));
         Place { repository, work_tree }
     }
 
     /// Settings from every source.
-    pub fn config(&self, place: Option<&Place>) -> Result<Config> {
+    pub(crate) fn config(&self, place: Option<&Place>) -> Result<Config> {
         let environment = |name: &str| std::env::var_os(name);
         let mut sources = ConfigSources::new(
             &environment,
@@ -71,12 +71,12 @@ impl<'a> Context<'a> {
     }
 
     /// Opens the repository; Ctrl-C then ends the running operation in good order.
-    pub fn open(&self) -> Result<Repository> {
+    pub(crate) fn open(&self) -> Result<Repository> {
         self.open_with(self.ui.monitor())
     }
 
     /// Opens the repository for a command whose progress is not worth showing.
-    pub fn open_with(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
+    pub(crate) fn open_with(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
         let place = self.place()?;
         let config = self.config(Some(&place))?;
         let repository = Repository::open(place, config, monitor)?;
@@ -87,7 +87,11 @@ impl<'a> Context<'a> {
     }
 
     /// A path as typed, relative to the work tree.
-    pub fn repo_path(&self, repository: &Repository, typed: &OsStr) -> Result<RepoPath, RepoError> {
+    pub(crate) fn repo_path(
+        &self,
+        repository: &Repository,
+        typed: &OsStr,
+    ) -> Result<RepoPath, RepoError> {
         let work_tree = &repository.place().work_tree;
         let full = normalise(&self.cwd.join(typed));
         let below = full.strip_prefix(work_tree).map(Path::to_owned).or_else(|_| {
@@ -102,7 +106,7 @@ impl<'a> Context<'a> {
     }
 
     /// All paths as typed.
-    pub fn repo_paths(
+    pub(crate) fn repo_paths(
         &self,
         repository: &Repository,
         typed: &[impl AsRef<OsStr>],

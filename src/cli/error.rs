@@ -116,10 +116,8 @@ impl Error for CliError {}
 
 /// Whether an error only says that nobody reads the output any more.
 fn is_closed_output(error: &(dyn Error + 'static)) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<OutputClosed>())
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    matches!(inner, Some(inner) if inner.is::<OutputClosed>())
 }
 
 /// The causes below the top of a chain, leaving out those that the text above already tells.

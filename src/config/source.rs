@@ -69,7 +69,7 @@ impl Config {
         let text = std::str::from_utf8(bytes).map_err(|error| syntax(error.to_string()))?;
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let at = error.span().map_or(0, |span| span.start.min(bytes.len()));
-            let line = 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+            let line = text[..text.floor_char_boundary(at)].lines().count().max(1);
             syntax(format!("line {line}: {}", error.message()))
         })?;
         for (section, value) in &table {

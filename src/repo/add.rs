@@ -110,7 +110,7 @@ impl Repository {
         let _lock = if options.dry_run { None } else { Some(self.lock()?) };
         let mut staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        self.check_roots(&root, &staging, &options.roots)?;
+        check_roots(&root, &staging, &options.roots)?;
         let adder = Adder {
             root: &root,
             seen: SeenBits::new(staging.slots()),
@@ -141,40 +141,31 @@ impl Repository {
         }
         Ok(report)
     }
+}
 
-    /// Every root must be in the work tree or staged.
-    fn check_roots(
-        &self,
-        root: &OwnedFd,
-        staging: &BinaryStagingArea,
-        roots: &[RepoPath],
-    ) -> Result<()> {
-        for path in roots {
-            let stat = super::walk::stat_one(root, path);
-            let there = stat.map_err(|source| RepoError::WorkTreeRead {
-                path: path.to_os().to_owned(),
-                source,
-            })?;
-            if there.is_none() && staging.views_within(path.as_bytes()).next().is_none() {
-                return Err(self.path_not_found(path, "the work tree", staging));
-            }
+/// Every root must be in the work tree or staged.
+fn check_roots(root: &OwnedFd, staging: &BinaryStagingArea, roots: &[RepoPath]) -> Result<()> {
+    for path in roots {
+        let stat = super::walk::stat_one(root, path);
+        let there = stat
+            .map_err(|source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source })?;
+        if there.is_none() && staging.views_within(path.as_bytes()).next().is_none() {
+            return Err(path_not_found(path, "the work tree", staging));
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// An error about a path, with the nearest staged one.
-    pub(super) fn path_not_found(
-        &self,
-        path: &RepoPath,
-        place: &str,
-        staging: &BinaryStagingArea,
-    ) -> RepoError {
-        let names: Vec<String> =
-            staging.views().take(100_000).map(|view| crate::path::escape(view.path)).collect();
-        let nearest =
-            crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str));
-        RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
-    }
+/// An error about a path, with the nearest staged one.
+pub(super) fn path_not_found(
+    path: &RepoPath,
+    place: &str,
+    staging: &BinaryStagingArea,
+) -> RepoError {
+    let names: Vec<String> =
+        staging.views().take(100_000).map(|view| crate::path::escape(view.path)).collect();
+    let nearest = crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str));
+    RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
 }
 
 impl Adder<'_> {
@@ -215,19 +206,18 @@ impl Adder<'_> {
         if is_empty {
             self.visit_empty(listing.dir.clone(), &mut found);
         }
-        for entry in listing.entries {
+        for entry in &listing.entries {
             self.visit_entry(&listing.dir, entry, &mut tasks, &mut found);
         }
         found.skipped = listing.skipped;
         found.warnings.extend(listing.warnings.iter().map(ToString::to_string));
         self.todo.0.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         self.todo.1.fetch_add(tasks.iter().map(|task| task.size).sum(), Ordering::Relaxed);
-        let closed = match feeder {
-            Some(feeder) => feeder.offer(tasks).is_err(),
-            None => {
-                found.candidates = tasks;
-                false
-            }
+        let closed = if let Some(feeder) = feeder {
+            feeder.offer(tasks).is_err()
+        } else {
+            found.candidates = tasks;
+            false
         };
         self.gather(found);
         if closed || self.repository.cancel_token().is_cancelled() {
@@ -262,7 +252,7 @@ impl Adder<'_> {
     fn visit_entry(
         &self,
         dir: &RepoPath,
-        entry: WalkEntry,
+        entry: &WalkEntry,
         tasks: &mut Vec<FileTask>,
         found: &mut Found,
     ) {

@@ -160,7 +160,7 @@ impl<'a> Checkout<'a> {
                 return Ok(1);
             }
             StagedKind::File { executable, content } => {
-                self.write_large(&path, executable, &content, size)?
+                self.write_large(&path, executable, &content, size)?;
             }
         }
         Ok(0)

@@ -226,7 +226,7 @@ impl Repository {
 
     /// Threads for work that the processor bounds.
     pub fn threads(&self) -> usize {
-        match self.config.performance.max_worker_threads as usize {
+        match self.config.performance.max_worker_threads {
             0 => available_cores(),
             threads => threads,
         }
@@ -237,8 +237,8 @@ impl Repository {
         let performance = &self.config.performance;
         let limits = Limits {
             cores: available_cores(),
-            max_workers: performance.max_worker_threads as usize,
-            batch_files: performance.batch_size as usize,
+            max_workers: performance.max_worker_threads,
+            batch_files: performance.batch_size,
             memory: performance.max_memory_usage.0,
             level: self.config.compression.level.fixed(),
         };

@@ -88,7 +88,7 @@ impl Groups<'_> {
             let key = (piece.location.pack, piece.location.chunk.block);
             match &mut self.pending {
                 Some(group) if group.key == key && group.pieces.len() < MAX_PIECES => {
-                    group.pieces.push(piece)
+                    group.pieces.push(piece);
                 }
                 pending => {
                     let full = pending.replace(Group { key, pieces: vec![piece] });

@@ -34,7 +34,7 @@ impl Repository {
             let before = paths.len();
             paths.extend(staging.iter_within(path.as_bytes()).map(|entry| entry.path));
             if paths.len() == before {
-                return Err(self.path_not_found(path, "the staging area", &staging));
+                return Err(super::add::path_not_found(path, "the staging area", &staging));
             }
             let is_directory = staging.view(path.as_bytes()).is_none();
             if is_directory && !options.recursive {

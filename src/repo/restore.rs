@@ -113,7 +113,7 @@ impl Repository {
         let Some(source) = options.source else {
             for path in &paths {
                 if staging.views_within(path.as_bytes()).next().is_none() && !path.is_root() {
-                    return Err(self.path_not_found(path, "the staging area", staging));
+                    return Err(super::add::path_not_found(path, "the staging area", staging));
                 }
             }
             let entries = paths.into_iter().flat_map(|path| staging.iter_within(path.as_bytes()));
@@ -277,7 +277,7 @@ impl Repository {
                 }
             }
             if !known && !path.is_root() {
-                return Err(self.path_not_found(path, "the staging area", &staging));
+                return Err(super::add::path_not_found(path, "the staging area", &staging));
             }
         }
         removals.append(&mut ops);

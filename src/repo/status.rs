@@ -82,8 +82,10 @@ impl Repository {
             staged: self.staged_changes(&staging)?,
             unstaged: changes,
             untracked: untracked.into_iter().collect(),
+            // What cannot be stored at all, such as a FIFO, is `add`'s to tell.
             skipped: skipped
                 .into_iter()
+                .filter(|(_, reason)| matches!(reason, SkipReason::Unreadable(..)))
                 .filter_map(|(path, reason)| Some((path, reason.message()?)))
                 .collect(),
         })

@@ -193,7 +193,7 @@ pub struct BufferPool {
     max_pool_size: usize,
 }
 
-/// Largest capacity of the small class.
+/// Capacities below this are the small class.
 const SMALL: usize = 4 << 10;
 /// Largest capacity of the medium class.
 const MEDIUM: usize = 64 << 10;
@@ -212,8 +212,8 @@ impl BufferPool {
 
     fn class(&self, capacity: usize) -> &Mutex<Vec<Vec<u8>>> {
         match capacity {
-            0..=SMALL => &self.small_buffers,
-            ..=MEDIUM => &self.medium_buffers,
+            ..SMALL => &self.small_buffers,
+            SMALL..=MEDIUM => &self.medium_buffers,
             _ => &self.large_buffers,
         }
     }

@@ -1,4 +1,4 @@
-//! Content-defined chunking: FastCDC (Xia et al., IEEE TPDS 2020) with the repository's parameters.
+//! Content-defined chunking: `FastCDC` (Xia et al., IEEE TPDS 2020) with the repository's parameters.
 //!
 //! The next cut depends on the bytes behind the previous cut and on nothing else, so the cuts are
 //! the same however the input is fed, as long as each call sees [`Chunker::lookahead`] bytes or

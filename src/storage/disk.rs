@@ -60,6 +60,7 @@ impl std::ops::Deref for FileBytes {
 }
 
 /// A file open for positioned reading.
+#[expect(clippy::len_without_is_empty, reason = "the length of a file, not of a collection")]
 pub trait ReadFile: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> Result<u64>;

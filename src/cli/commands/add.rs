@@ -49,7 +49,7 @@ pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
     let report = repository.add(&options)?;
     repository.monitor().finish();
     for (path, why) in &report.skipped {
-        context.ui.warn(&format!("left out '{path}': {why}"));
+        context.ui.warn(format!("left out '{path}': {why}"));
     }
     if context.ui.is_json() {
         context.ui.document(&summary_json(&report, started))?;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
             list(&report, context)?;
         }
         if !args.dry_run {
-            context.ui.message(&summary(&report, started));
+            context.ui.message(summary(&report, started));
         }
     }
     Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
@@ -69,7 +69,7 @@ fn list(report: &AddReport, context: &Context<'_>) -> anyhow::Result<()> {
         [("add", &report.added), ("modify", &report.modified), ("remove", &report.deleted)]
     {
         for path in paths {
-            context.ui.line(&format!("{word} '{path}'"))?;
+            context.ui.line(format!("{word} '{path}'"))?;
         }
     }
     Ok(())

@@ -70,10 +70,10 @@ fn print(report: &CommitReport, context: &Context<'_>) -> anyhow::Result<()> {
             "bytes": report.commit.bytes,
         }))?);
     }
-    context.ui.line(&format!("committed {}", report.id))?;
+    context.ui.line(format!("committed {}", report.id))?;
     let place = report.branch.as_deref().unwrap_or("detached HEAD");
     let files = format::counted(report.commit.files, "file");
-    context.ui.message(&format!(
+    context.ui.message(format!(
         "[{place} {}] {files}, {}",
         report.id.short(),
         format::bytes(report.commit.bytes)

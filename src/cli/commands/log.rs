@@ -38,7 +38,7 @@ pub(crate) fn run(args: &LogArgs, context: &Context<'_>) -> CommandResult {
             entries.push(to_json(&id, &commit));
         } else if args.oneline {
             let title = commit.message.lines().next().unwrap_or_default();
-            context.ui.line(&format!(
+            context.ui.line(format!(
                 "{}{} {}",
                 id.short(),
                 decoration(&names, &id),
@@ -86,16 +86,16 @@ fn long(
     commit: &Commit,
 ) -> anyhow::Result<()> {
     let ui = context.ui;
-    ui.line(&format!("commit {id}{}", decoration(names, id)))?;
+    ui.line(format!("commit {id}{}", decoration(names, id)))?;
     if commit.parents.len() > 1 {
         let parents: Vec<String> = commit.parents.iter().map(CommitId::short).collect();
-        ui.line(&format!("Merge:  {}", parents.join(" ")))?;
+        ui.line(format!("Merge:  {}", parents.join(" ")))?;
     }
     let Signature { name, email, .. } = &commit.author;
-    ui.line(&format!("Author: {} <{}>", escape(name.as_bytes()), escape(email.as_bytes())))?;
-    ui.line(&format!("Date:   {}\n", time_text(&commit.author)))?;
+    ui.line(format!("Author: {} <{}>", escape(name.as_bytes()), escape(email.as_bytes())))?;
+    ui.line(format!("Date:   {}\n", time_text(&commit.author)))?;
     for line in commit.message.lines() {
-        ui.line(&format!("    {}", escape(line.as_bytes())))?;
+        ui.line(format!("    {}", escape(line.as_bytes())))?;
     }
     Ok(ui.line("")?)
 }

@@ -54,9 +54,9 @@ pub(crate) fn run(args: &LsArgs, context: &Context<'_>) -> CommandResult {
         let written = if args.zero {
             context.ui.out().write_all(&[entry.path.as_bytes(), b"\0"].concat())
         } else if args.long {
-            context.ui.line(&long(&entry))
+            context.ui.line(long(&entry))
         } else {
-            context.ui.line(&escape(entry.path.as_bytes()))
+            context.ui.line(escape(entry.path.as_bytes()))
         };
         written.map_err(RepoError::Output)
     })?;

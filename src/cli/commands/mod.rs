@@ -18,12 +18,14 @@ use crate::storage::format::object::Signature;
 
 /// A path for JSON: text, and the exact bytes in hexadecimal where it is not UTF-8.
 fn path_json(bytes: &[u8]) -> Value {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => json!({ "path": text }),
-        Err(_) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "path": String::from_utf8_lossy(bytes), "path_hex": hex })
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        json!({ "path": text })
+    } else {
+        let mut hex = String::with_capacity(bytes.len() * 2);
+        for byte in bytes {
+            hex.push_str(&format!("{byte:02x}"));
         }
+        json!({ "path": String::from_utf8_lossy(bytes), "path_hex": hex })
     }
 }
 

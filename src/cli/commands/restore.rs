@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     };
     if args.staged {
         let changes = repository.unstage(&paths, source)?;
-        context.ui.message(&format!("unstaged {}", format::counted(changes.len() as u64, "path")));
+        context.ui.message(format!("unstaged {}", format::counted(changes.len() as u64, "path")));
         return Ok(ExitCode::Success);
     }
     if source.is_none() && args.source.is_some() {
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     let report = repository.restore(&RestoreOptions { paths, source, target })?;
     repository.monitor().finish();
     for (path, why) in &report.skipped {
-        context.ui.warn(&format!("left out '{path}': {why}"));
+        context.ui.warn(format!("left out '{path}': {why}"));
     }
     let time = started.elapsed();
     if context.ui.is_json() {
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
         }))?;
     } else {
         let files = format::counted(report.files, "file");
-        context.ui.message(&format!(
+        context.ui.message(format!(
             "restored {files}, {} in {}",
             format::bytes(report.bytes),
             format::duration(time)

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &RmArgs, context: &Context<'_>) -> CommandResult {
         context.ui.document(&json!({ "schema_version": 1, "removed": paths_json(&removed), "dry_run": args.dry_run }))?;
     } else {
         for path in &removed {
-            context.ui.line(&format!("rm '{path}'"))?;
+            context.ui.line(format!("rm '{path}'"))?;
         }
     }
     Ok(ExitCode::Success)

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
         context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
     let report = repository.status()?;
     for (path, why) in &report.skipped {
-        context.ui.warn(&format!("cannot look at '{path}': {why}"));
+        context.ui.warn(format!("cannot look at '{path}': {why}"));
     }
     if context.ui.is_json() {
         context.ui.document(&to_json(&report))?;
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
             if args.zero {
                 context.ui.out().write_all(&[letters.as_bytes(), b" ", &path, b"\0"].concat())?;
             } else {
-                context.ui.line(&format!("{letters} {}", escape(&path)))?;
+                context.ui.line(format!("{letters} {}", escape(&path)))?;
             }
         }
     } else {
@@ -90,7 +90,7 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     if !report.untracked.is_empty() {
         ui.line("\nUntracked files:\n  (use \"digstore add PATH\" to include them in what will be committed)")?;
         for path in &report.untracked {
-            ui.line(&format!("\t{}", escape(path)))?;
+            ui.line(format!("\t{}", escape(path)))?;
         }
     }
     let tail =
@@ -115,7 +115,7 @@ fn section(
     if changes.is_empty() {
         return Ok(());
     }
-    context.ui.line(&format!("\n{title}\n  {hint}"))?;
+    context.ui.line(format!("\n{title}\n  {hint}"))?;
     for change in changes {
         let word = match change.kind {
             ChangeKind::Added => "new file:  ",
@@ -123,7 +123,7 @@ fn section(
             ChangeKind::Deleted => "deleted:   ",
             ChangeKind::TypeChanged => "typechange:",
         };
-        context.ui.line(&format!("\t{word} {}", change.path))?;
+        context.ui.line(format!("\t{word} {}", change.path))?;
     }
     Ok(())
 }

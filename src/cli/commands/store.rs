@@ -54,7 +54,7 @@ fn size(args: &SizeArgs, context: &Context<'_>) -> CommandResult {
         return Ok(ExitCode::Success);
     }
     for (name, bytes, basis) in rows(&report) {
-        context.ui.line(&format!("{name:<11} {:>12}   {basis}", format::bytes(bytes)))?;
+        context.ui.line(format!("{name:<11} {:>12}   {basis}", format::bytes(bytes)))?;
     }
     if args.efficiency {
         context.ui.line("")?;
@@ -63,7 +63,7 @@ fn size(args: &SizeArgs, context: &Context<'_>) -> CommandResult {
             ("compression", report.compression_ratio, "unique / stored"),
             ("total", report.total_ratio, "logical / on disk"),
         ] {
-            context.ui.line(&format!("{name:<11} {ratio:>11.2}x   {basis}"))?;
+            context.ui.line(format!("{name:<11} {ratio:>11.2}x   {basis}"))?;
         }
     }
     Ok(ExitCode::Success)
@@ -121,12 +121,12 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
         }))?;
     } else {
         for problem in &report.problems {
-            context.ui.line(&format!("damaged: {problem}"))?;
+            context.ui.line(format!("damaged: {problem}"))?;
         }
         for (commit, path) in &report.affected {
             let place =
                 commit.map_or_else(|| "staged".to_owned(), |id| format!("commit {}", id.short()));
-            context.ui.line(&format!("affected: '{path}' ({place})"))?;
+            context.ui.line(format!("affected: '{path}' ({place})"))?;
         }
         let checked = format!(
             "checked {}, {}, {} of content, {}",
@@ -136,7 +136,7 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
             format::counted(report.commits, "commit"),
         );
         let verdict = if is_sound { "no damage found" } else { "damage found" };
-        context.ui.message(&format!("{checked}: {verdict}"));
+        context.ui.message(format!("{checked}: {verdict}"));
     }
     Ok(if is_sound { ExitCode::Success } else { ExitCode::Corrupt })
 }

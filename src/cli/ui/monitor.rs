@@ -57,19 +57,16 @@ impl Report {
     pub fn progress_text(&self) -> String {
         let bytes = self.counters.bytes_done;
         let mut parts = Vec::new();
-        match self.counters.totals {
-            Some(totals) => {
-                let total = format::counted(totals.files, "file");
-                parts.push(format!("{} of {total}", format::count(self.files())));
-                if totals.bytes != 0 {
-                    let total = format::bytes(totals.bytes);
-                    parts.push(format!("{} of {total}", format::bytes(bytes)));
-                }
+        if let Some(totals) = self.counters.totals {
+            let total = format::counted(totals.files, "file");
+            parts.push(format!("{} of {total}", format::count(self.files())));
+            if totals.bytes != 0 {
+                let total = format::bytes(totals.bytes);
+                parts.push(format!("{} of {total}", format::bytes(bytes)));
             }
-            None => {
-                parts.push(format::counted(self.files(), "file"));
-                parts.extend((bytes != 0).then(|| format::bytes(bytes)));
-            }
+        } else {
+            parts.push(format::counted(self.files(), "file"));
+            parts.extend((bytes != 0).then(|| format::bytes(bytes)));
         }
         parts.extend(format::file_rate(self.files(), self.elapsed).filter(|_| self.files() != 0));
         parts.extend(format::byte_rate(bytes, self.elapsed).filter(|_| bytes != 0));

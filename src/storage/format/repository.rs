@@ -9,7 +9,7 @@ pub const FILE_NAME: &str = "format";
 pub const VERSION: u32 = 1;
 /// Mandatory features that this release knows: none yet.
 pub const KNOWN_FEATURES: u64 = 0;
-/// Identifies FastCDC (2020 variant, normalisation level 1), the only chunker so far.
+/// Identifies `FastCDC` (2020 variant, normalisation level 1), the only chunker so far.
 pub const CHUNKER_FASTCDC_2020: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"DIGSTORE";

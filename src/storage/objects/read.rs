@@ -228,7 +228,7 @@ impl Iterator for ChunkIter {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            while let Some(chunk) = self.chunks.next() {
+            for chunk in self.chunks.by_ref() {
                 let offset = self.offset;
                 self.offset += u64::from(chunk.len);
                 if self.offset > self.from {

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -32,7 +32,7 @@ fn index_path(name: &str) -> PathBuf {
 impl MergedIndex {
     /// Opens one part; `None` for a file of another kind.
     pub fn open(disk: &dyn Disk, name: &str) -> Result<Option<Self>> {
-        if !name.ends_with(".midx") {
+        if Path::new(name).extension().is_none_or(|extension| extension != "midx") {
             return Ok(None);
         }
         let path = index_path(name);
@@ -48,6 +48,7 @@ impl MergedIndex {
     }
 
     /// Bytes on disk.
+    #[expect(clippy::len_without_is_empty, reason = "there is always a header")]
     pub fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -82,7 +83,7 @@ impl MergedIndex {
 
 /// Chooses the parts that are merged together with `recent`: the newest first, as long as each is
 /// not much larger than what is gathered so far.
-pub fn plan(recent: &[Arc<Pack>], merged: &[Arc<MergedIndex>]) -> Vec<Arc<MergedIndex>> {
+pub(super) fn plan(recent: &[Arc<Pack>], merged: &[Arc<MergedIndex>]) -> Vec<Arc<MergedIndex>> {
     let count = |index: &MergedIndex| index.view().map_or(0, |view| view.record_count());
     let mut gathered: usize = recent
         .iter()
@@ -106,7 +107,7 @@ type Run<'a> = Box<dyn Iterator<Item = IndexRecord> + 'a>;
 
 /// Builds and publishes one part out of footers and older parts; records of packs that are not
 /// `live` are left out.
-pub fn build(
+pub(super) fn build(
     disk: &dyn Disk,
     recent: &[Arc<Pack>],
     parts: &[Arc<MergedIndex>],

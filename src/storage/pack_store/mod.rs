@@ -10,7 +10,7 @@ mod pack;
 mod reader;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -284,7 +284,7 @@ impl PackStore {
         kind: BlockKind,
         limit: usize,
     ) -> Result<Vec<ObjectId>> {
-        let mut found = HashMap::new();
+        let mut found = HashSet::new();
         for id in self.packs() {
             let pack = self.pack(&id)?;
             let footer = pack.footer()?;
@@ -294,14 +294,14 @@ impl PackStore {
                     break;
                 }
                 if footer.block(chunk.block).is_ok_and(|block| block.kind == kind) {
-                    found.insert(id, ());
+                    found.insert(id);
                 }
             }
             if found.len() >= limit {
                 break;
             }
         }
-        let mut ids: Vec<_> = found.into_keys().collect();
+        let mut ids: Vec<_> = found.into_iter().collect();
         ids.sort_unstable();
         Ok(ids)
     }
