@@ -53,8 +53,10 @@ pub struct Decision {
 struct RuleFile {
     path: RepoPath,
     patterns: Vec<Pattern>,
-    /// Patterns that are a plain name, by that name; the last is the strongest.
+    /// Patterns that are a plain name, by that name; the last is the strongest, as everywhere.
     by_name: HashMap<Box<[u8]>, Vec<u32>>,
+    /// Patterns that are `*` and a literal, by its last byte.
+    by_end: Vec<Vec<u32>>,
     /// The others.
     rest: Vec<u32>,
 }
@@ -67,30 +69,35 @@ impl RuleFile {
         let patterns: Vec<_> =
             lines.filter_map(|(index, line)| Pattern::parse(line, index + 1)).collect();
         let mut by_name: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
+        let mut by_end = vec![Vec::new(); 256];
         let mut rest = Vec::new();
         for (index, pattern) in (0..).zip(&patterns) {
-            match pattern.plain_name() {
-                Some(name) => by_name.entry(name.into()).or_default().push(index),
-                None => rest.push(index),
+            if let Some(name) = pattern.plain_name() {
+                by_name.entry(name.into()).or_default().push(index);
+            } else if let Some(end) = pattern.last_byte() {
+                by_end[usize::from(end)].push(index);
+            } else {
+                rest.push(index);
             }
         }
-        Self { path, patterns, by_name, rest }
+        Self { path, patterns, by_name, by_end, rest }
     }
 
     /// The last line that matches; `relative` is relative to the file's directory.
     fn last_match(&self, relative: &[u8], name: &[u8], is_dir: bool) -> Option<&Pattern> {
-        let applies = |index: &u32| is_dir || !self.patterns[*index as usize].dir_only;
-        let named = self
-            .by_name
-            .get(name)
-            .and_then(|indexes| indexes.iter().copied().rev().find(|index| applies(index)));
-        let floor = named.map_or(0, |index| index + 1);
         let matches = |index: &u32| {
             let pattern = &self.patterns[*index as usize];
-            applies(index) && pattern.matches(if pattern.name_only { name } else { relative })
+            (is_dir || !pattern.dir_only)
+                && pattern.matches(if pattern.name_only { name } else { relative })
         };
-        let later = self.rest.iter().copied().rev().take_while(|index| *index >= floor);
-        later.into_iter().find(matches).or(named).map(|index| &self.patterns[index as usize])
+        let named = self.by_name.get(name);
+        let ended = name.last().map(|end| &self.by_end[usize::from(*end)]);
+        let mut best: Option<u32> = None;
+        for list in [named, ended, Some(&self.rest)].into_iter().flatten() {
+            let later = list.iter().copied().rev().take_while(|index| Some(*index) > best);
+            best = later.into_iter().find(matches).or(best);
+        }
+        best.map(|index| &self.patterns[index as usize])
     }
 
     fn decision(&self, pattern: &Pattern) -> Decision {

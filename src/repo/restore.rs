@@ -12,7 +12,8 @@ use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::binary_staging::{
-    BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
+    BASE_FILE, BinaryStagingArea, KindView, LOG_FILE, StagedEntry, StagedKind, StagedView,
+    StagingOp,
 };
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::format::staging::FileStat;
@@ -231,9 +232,25 @@ impl Repository {
         crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str))
     }
 
+    /// Makes a new staging area from the last commit, in the place of one that is damaged. What
+    /// was staged and not committed must be added again.
+    pub fn reset_staging(&self) -> Result<usize> {
+        let _lock = self.lock()?;
+        for file in [LOG_FILE, BASE_FILE] {
+            self.disk.remove(file.as_ref())?;
+        }
+        BinaryStagingArea::create(&*self.disk)?;
+        let head = self.refs().head_commit()?;
+        Ok(self.unstage_locked(&[], head)?.len())
+    }
+
     /// Puts the staging area back to a commit, for the paths named; returns what changed.
     pub fn unstage(&self, paths: &[RepoPath], source: Option<CommitId>) -> Result<Vec<Change>> {
         let _lock = self.lock()?;
+        self.unstage_locked(paths, source)
+    }
+
+    fn unstage_locked(&self, paths: &[RepoPath], source: Option<CommitId>) -> Result<Vec<Change>> {
         let mut staging = self.staging()?;
         let paths = normalise(paths);
         let mut changes = Vec::new();

@@ -77,8 +77,10 @@ impl Pattern {
             Matcher::Never => false,
             Matcher::Literal(literal) => **literal == *text,
             Matcher::Suffix(suffix) => text.ends_with(suffix),
+            Matcher::Tokens(prefix, tokens) if prefix.is_empty() => matches(tokens, text),
             Matcher::Tokens(prefix, tokens) => {
-                text.strip_prefix(&**prefix).is_some_and(|rest| matches(tokens, rest))
+                prefix.first() == text.first()
+                    && text.strip_prefix(&**prefix).is_some_and(|rest| matches(tokens, rest))
             }
         }
     }
@@ -87,6 +89,14 @@ impl Pattern {
     pub(super) fn plain_name(&self) -> Option<&[u8]> {
         match &self.matcher {
             Matcher::Literal(name) if self.name_only => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The last byte of every name this pattern matches, where it is `*` and a literal.
+    pub(super) fn last_byte(&self) -> Option<u8> {
+        match &self.matcher {
+            Matcher::Suffix(suffix) => suffix.last().copied(),
             _ => None,
         }
     }

@@ -17,6 +17,8 @@ pub enum StoreCommand {
     Size(SizeArgs),
     /// Check what is stored and name everything that is damaged.
     Verify(VerifyArgs),
+    /// Make a new staging area from the last commit, in the place of a damaged one.
+    ResetStaging,
 }
 
 /// Show how many bytes there are and what the store saves.
@@ -42,6 +44,12 @@ pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResul
     match command {
         StoreCommand::Size(args) => size(args, context),
         StoreCommand::Verify(args) => verify(args, context),
+        StoreCommand::ResetStaging => {
+            let staged = context.open()?.reset_staging()?;
+            let paths = format::counted(staged as u64, "path");
+            context.ui.message(format!("made a new staging area of {paths} from the last commit"));
+            Ok(ExitCode::Success)
+        }
     }
 }
 

@@ -139,6 +139,6 @@ mod tests {
         assert_eq!(next_hole(4_000, &bytes, 0), 8_288..102_496);
         assert_eq!(next_hole(0, &bytes, 102_400), 200_000..200_000);
         assert_eq!(next_hole(0, &bytes[..30_000], 0), 30_000..30_000);
-        assert_eq!(next_hole(0, &[0; 100_000], 0), 0..98_304);
+        assert_eq!(next_hole(0, &vec![0; 100_000], 0), 0..98_304);
     }
 }
