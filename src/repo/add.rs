@@ -424,7 +424,7 @@ impl SkipReason {
     }
 
     /// Whether what is staged below this path may still be there, unseen.
-    fn hides(&self) -> bool {
+    pub(super) fn hides(&self) -> bool {
         matches!(
             self,
             Self::Unreadable(..) | Self::NestedRepository | Self::Path(_) | Self::Ignored

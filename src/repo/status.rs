@@ -67,11 +67,8 @@ impl Repository {
         let gone = looker.gone();
         let Found { mut changes, doubtful, untracked, skipped } =
             looker.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let hidden: BTreeSet<&RepoPath> = skipped
-            .iter()
-            .filter(|skip| matches!(skip.1, SkipReason::Unreadable(..)))
-            .map(|skip| &skip.0)
-            .collect();
+        let hidden: BTreeSet<&RepoPath> =
+            skipped.iter().filter(|skip| skip.1.hides()).map(|skip| &skip.0).collect();
         changes.extend(gone.into_iter().filter(|change| !is_below(&change.path, &hidden)));
         changes.extend(self.look_closer(&root, &staging, &doubtful));
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));

@@ -225,7 +225,10 @@ impl Engine {
             });
             errors.into_result()?;
             let mut all = RunOutput::default();
-            for output in outputs.into_iter().filter_map(std::result::Result::ok).flatten() {
+            for output in outputs {
+                // A worker that panicked took the files it had stored with it: nothing may be
+                // reported.
+                let output = output.ok().flatten().ok_or(EngineError::Closed(Closed))?;
                 all.stored.extend(output.stored);
                 all.skipped.extend(output.skipped);
             }

@@ -55,6 +55,17 @@ impl Report {
 
     /// `12,345 of 17,137 files, 1.2 GiB of 3.4 GiB, 1,130 files/s, 123.4 MB/s, ETA 12.0 s`.
     pub fn progress_text(&self) -> String {
+        self.parts().join(", ")
+    }
+
+    /// The same the other way round, so that a narrow terminal cuts off what matters least.
+    pub fn bar_text(&self) -> String {
+        let mut parts = self.parts();
+        parts.reverse();
+        parts.join(", ")
+    }
+
+    fn parts(&self) -> Vec<String> {
         let bytes = self.counters.bytes_done;
         let mut parts = Vec::new();
         if let Some(totals) = self.counters.totals {
@@ -71,7 +82,7 @@ impl Report {
         parts.extend(format::file_rate(self.files(), self.elapsed).filter(|_| self.files() != 0));
         parts.extend(format::byte_rate(bytes, self.elapsed).filter(|_| bytes != 0));
         parts.extend(self.remaining().map(|left| format!("ETA {}", format::duration(left))));
-        parts.join(", ")
+        parts
     }
 
     /// `Scanned 17,137 files in 0.8 s`.
@@ -219,6 +230,7 @@ mod tests {
             known.progress_text(),
             "90 of 100 files, 1.0 MiB of 4.0 MiB, 9 files/s, 0.1 MB/s, ETA 30.0 s"
         );
+        assert!(known.bar_text().starts_with("ETA 30.0 s, 0.1 MB/s, 9 files/s, 1.0 MiB of"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::monitor::Report;
@@ -48,18 +48,17 @@ impl TerminalView {
     }
 
     fn draw(&mut self, report: &Report) {
-        let voice = &self.voice;
-        let bar = self.bar.get_or_insert_with(|| {
-            voice.console.drawing.store(true, Relaxed);
-            voice.console.bars.add(ProgressBar::no_length())
-        });
-        let (done, total) = report.done_of_total().unwrap_or_default();
-        bar.set_style(bar_style(total != 0));
-        bar.set_prefix(report.phase.present());
-        bar.set_length(total);
-        bar.set_position(done);
-        bar.set_message(report.progress_text());
+        if let Some(bar) = &self.bar {
+            fill(bar, report);
+            return;
+        }
+        // Filled before it is shown, so that no half-filled bar is ever drawn.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        fill(&bar, report);
+        self.voice.console.drawing.store(true, Relaxed);
+        let bar = self.voice.console.bars.add(bar);
         bar.tick();
+        self.bar = Some(bar);
     }
 
     fn clear(&mut self) {
@@ -71,10 +70,22 @@ impl TerminalView {
     }
 }
 
+/// Brings a bar up to date.
+fn fill(bar: &ProgressBar, report: &Report) {
+    let (done, total) = report.done_of_total().unwrap_or_default();
+    bar.set_style(bar_style(total != 0));
+    bar.set_prefix(report.phase.present());
+    bar.update(|state| {
+        state.set_len(total);
+        state.set_pos(done);
+    });
+    bar.set_message(report.bar_text());
+}
+
 /// A bar when the total is known, else a spinner.
 fn bar_style(known: bool) -> ProgressStyle {
     let template = if known {
-        "{spinner} {prefix} [{bar:24}] {percent:>3}% {wide_msg}"
+        "{spinner} {prefix} [{bar:16}] {percent:>3}% {wide_msg}"
     } else {
         "{spinner} {prefix} {wide_msg}"
     };
