@@ -102,6 +102,8 @@ struct Adder<'a> {
     todo: (AtomicU64, AtomicU64),
     found: Mutex<Found>,
     repository: &'a Repository,
+    /// The repository's own directory, where it lies in the work tree.
+    own_dir: Option<RepoPath>,
 }
 
 impl Repository {
@@ -119,6 +121,7 @@ impl Repository {
             todo: Default::default(),
             found: Mutex::default(),
             repository: self,
+            own_dir: self.own_dir(),
         };
         self.monitor().phase(Phase::Processing);
         let (output, metrics) = if options.dry_run {
@@ -198,6 +201,9 @@ impl Adder<'_> {
     }
 
     fn visit(&self, listing: DirListing, feeder: Option<&Feeder<'_>>) -> ControlFlow<()> {
+        if self.own_dir.as_ref().is_some_and(|own| listing.dir.is_within(own)) {
+            return ControlFlow::Continue(());
+        }
         self.entries.fetch_add(listing.entries.len() as u64, Ordering::Relaxed);
         self.repository.monitor().discovered(listing.entries.len() as u64);
         let mut tasks = Vec::new();

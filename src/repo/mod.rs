@@ -24,13 +24,14 @@ mod wildmatch;
 pub mod worktree;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use error::{RepoError, Result};
 
 use crate::config::Config;
-use crate::path::REPOSITORY_DIR;
+use crate::path::{REPOSITORY_DIR, RepoPath};
 use crate::progress::Monitor;
 use crate::storage::adaptive::{Limits, SizeSketch, plan};
 use crate::storage::binary_staging::{BinaryStagingArea, STAGING_DIR};
@@ -222,6 +223,16 @@ impl Repository {
         let name = Path::new("COMMIT_EDITMSG");
         self.disk.publish(name, text.as_bytes(), true)?;
         Ok(self.place.repository.join(name))
+    }
+
+    /// Where the repository lies in its own work tree, when `--repo` put it there under a name of
+    /// the user's choice; it is no part of what is stored.
+    pub(crate) fn own_dir(&self) -> Option<RepoPath> {
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let below = real(&self.place.repository);
+        let below =
+            below.strip_prefix(real(&self.place.work_tree)).ok()?.as_os_str().as_bytes().to_vec();
+        RepoPath::new(below).ok().filter(|path| !path.is_root())
     }
 
     /// Threads for work that the processor bounds.

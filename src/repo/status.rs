@@ -51,6 +51,8 @@ struct Looker<'a> {
     staging: &'a BinaryStagingArea,
     seen: Vec<AtomicU64>,
     found: Mutex<Found>,
+    /// The repository's own directory, where it lies in the work tree.
+    own_dir: Option<RepoPath>,
 }
 
 impl Repository {
@@ -62,6 +64,7 @@ impl Repository {
             staging: &staging,
             seen: (0..staging.slots().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             found: Mutex::default(),
+            own_dir: self.own_dir(),
         };
         looker.walk(self, &root)?;
         let gone = looker.gone();
@@ -183,6 +186,9 @@ impl Looker<'_> {
     }
 
     fn visit(&self, listing: DirListing) {
+        if self.own_dir.as_ref().is_some_and(|own| listing.dir.is_within(own)) {
+            return;
+        }
         let mut found = Found::default();
         let dir_is_new = !listing.dir.is_root()
             && self.staging.views_within(listing.dir.as_bytes()).next().is_none();
