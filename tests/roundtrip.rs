@@ -103,7 +103,8 @@ fn names_of_any_bytes_come_back() {
 #[test]
 fn a_path_as_long_as_the_limit_comes_back() {
     let sandbox = Sandbox::new();
-    let long = format!("{}/{}/{}/{}", "a".repeat(250), "b".repeat(250), "c".repeat(250), "d".repeat(250));
+    let long =
+        format!("{}/{}/{}/{}", "a".repeat(250), "b".repeat(250), "c".repeat(250), "d".repeat(250));
     sandbox.write(format!("{long}/file"), "deep");
     let deep = vec!["d"; 300].join("/");
     sandbox.write(format!("{deep}/file"), "deeper");
@@ -113,8 +114,7 @@ fn a_path_as_long_as_the_limit_comes_back() {
 #[test]
 fn files_of_every_size_at_a_limit_come_back() {
     let sandbox = Sandbox::new();
-    const KIB: usize = 1024;
-    for limit in [4 * KIB, 16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, 512 * KIB] {
+    for limit in [4, 16, 64, 128, 256, 512].map(|kib| kib << 10) {
         for len in [limit - 1, limit, limit + 1] {
             sandbox.write(format!("noise-{len}"), noise(len as u64, len));
             sandbox.write(format!("zeros-{len}"), vec![0; len]);
@@ -358,7 +358,8 @@ proptest! {
         second.iter().for_each(|edit| apply(&sandbox, edit));
         let output = sandbox.run(["restore", "."]);
         // What is in the way and held nowhere else is left, and said so.
-        prop_assert!(matches!(output.code, 0 | 3), "{:?}", output);
+        let is_told = output.stderr.contains("in the way") || output.stderr.contains("left out");
+        prop_assert!(output.code == 0 || is_told, "{:?}", output);
         let after = sandbox.snapshot();
         for (path, node) in before.iter().filter(|_| output.code == 0) {
             let found = after.get(path);

@@ -92,16 +92,21 @@ impl<'a> Checkout<'a> {
         entries: impl Iterator<Item = Result<CommittedEntry>>,
     ) -> Result<CheckoutReport> {
         let mut small: HashMap<BlockKey, Vec<SmallFile>> = HashMap::new();
-        let (mut planned, mut last_dir) = (0, None);
+        let (mut planned, mut last_dir, mut in_the_way) = (0, None, None);
         for entry in entries {
             self.check_cancel()?;
             let entry = entry?;
             let parent = entry.path.parent();
             if parent != last_dir {
-                if let Some(dir) = parent.as_ref().filter(|dir| !dir.is_root()) {
-                    self.work_tree.ensure_dir(dir)?;
-                }
+                in_the_way = match parent.as_ref().filter(|dir| !dir.is_root()) {
+                    Some(dir) => self.make_dir(dir)?,
+                    None => None,
+                };
                 last_dir = parent;
+            }
+            if let Some(why) = &in_the_way {
+                self.skip(&entry.path, why.clone());
+                continue;
             }
             planned += self.plan(entry, &mut small)?;
             if planned >= PLAN {
@@ -120,6 +125,20 @@ impl<'a> Checkout<'a> {
             bytes: self.bytes.into_inner(),
             skipped,
         })
+    }
+
+    fn skip(&self, path: &RepoPath, why: String) {
+        let mut skipped = self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        skipped.push((path.clone(), why));
+    }
+
+    /// Makes a directory; answers why the files in it must be left out.
+    fn make_dir(&self, dir: &RepoPath) -> Result<Option<String>> {
+        match self.work_tree.ensure_dir(dir) {
+            Ok(()) => Ok(None),
+            Err(error @ WorkTreeError::Obstructed { .. }) => Ok(Some(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn check_cancel(&self) -> Result<()> {
@@ -181,9 +200,7 @@ impl<'a> Checkout<'a> {
                 Ok(())
             }
             Err(error @ WorkTreeError::Obstructed { .. }) => {
-                let mut skipped =
-                    self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                skipped.push((path.clone(), error.to_string()));
+                self.skip(path, error.to_string());
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -176,7 +176,10 @@ impl Repository {
             Some(StagedView { kind: KindView::File { executable, content }, stat, .. }) => {
                 Ok((content, stat.size, executable))
             }
-            Some(_) => Err(RepoError::IsLink { path: path.clone(), place }),
+            Some(StagedView { kind: KindView::Symlink { .. }, .. }) => {
+                Err(RepoError::IsLink { path: path.clone(), place })
+            }
+            Some(_) => Err(RepoError::IsDirectory { path: path.clone(), place }),
             None if path.is_root() => Err(RepoError::IsDirectory { path: path.clone(), place }),
             None => {
                 let nearest = match &source {

@@ -229,7 +229,13 @@ impl Sandbox {
     pub(crate) fn restored(&self, revision: &str) -> Tree {
         let target = tempfile::tempdir_in(self.dir.path()).unwrap();
         let out = target.path().join("copy");
-        self.ok([OsStr::new("restore"), "-s".as_ref(), revision.as_ref(), "--target".as_ref(), out.as_os_str()]);
+        self.ok([
+            OsStr::new("restore"),
+            "-s".as_ref(),
+            revision.as_ref(),
+            "--target".as_ref(),
+            out.as_os_str(),
+        ]);
         snapshot(&out)
     }
 

@@ -142,12 +142,15 @@ fn message(args: &CommitArgs, repository: &Repository) -> anyhow::Result<String>
 }
 
 fn read_limited(from: impl Read, name: &str) -> anyhow::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut limited = from.take(MAX_MESSAGE as u64 + 1);
     limited
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read the message from {name}"))?;
-    Ok(text)
+    if bytes.len() > MAX_MESSAGE {
+        return Err(RepoError::BadMessage("longer than 1 MiB").into());
+    }
+    String::from_utf8(bytes).with_context(|| format!("the message from {name} is not UTF-8"))
 }
 
 const TEMPLATE: &str = "\n# Write the message of the commit above.\n# Lines that begin with '#' are left out; an empty message ends the commit.\n";

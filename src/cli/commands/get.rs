@@ -69,7 +69,7 @@ fn find(repository: &Repository, context: &Context<'_>, text: &str) -> anyhow::R
     let staging = repository.staging()?;
     let exists = |typed: &str| {
         let path = context.repo_path(repository, typed.as_ref());
-        path.is_ok_and(|path| staging.view(path.as_bytes()).is_some())
+        path.is_ok_and(|path| repository.find_file(None, &path, &staging).is_ok())
     };
     let typed = repository.split_revision_path(text, exists);
     let path = context.repo_path(repository, typed.path.as_ref())?;

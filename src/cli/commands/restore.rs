@@ -53,7 +53,16 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     };
     if args.staged {
         let changes = repository.unstage(&paths, source)?;
-        context.ui.message(format!("unstaged {}", format::counted(changes.len() as u64, "path")));
+        if context.ui.is_json() {
+            let paths: Vec<_> =
+                changes.iter().map(|change| path_json(change.path.as_bytes())).collect();
+            context.ui.document(&json!({
+                "message_type": "summary", "schema_version": 1, "unstaged": paths,
+            }))?;
+        } else {
+            let paths = format::counted(changes.len() as u64, "path");
+            context.ui.message(format!("unstaged {paths}"));
+        }
         return Ok(ExitCode::Success);
     }
     if source.is_none() && args.source.is_some() {

@@ -15,6 +15,9 @@ use crate::storage::format::pack_index::{self, IndexRecord, PackIndex};
 
 /// A part is merged again when it is at most this many times larger than what is merged into it.
 const GROWTH: usize = 2;
+/// A part up to this size is checked whole when it is opened, which costs 4 ms; a larger one would
+/// show as memory, so only `store verify` reads all of it.
+const CHECK_AT_OPEN: usize = 32 << 20;
 /// Bytes gathered before a write.
 const WRITE_BUFFER: usize = 256 << 10;
 
@@ -38,7 +41,10 @@ impl MergedIndex {
         let path = index_path(name);
         let Some(file) = disk.open(&path)? else { return Ok(None) };
         let bytes = file.map(0, file.len()? as usize)?;
-        PackIndex::decode(&bytes).map_err(|source| StoreError::Format { path, source })?;
+        let checked = PackIndex::decode(&bytes).map(|_| ()).and_then(|()| {
+            if bytes.len() <= CHECK_AT_OPEN { pack_index::verify(&bytes) } else { Ok(()) }
+        });
+        checked.map_err(|source| StoreError::Format { path, source })?;
         Ok(Some(Self { name: name.to_owned(), bytes }))
     }
 
@@ -73,11 +79,6 @@ impl MergedIndex {
     pub fn verify(&self) -> Result<()> {
         pack_index::verify(&self.bytes)
             .map_err(|source| StoreError::Format { path: index_path(&self.name), source })
-    }
-
-    /// Removes the file; what it covered must be covered elsewhere.
-    pub fn remove(&self, disk: &dyn Disk) -> Result<()> {
-        Ok(disk.remove(&index_path(&self.name))?)
     }
 }
 

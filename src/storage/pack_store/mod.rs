@@ -12,7 +12,7 @@ mod writer;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lru::LruCache;
@@ -271,8 +271,14 @@ impl PackStore {
             state.merged.retain(|index| !plan.iter().any(|old| old.name() == index.name()));
             state.merged.push(Arc::new(built));
         }
-        for old in &plan {
-            old.remove(&*self.disk)?;
+        // What is not in use any more goes: merged parts, and damaged ones whose packs are covered
+        // again.
+        let used: HashSet<String> = self
+            .read_state(|state| state.merged.iter().map(|part| part.name().to_owned()).collect());
+        for name in self.disk.list(INDEX_DIR.as_ref())? {
+            if !used.contains(&name) {
+                self.disk.remove(&Path::new(INDEX_DIR).join(name))?;
+            }
         }
         Ok(())
     }

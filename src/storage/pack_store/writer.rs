@@ -17,6 +17,8 @@ use crate::storage::format::pack::{
 pub const PACK_TARGET: u64 = 64 << 20;
 /// Bytes gathered before a write.
 const WRITE_BUFFER: usize = 1 << 20;
+/// A piece of this size is written at once: copying it costs more than the system call.
+const WRITE_DIRECT: usize = 128 << 10;
 
 /// A compressed block on its way to a pack.
 #[derive(Debug)]
@@ -104,11 +106,12 @@ impl PackWriter {
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.len += bytes.len() as u64;
-        if self.buffer.len() + bytes.len() > WRITE_BUFFER {
+        let is_large = bytes.len() >= WRITE_DIRECT;
+        if is_large || self.buffer.len() + bytes.len() > WRITE_BUFFER {
             self.file.write_all(&self.buffer)?;
             self.buffer.clear();
         }
-        if bytes.len() > WRITE_BUFFER {
+        if is_large {
             self.file.write_all(bytes)?;
         } else {
             self.buffer.extend_from_slice(bytes);

@@ -1,0 +1,453 @@
+//! `get`, `ls`, `restore` and `rm`.
+
+#![expect(clippy::disallowed_methods, reason = "tests make files by any means")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Node, Sandbox, assert_same, name, noise, snapshot};
+
+/// Three versions of `file`, each of its own length.
+fn with_history() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for version in ["one", "two!", "three"] {
+        sandbox.write("dir/file", version);
+        sandbox.save(version);
+    }
+    sandbox
+}
+
+#[test]
+fn a_version_is_named_behind_the_path_or_before_it() {
+    let sandbox = with_history();
+    let get = |file: &str| sandbox.ok(["get", file]).stdout;
+    assert_eq!(get("dir/file"), b"three");
+    assert_eq!(get("dir/file@HEAD~1"), b"two!");
+    assert_eq!(get("dir/file@HEAD~2"), b"one");
+    assert_eq!(get("HEAD~2:dir/file"), b"one");
+    assert_eq!(get("main^:dir/file"), b"two!");
+    assert_eq!(get("./dir/../dir/file"), b"three");
+    assert_eq!(sandbox.run_in("dir", ["get", "file@HEAD~1"]).expect_code(0).stdout, b"two!");
+    assert_eq!(sandbox.run_in("dir", ["cat", "../dir/file"]).expect_code(0).stdout, b"three");
+    // The last commit comes before what is staged and what lies in the work tree.
+    sandbox.write("dir/file", "staged");
+    sandbox.write("dir/new", "only staged");
+    sandbox.ok(["add", "-A"]);
+    assert_eq!(get("dir/file"), b"three");
+    assert_eq!(get("dir/new"), b"only staged");
+    sandbox.fails(20, ["get", "dir/new@HEAD"]);
+}
+
+#[test]
+fn a_path_that_is_there_as_typed_comes_first() {
+    let sandbox = Sandbox::new();
+    for file in ["a", "a@HEAD", "HEAD:a", "b#c", "@"] {
+        sandbox.write(file, file);
+    }
+    sandbox.save("x");
+    for file in ["a", "a@HEAD", "HEAD:a", "b#c", "@"] {
+        assert_eq!(sandbox.ok(["get", file]).stdout, file.as_bytes());
+    }
+    assert_eq!(sandbox.ok(["get", "a@HEAD@HEAD"]).stdout, b"a@HEAD");
+    assert_eq!(sandbox.ok(["get", "HEAD:HEAD:a"]).stdout, b"HEAD:a");
+}
+
+#[test]
+fn a_path_with_an_at_sign_that_only_an_old_commit_has_is_found() {
+    let sandbox = Sandbox::new();
+    sandbox.write("user@host", "x");
+    sandbox.save("x");
+    sandbox.remove("user@host");
+    sandbox.write("y", "y");
+    sandbox.save("y");
+    assert_eq!(sandbox.ok(["get", "user@host@HEAD~1"]).stdout, b"x");
+    assert_eq!(sandbox.ok(["get", "HEAD~1:user@host"]).stdout, b"x");
+}
+
+#[test]
+fn a_path_as_typed_that_only_the_last_commit_has_is_found() {
+    let sandbox = Sandbox::new();
+    sandbox.write("user@host", "x");
+    sandbox.save("x");
+    sandbox.ok(["rm", "user@host"]);
+    assert_eq!(sandbox.ok(["get", "user@host"]).stdout, b"x");
+}
+
+#[test]
+fn an_output_file_is_replaced_as_a_whole() {
+    let sandbox = with_history();
+    let out = sandbox.beside("out");
+    fs::write(&out, "something much longer than the stored file").unwrap();
+    sandbox.ok(["get", "dir/file", "-o", "../out"]);
+    assert_eq!(fs::read(&out).unwrap(), b"three");
+    // One that others hold open keeps its bytes.
+    fs::hard_link(&out, sandbox.beside("held")).unwrap();
+    sandbox.ok(["get", "dir/file@HEAD~1", "-o", "../out"]);
+    assert_eq!(fs::read(sandbox.beside("held")).unwrap(), b"three");
+    assert_eq!(fs::read(&out).unwrap(), b"two!");
+    let before = snapshot(&sandbox.beside(""));
+    sandbox.fails(1, ["get", "dir/file", "-o", "../no/such/directory"]);
+    sandbox.fails(20, ["get", "dir/fi", "-o", "../out"]);
+    assert_same(&before, &snapshot(&sandbox.beside("")));
+}
+
+#[test]
+fn an_output_file_is_executable_if_the_stored_one_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("run", "#!/bin/sh\n");
+    sandbox.chmod("run", 0o755);
+    sandbox.save("x");
+    sandbox.ok(["get", "run", "-o", "../out"]);
+    assert_eq!(fs::metadata(sandbox.beside("out")).unwrap().permissions().mode() & 0o111, 0o111);
+}
+
+#[test]
+fn ranges_include_both_ends() {
+    let sandbox = Sandbox::new();
+    let bytes = noise(1, 1_000_000);
+    sandbox.write("big", &bytes);
+    sandbox.write("empty", "");
+    sandbox.save("x");
+    let cases = [
+        ("0-0", 0..1),
+        ("0-999999", 0..1_000_000),
+        ("65535-65536", 65_535..65_537),
+        ("123456-654321", 123_456..654_322),
+        ("999999-", 999_999..1_000_000),
+        ("10-", 10..1_000_000),
+        ("-1", 999_999..1_000_000),
+        ("-70000", 930_000..1_000_000),
+        ("-5000000", 0..1_000_000),
+        ("5-99999999", 5..1_000_000),
+    ];
+    for (range, expected) in cases {
+        let by_flag = sandbox.ok(["get", "big", "--range", range]).stdout;
+        assert!(by_flag == bytes[expected.clone()], "{range}: {} bytes", by_flag.len());
+        let by_name = sandbox.ok(["get", &format!("big#bytes={range}")]).stdout;
+        assert!(by_name == bytes[expected], "{range}");
+    }
+    assert_eq!(sandbox.ok(["get", "big@HEAD#bytes=7-8"]).stdout, &bytes[7..9]);
+    sandbox.ok(["get", "big", "--range=3-4", "-o", "../part"]);
+    assert_eq!(fs::read(sandbox.beside("part")).unwrap(), &bytes[3..5]);
+    assert_eq!(sandbox.ok(["get", "empty"]).stdout, b"");
+    for range in
+        ["1000000-", "5-4", "-0", "", "-", "x", "1-2-3", "1000000-1000001", "99999999999999999999-"]
+    {
+        let told = sandbox.run(["get", "big", "--range", range]).expect_code(2);
+        assert!(told.stdout.is_empty(), "{range}");
+        assert!(told.stderr.contains("hint: a range is"), "{range}: {}", told.stderr);
+    }
+    sandbox.fails(2, ["get", "big#bytes=9-1"]);
+    sandbox.fails(2, ["get", "empty", "--range", "0-0"]);
+}
+
+#[test]
+fn get_refuses_what_is_no_file() {
+    let sandbox = Sandbox::new();
+    sandbox.write("dir/file", "x");
+    sandbox.link("link", "dir/file");
+    sandbox.link("link-to-dir", "dir");
+    sandbox.mkdir("empty");
+    sandbox.save("x");
+    assert!(sandbox.fails(20, ["get", "dir"]).contains("is a directory"));
+    assert!(sandbox.fails(20, ["get", "empty"]).contains("is a directory"));
+    assert!(sandbox.fails(20, ["get", "."]).contains("is a directory"));
+    assert!(sandbox.fails(20, ["get", "link"]).contains("is a symbolic link"));
+    sandbox.fails(20, ["get", "link-to-dir/file"]);
+    sandbox.fails(20, ["get", "dir/file/below"]);
+    assert!(sandbox.fails(20, ["get", "dir/flie"]).contains("hint: did you mean 'dir/file'?"));
+    sandbox.fails(20, ["get", "dir/file@nothing"]);
+    sandbox.fails(2, ["get", "../outside"]);
+    sandbox.fails(2, ["get", ".digstore/HEAD"]);
+}
+
+#[test]
+fn get_of_a_staged_empty_directory_says_that_it_is_one() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("empty");
+    sandbox.ok(["add", "-A"]);
+    assert!(sandbox.fails(20, ["get", "empty"]).contains("is a directory"));
+}
+
+#[test]
+fn ls_lists_the_staging_area_or_a_commit() {
+    let sandbox = with_history();
+    sandbox.write("run", "12345");
+    sandbox.chmod("run", 0o755);
+    sandbox.link("link", name(b"to\nit"));
+    sandbox.mkdir("empty");
+    sandbox.write(name(b"odd\xff\n"), "");
+    sandbox.ok(["add", "-A"]);
+    assert_eq!(sandbox.ok(["ls", "--source", "HEAD"]).text(), "dir/file\n");
+    assert_eq!(sandbox.ok(["ls", "-z"]).stdout, b"dir/file\0link\0odd\xff\n\0run\0");
+    let plain = sandbox.ok(["ls"]);
+    assert_eq!(plain.text().lines().count(), 4);
+    let long = sandbox.ok(["ls", "-l"]);
+    let lines: Vec<&str> = long.text().lines().collect();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert!(lines[0].starts_with("f ") && lines[0].ends_with(" 5 dir/file"), "{lines:?}");
+    assert!(lines[1].starts_with("d ") && lines[1].ends_with(" empty"), "{lines:?}");
+    assert!(lines[2].starts_with("l ") && lines[2].contains(" link -> "), "{lines:?}");
+    assert!(lines[4].starts_with("x ") && lines[4].ends_with(" 5 run"), "{lines:?}");
+    assert_eq!(sandbox.run_in("dir", ["ls"]).text(), "dir/file\n");
+    assert_eq!(sandbox.ok(["ls", "run", "link"]).text(), "link\nrun\n");
+    sandbox.fails(20, ["ls", "nothing"]);
+    sandbox.fails(20, ["ls", "-s", "HEAD", "run"]);
+    let entries = sandbox.ok(["ls", "--json"]).json();
+    assert_eq!(entries["entries"][4]["executable"], true);
+    assert_eq!(entries["entries"][2]["kind"], "symlink");
+    assert_eq!(entries["entries"][3]["path_hex"], "6f6464ff0a");
+}
+
+#[test]
+fn restore_brings_back_what_is_staged() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "1");
+    sandbox.write("dir/b", "1");
+    sandbox.write("dir/c", "1");
+    sandbox.link("link", "a");
+    sandbox.mkdir("empty");
+    sandbox.save("x");
+    let before = sandbox.snapshot();
+    sandbox.write("a", "changed");
+    sandbox.remove("dir");
+    sandbox.remove("empty");
+    sandbox.remove("link");
+    sandbox.write("link", "a file now");
+    sandbox.ok(["restore", "dir/b"]);
+    assert_eq!(sandbox.read("dir/b"), b"1");
+    assert_eq!(sandbox.read("a"), b"changed");
+    sandbox.ok(["restore", "."]);
+    assert_same(&before, &sandbox.snapshot());
+    assert!(sandbox.status().is_empty());
+    sandbox.fails(20, ["restore", "nothing"]);
+    sandbox.fails(2, ["restore"]);
+}
+
+#[test]
+fn restore_leaves_what_is_not_named_and_not_stored() {
+    let sandbox = with_history();
+    sandbox.write("dir/untracked", "mine");
+    sandbox.write("dir/file", "edited");
+    sandbox.ok(["restore", "dir"]);
+    assert_eq!(sandbox.read("dir/untracked"), b"mine");
+    assert_eq!(sandbox.read("dir/file"), b"three");
+}
+
+#[test]
+fn restore_from_a_commit_changes_the_work_tree_only() {
+    let sandbox = with_history();
+    sandbox.ok(["restore", "--source", "HEAD~2", "dir/file"]);
+    assert_eq!(sandbox.read("dir/file"), b"one");
+    assert_eq!(sandbox.status(), [" M dir/file"]);
+    sandbox.run_in("dir", ["restore", "-s", "HEAD~1", "file"]).expect_code(0);
+    assert_eq!(sandbox.read("dir/file"), b"two!");
+    sandbox.fails(20, ["restore", "-s", "HEAD~9", "."]);
+    sandbox.fails(20, ["restore", "-s", "HEAD", "nothing"]);
+}
+
+#[test]
+fn restore_staged_unstages() {
+    let sandbox = with_history();
+    sandbox.write("dir/file", "edited");
+    sandbox.write("new", "1");
+    sandbox.ok(["add", "-A"]);
+    assert_eq!(sandbox.status(), ["M  dir/file", "A  new"]);
+    sandbox.ok(["restore", "--staged", "new"]);
+    assert_eq!(sandbox.status(), ["M  dir/file", "?? new"]);
+    sandbox.ok(["restore", "--staged", "."]);
+    assert_eq!(sandbox.status(), [" M dir/file", "?? new"]);
+    assert_eq!(sandbox.read("dir/file"), b"edited");
+    sandbox.ok(["rm", "--cached", "dir/file"]);
+    sandbox.ok(["restore", "-S", "."]);
+    assert_eq!(sandbox.status(), [" M dir/file", "?? new"]);
+    sandbox.ok(["restore", "--staged", "--source", "HEAD~2", "."]);
+    assert_eq!(sandbox.status(), ["MM dir/file", "?? new"]);
+    sandbox.fails(20, ["restore", "--staged", "nothing"]);
+    sandbox.fails(2, ["restore", "--staged", "--target", "../x", "."]);
+}
+
+#[test]
+fn restore_staged_works_before_the_first_commit() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "1");
+    sandbox.ok(["add", "-A"]);
+    sandbox.ok(["restore", "--staged", "a"]);
+    assert_eq!(sandbox.status(), ["?? a"]);
+}
+
+#[test]
+fn a_copy_goes_into_another_directory() {
+    let sandbox = with_history();
+    sandbox.write("dir/other", "o");
+    sandbox.write("top", "t");
+    sandbox.save("four");
+    sandbox.write("top", "edited");
+    let target = sandbox.beside("made/for/it");
+    let out = target.display().to_string();
+    sandbox.ok(["restore", "--target", &out]);
+    assert_eq!(snapshot(&target).len(), 3);
+    assert_eq!(fs::read(target.join("top")).unwrap(), b"t");
+    // Files that are there are replaced, others stay.
+    fs::write(target.join("dir/file"), "longer than what is stored").unwrap();
+    fs::write(target.join("mine"), "mine").unwrap();
+    sandbox.ok(["restore", "--target", &out, "-s", "HEAD~3", "dir"]);
+    let tree = snapshot(&target);
+    assert_eq!(tree[&name(b"dir/file")], Node::File(b"one".to_vec(), false));
+    assert_eq!(tree[&name(b"mine")], Node::File(b"mine".to_vec(), false));
+    assert_eq!(tree[&name(b"top")], Node::File(b"t".to_vec(), false));
+    assert_eq!(sandbox.read("top"), b"edited");
+}
+
+#[test]
+fn restore_never_writes_through_a_planted_link() {
+    let sandbox = Sandbox::new();
+    sandbox.write("dir/file", "stored");
+    sandbox.write("dir/sub/deep", "stored");
+    sandbox.write("plain", "stored");
+    sandbox.save("x");
+    let outside = sandbox.beside("outside");
+    fs::create_dir_all(outside.join("sub")).unwrap();
+    fs::write(outside.join("file"), "precious").unwrap();
+    let before = snapshot(&outside);
+    sandbox.remove("dir");
+    sandbox.link("dir", outside.as_os_str());
+    sandbox.remove("plain");
+    sandbox.link("plain", outside.join("file").as_os_str());
+    for args in [
+        &["restore", "."][..],
+        &["restore", "dir/file"],
+        &["restore", "-s", "HEAD", "dir/sub"],
+        &["restore", "plain"],
+    ] {
+        sandbox.run(args);
+        assert_same(&before, &snapshot(&outside));
+    }
+    assert_eq!(sandbox.read("plain"), b"stored");
+    // The same in a directory given with --target.
+    let target = sandbox.beside("target");
+    fs::create_dir_all(&target).unwrap();
+    std::os::unix::fs::symlink(&outside, target.join("dir")).unwrap();
+    sandbox.run(["restore", "--target", "../target"]);
+    assert_same(&before, &snapshot(&outside));
+}
+
+#[test]
+fn add_and_rm_never_reach_through_a_planted_link() {
+    let sandbox = Sandbox::new();
+    sandbox.write("dir/file", "stored");
+    sandbox.save("x");
+    let outside = sandbox.beside("outside");
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("file"), "precious").unwrap();
+    sandbox.remove("dir");
+    sandbox.link("dir", outside.as_os_str());
+    sandbox.run(["rm", "-f", "dir/file"]);
+    assert_eq!(fs::read(outside.join("file")).unwrap(), b"precious");
+    sandbox.run(["add", "dir/file"]);
+    sandbox.ok(["add", "-A"]);
+    assert_eq!(sandbox.ok(["ls"]).text(), "dir\n");
+}
+
+#[test]
+fn what_is_in_the_way_of_one_file_does_not_keep_the_others_away() {
+    let sandbox = Sandbox::new();
+    for file in ["a/file", "b", "c/file", "d"] {
+        sandbox.write(file, file);
+    }
+    sandbox.save("x");
+    for path in ["a", "b", "c", "d"] {
+        sandbox.remove(path);
+    }
+    sandbox.write("b/mine", "a directory with something in it");
+    let told = sandbox.fails(3, ["restore", "."]);
+    assert!(told.contains("left out 'b'"), "{told}");
+    assert_eq!(sandbox.read("b/mine"), b"a directory with something in it");
+    for file in ["a/file", "c/file", "d"] {
+        assert_eq!(sandbox.read(file), file.as_bytes());
+    }
+}
+
+#[test]
+fn a_file_in_the_way_of_a_directory_does_not_keep_the_others_away() {
+    let sandbox = Sandbox::new();
+    for file in ["a/file", "b/file", "c/file"] {
+        sandbox.write(file, file);
+    }
+    sandbox.save("x");
+    for path in ["a", "b", "c"] {
+        sandbox.remove(path);
+    }
+    sandbox.write("a", "mine");
+    let told = sandbox.fails(3, ["restore", "."]);
+    assert!(told.contains("left out 'a/file'"), "{told}");
+    assert_eq!(sandbox.read("a"), b"mine");
+    for file in ["b/file", "c/file"] {
+        assert_eq!(sandbox.read(file), file.as_bytes());
+    }
+}
+
+#[test]
+fn rm_removes_from_the_staging_area_and_the_work_tree() {
+    let sandbox = with_history();
+    sandbox.write("top", "1");
+    sandbox.save("x");
+    let output = sandbox.ok(["rm", "dir/file"]);
+    assert_eq!(output.text(), "rm 'dir/file'\n");
+    assert!(!sandbox.path("dir").exists(), "the directory that is empty now is gone too");
+    assert_eq!(sandbox.status(), ["D  dir/file"]);
+    sandbox.commit("gone");
+    assert_eq!(sandbox.ok(["get", "dir/file@HEAD~1"]).stdout, b"three");
+    sandbox.fails(20, ["rm", "dir/file"]);
+    sandbox.fails(20, ["rm", "untracked"]);
+    sandbox.fails(2, ["rm"]);
+}
+
+#[test]
+fn rm_of_a_directory_needs_to_be_asked_for() {
+    let sandbox = with_history();
+    sandbox.write("dir/sub/deep", "1");
+    sandbox.write("dir/untracked", "1");
+    sandbox.ok(["add", "dir/sub"]);
+    sandbox.commit("x");
+    let told = sandbox.fails(1, ["rm", "dir"]);
+    assert!(told.contains("is a directory") && told.contains("hint: -r"), "{told}");
+    sandbox.ok(["rm", "-r", "-n", "dir"]);
+    assert_eq!(sandbox.status(), ["?? dir/untracked"]);
+    sandbox.ok(["rm", "-r", "dir"]);
+    assert_eq!(sandbox.snapshot().keys().collect::<Vec<_>>(), ["dir/untracked"]);
+}
+
+#[test]
+fn rm_cached_leaves_the_files() {
+    let sandbox = with_history();
+    sandbox.write("dir/file", "edited");
+    sandbox.ok(["rm", "--cached", "dir/file"]);
+    assert_eq!(sandbox.read("dir/file"), b"edited");
+    assert_eq!(sandbox.status(), ["D  dir/file", "?? dir/"]);
+}
+
+#[test]
+fn rm_refuses_to_lose_what_is_nowhere_else() {
+    let sandbox = with_history();
+    sandbox.write("dir/file", "edited");
+    sandbox.write("new", "staged but not committed");
+    sandbox.ok(["add", "new"]);
+    for path in ["dir/file", "new"] {
+        let told = sandbox.fails(1, ["rm", path]);
+        assert!(told.contains("would lose changes") && told.contains("--force"), "{told}");
+    }
+    // Of several paths none is removed when one is refused.
+    sandbox.write("fine", "1");
+    sandbox.ok(["add", "fine"]);
+    sandbox.commit("x");
+    sandbox.fails(1, ["rm", "fine", "dir/file"]);
+    assert!(sandbox.path("fine").exists());
+    sandbox.ok(["rm", "-f", "fine", "dir/file"]);
+    assert!(!sandbox.path("fine").exists() && !sandbox.path("dir/file").exists());
+    // What was deleted already is no loss.
+    sandbox.remove("new");
+    sandbox.ok(["rm", "new"]);
+}
