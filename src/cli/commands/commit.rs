@@ -27,7 +27,7 @@ pub struct CommitArgs {
     /// Read the message from a file; '-' is standard input.
     #[arg(short = 'F', long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Who wrote the change: 'Name <address>'.
+    /// Who wrote the change: a name, then an address in angle brackets.
     #[arg(long, value_name = "NAME <ADDRESS>")]
     author: Option<String>,
     /// When it was written: RFC 3339, a date, or '@' and seconds since 1970.

@@ -1,7 +1,7 @@
 //! The pack store: every object of a repository, filed by id in immutable packs.
 //!
 //! Packs that the merged index does not cover yet are looked up in their own footers, which are
-//! sorted by id; there are never more than a few, because [`merge`] folds them into the merged
+//! sorted by id; there are never more than a few, because [`PackStore::merge`] folds them into the merged
 //! index. "Already stored" needs an index entry *and* its pack: an entry whose pack is gone counts
 //! as absent.
 
