@@ -1,6 +1,8 @@
 //! Reading and writing the primitive fields of the stored formats: little-endian integers,
 //! variable-length integers (LEB128), byte strings, ids, checksums.
 
+use std::cmp::Ordering;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{FormatError, Result};
@@ -184,6 +186,36 @@ pub(super) fn id_at(bytes: &[u8], at: usize) -> ObjectId {
     let mut field = [0; ID_LEN];
     field.copy_from_slice(&bytes[at..at + ID_LEN]);
     ObjectId::from_bytes(field)
+}
+
+/// Number of the first record of `table` whose id is not below `id`.
+///
+/// Ids are evenly spread, so interpolation on their first eight bytes lands within a few records
+/// (expected O(log log n) probes, Perl, Itai and Avni 1978) and no fan-out table is stored. After
+/// a few probes that do not close in, as on a table made by hand, bisection takes over.
+pub(super) fn lower_bound(table: &[u8], record_len: usize, id: &ObjectId) -> usize {
+    const GUESSES: u32 = 12;
+    let (mut low, mut high) = (0, table.len() / record_len);
+    let (mut low_key, mut high_key) = (0u64, u64::MAX);
+    let wanted = id.leading();
+    let mut probes = 0;
+    while low < high {
+        let middle = if probes < GUESSES && high_key > low_key {
+            let span = u128::from(high_key - low_key);
+            let ahead = u128::from(wanted.clamp(low_key, high_key) - low_key);
+            low + ((ahead * (high - low) as u128 / (span + 1)) as usize).min(high - low - 1)
+        } else {
+            low + (high - low) / 2
+        };
+        probes += 1;
+        let found = id_at(table, middle * record_len);
+        match found.cmp(id) {
+            Ordering::Equal => return middle,
+            Ordering::Less => (low, low_key) = (middle + 1, found.leading()),
+            Ordering::Greater => (high, high_key) = (middle, found.leading()),
+        }
+    }
+    low
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! finished. A lost footer is rebuilt from the frames, because ids are hashes of the content.
 
 use super::bytes::{
-    Reader, checksum, id_at, push_checksum, push_varint, split_checksum, u32_at, u64_at,
+    Reader, checksum, id_at, lower_bound, push_checksum, push_varint, split_checksum, u32_at,
+    u64_at,
 };
 use super::{FormatError, Result};
 use crate::id::{ID_LEN, ObjectId, PackId};
@@ -397,7 +398,7 @@ impl<'a> Footer<'a> {
 
     /// Number of the first record whose id is not below `id`.
     pub fn lower_bound(&self, id: &ObjectId) -> u32 {
-        super::pack_index::lower_bound(self.chunks, CHUNK_ENTRY_LEN, id) as u32
+        lower_bound(self.chunks, CHUNK_ENTRY_LEN, id) as u32
     }
 
     /// Looks a chunk up.

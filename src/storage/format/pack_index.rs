@@ -3,9 +3,7 @@
 //! It is a cache. What it says is believed only as far as the pack it names is there, and every
 //! read checks the id of what it got; a damaged one is dropped and rebuilt from the footers.
 
-use std::cmp::Ordering;
-
-use super::bytes::{Reader, checksum, id_at, push_checksum, split_checksum, u32_at};
+use super::bytes::{Reader, checksum, id_at, lower_bound, push_checksum, split_checksum, u32_at};
 use super::pack::ChunkEntry;
 use super::{FormatError, Result};
 use crate::id::{ID_LEN, ObjectId, PackId};
@@ -140,36 +138,6 @@ pub fn verify(bytes: &[u8]) -> Result<()> {
     } else {
         Err(FormatError::Checksum { what: WHAT })
     }
-}
-
-/// Number of the first record of `table` whose id is not below `id`.
-///
-/// Ids are evenly spread, so interpolation on their first eight bytes lands within a few records
-/// (expected O(log log n) probes, Perl, Itai and Avni 1978) and no fan-out table is stored. After
-/// a few probes that do not close in, as on a table made by hand, bisection takes over.
-pub(super) fn lower_bound(table: &[u8], record_len: usize, id: &ObjectId) -> usize {
-    const GUESSES: u32 = 12;
-    let (mut low, mut high) = (0, table.len() / record_len);
-    let (mut low_key, mut high_key) = (0u64, u64::MAX);
-    let wanted = id.leading();
-    let mut probes = 0;
-    while low < high {
-        let middle = if probes < GUESSES && high_key > low_key {
-            let span = u128::from(high_key - low_key);
-            let ahead = u128::from(wanted.clamp(low_key, high_key) - low_key);
-            low + ((ahead * (high - low) as u128 / (span + 1)) as usize).min(high - low - 1)
-        } else {
-            low + (high - low) / 2
-        };
-        probes += 1;
-        let found = id_at(table, middle * record_len);
-        match found.cmp(id) {
-            Ordering::Equal => return middle,
-            Ordering::Less => (low, low_key) = (middle + 1, found.leading()),
-            Ordering::Greater => (high, high_key) = (middle, found.leading()),
-        }
-    }
-    low
 }
 
 #[cfg(test)]
