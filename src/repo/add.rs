@@ -62,18 +62,18 @@ struct Found {
 }
 
 /// One bit for each staged path: whether the walk met it.
-struct SeenBits(Vec<AtomicU64>);
+pub(super) struct SeenBits(Vec<AtomicU64>);
 
 impl SeenBits {
-    fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize) -> Self {
         Self((0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn mark(&self, slot: usize) {
+    pub(super) fn mark(&self, slot: usize) {
         self.0[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
     }
 
-    fn has(&self, slot: usize) -> bool {
+    pub(super) fn has(&self, slot: usize) -> bool {
         self.0[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
     }
 }

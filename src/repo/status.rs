@@ -5,12 +5,11 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::add::is_unchanged;
+use super::add::{SeenBits, is_unchanged};
 use super::beneath::{PathKind, read_link, stat_one};
 use super::content::content_of;
 use super::diff_trees::{Change, ChangeKind};
@@ -49,7 +48,7 @@ struct Found {
 
 struct Looker<'a> {
     staging: &'a BinaryStagingArea,
-    seen: Vec<AtomicU64>,
+    seen: SeenBits,
     found: Mutex<Found>,
     /// The repository's own directory, where it lies in the work tree.
     own_dir: Option<RepoPath>,
@@ -62,7 +61,7 @@ impl Repository {
         let root = self.work_tree_handle()?;
         let looker = Looker {
             staging: &staging,
-            seen: (0..staging.slots().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            seen: SeenBits::new(staging.slots()),
             found: Mutex::default(),
             own_dir: self.own_dir(),
         };
@@ -226,7 +225,7 @@ impl Looker<'_> {
 
     fn mark(&self, path: &RepoPath) {
         if let Some(slot) = self.staging.ordinal(path.as_bytes()) {
-            self.seen[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
+            self.seen.mark(slot);
         }
     }
 
@@ -276,9 +275,7 @@ impl Looker<'_> {
     fn gone(&self) -> Vec<Change> {
         let unseen = self.staging.views().filter(|view| {
             let slot = self.staging.ordinal(view.path);
-            slot.is_some_and(|slot| {
-                self.seen[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 0
-            })
+            slot.is_some_and(|slot| !self.seen.has(slot))
         });
         let paths = unseen.filter_map(|view| RepoPath::new(view.path).ok());
         paths.map(|path| Change { path, kind: ChangeKind::Deleted }).collect()

@@ -124,9 +124,9 @@ const WORKER_MEMORY: u64 = 8 << 20;
 
 /// Chooses the plan for a workload.
 ///
-/// Solid blocks take level 3: on C source in blocks of 1 MiB a whole save takes 15 % longer than with
-/// level 1 and stores 10 % less. Segments of large files take level 1: there level 3 stores 3 to 6 %
-/// less at 0.7 to 0.9 of the speed.
+/// Solid blocks take level 3, segments of large files level 1: small files are bound by opening and
+/// reading as well as by compression, a large one by compression alone. What that comes to is in
+/// `docs/performance.md`.
 pub fn plan(workload: WorkloadType, limits: &Limits) -> Plan {
     let strategy = match workload {
         WorkloadType::ManySmallFiles => ProcessingStrategy::BatchParallel,

@@ -11,7 +11,7 @@ const MIN_SAVING_SHIFT: u32 = 5;
 /// Bytes looked at to tell whether a block compresses at all, from each of three places.
 const SAMPLE: usize = 4 << 10;
 /// Order-0 entropy, in bits per byte, above which a sample is worth a trial. Machine code and text
-/// lie below 7; compressed and encrypted data at 7.95 and above for samples of this size.
+/// lie below; compressed and encrypted data come close to 8.
 const SUSPICIOUS_ENTROPY: f64 = 7.5;
 
 /// Compresses blocks; one per worker, because it owns zstd's working memory.

@@ -15,7 +15,7 @@ use crate::storage::format::pack_index::{self, IndexRecord, PackIndex};
 
 /// A part is merged again when it is at most this many times larger than what is merged into it.
 const GROWTH: usize = 2;
-/// A part up to this size is checked whole when it is opened, which costs 4 ms; a larger one would
+/// A part up to this size is checked whole when it is opened; a larger one would
 /// show as memory, so only `store verify` reads all of it.
 const CHECK_AT_OPEN: usize = 32 << 20;
 /// Bytes gathered before a write.
