@@ -8,9 +8,10 @@
 //! |---|---|
 //! | vocabulary | [`id`], [`path`], `suggest`, [`config`], [`progress`], [`metrics`] |
 //! | bytes and disk | [`storage::format`], [`storage::mapped`], [`storage::disk`] |
-//! | mechanisms | [`storage::cache`], [`storage::chunker`], [`storage::codec`], [`storage::adaptive`], [`storage::parallel_processor`] |
+//! | mechanisms | [`storage::cache`], [`storage::chunker`], [`storage::codec`], [`storage::adaptive`], [`storage::queues`] |
 //! | stores | [`storage::pack_store`], [`storage::objects`], [`storage::binary_staging`], [`storage::refs`] |
 //! | pipelines | [`storage::engine`], [`storage::streaming`], [`storage::batch`] |
+//! | runs | [`storage::parallel_processor`] |
 //! | version control | [`repo`] |
 //! | terminal | [`cli`] |
 

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "storage::chunker",
             "storage::codec",
             "storage::adaptive",
-            "storage::parallel_processor",
+            "storage::queues",
         ],
     ),
     (
@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["storage::pack_store", "storage::objects", "storage::binary_staging", "storage::refs"],
     ),
     ("pipelines", &["storage::engine", "storage::streaming", "storage::batch"]),
+    ("runs", &["storage::parallel_processor"]),
     ("version control", &["repo", "remote"]),
     ("terminal", &["cli"]),
 ];

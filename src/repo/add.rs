@@ -20,8 +20,9 @@ use crate::progress::Phase;
 use crate::storage::binary_staging::{
     BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
 };
-use crate::storage::engine::{Feeder, FileOutcome, FileTask, RunOutput};
+use crate::storage::engine::{FileOutcome, FileTask, RunOutput};
 use crate::storage::format::staging::FileStat;
+use crate::storage::parallel_processor::{Feeder, ParallelProcessor};
 
 /// What is added.
 #[derive(Debug, Clone, Default)]
@@ -130,8 +131,9 @@ impl Repository {
         } else {
             let engine = self.engine()?;
             let started = std::time::Instant::now();
-            let (output, walked) =
-                engine.run(&WorkTreeSource(&root), |feeder| adder.walk(options, Some(feeder)))?;
+            let source = WorkTreeSource(&root);
+            let (output, walked) = ParallelProcessor::new(&engine, &source)
+                .run(|feeder| adder.walk(options, Some(feeder)))?;
             walked?;
             engine.metrics.add_processing_time(started.elapsed());
             (output, Some(engine.metrics.snapshot()))
@@ -270,7 +272,13 @@ impl Adder<'_> {
             return;
         }
         match entry.kind {
-            WalkKind::File { .. } => tasks.push(FileTask { path, size: entry.stat.size }),
+            WalkKind::File { .. } => {
+                let previous = staged.and_then(|staged| match staged.kind {
+                    KindView::File { content, .. } => Some((content, staged.stat.size)),
+                    KindView::Symlink { .. } | KindView::EmptyDir => None,
+                });
+                tasks.push(FileTask { path, size: entry.stat.size, previous });
+            }
             WalkKind::Symlink => match read_link(self.root, &path) {
                 Ok(target) => {
                     if let Err(why) = crate::storage::format::object::check_target(&target) {

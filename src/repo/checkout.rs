@@ -22,7 +22,7 @@ use crate::storage::format::object::Content;
 use crate::storage::format::pack::BlockKind;
 use crate::storage::objects::Objects;
 use crate::storage::pack_store::{BlockKey, Location, StoreError, verified};
-use crate::storage::parallel_processor::{CancelToken, FirstError};
+use crate::storage::queues::{CancelToken, FirstError};
 
 /// Files that are planned together: bounds the memory of the plan.
 const PLAN: usize = 65_536;

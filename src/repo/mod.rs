@@ -43,7 +43,7 @@ use crate::storage::format::refs::Head;
 use crate::storage::format::repository::{ChunkerParams, FILE_NAME, RepositoryFormat};
 use crate::storage::objects::Objects;
 use crate::storage::pack_store::{INDEX_DIR, ObjectReader, PACKS_DIR, PackStore};
-use crate::storage::parallel_processor::{CancelToken, available_cores};
+use crate::storage::queues::{CancelToken, available_cores};
 use crate::storage::refs::RefStore;
 
 /// The branch that `init` names.
@@ -252,10 +252,14 @@ impl Repository {
             batch_files: performance.batch_size,
             memory: performance.max_memory_usage.0,
             level: self.config.compression.level.fixed(),
+            buffer_size: performance.buffer_size.0 as usize,
+            mmap_threshold: performance.memory_map_threshold.0,
+            streaming_threshold: performance.streaming_threshold.0,
         };
         let sketch = SizeSketch::default();
         Ok(Engine {
             store: Arc::clone(self.store()?),
+            objects: self.objects()?.clone(),
             chunk_dedup: Arc::default(),
             buffers: BufferPool::new(POOL_BYTES.min(performance.max_memory_usage.0 as usize / 4)),
             chunker: Chunker::new(self.format.chunker),

@@ -9,7 +9,7 @@ use crate::storage::format::object::Content;
 use crate::storage::format::pack::BlockKind;
 use crate::storage::objects::{ChunkIter, Objects};
 use crate::storage::pack_store::{BlockKey, Location, StoreError, verified};
-use crate::storage::parallel_processor::{CancelToken, ordered_map};
+use crate::storage::queues::{CancelToken, ordered_map};
 
 /// Bytes `start..end` of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -96,6 +96,12 @@ pub struct Limits {
     pub memory: u64,
     /// Level fixed by the user, if any.
     pub level: Option<i32>,
+    /// Bytes of one positioned read.
+    pub buffer_size: usize,
+    /// Larger files are mapped where that pays.
+    pub mmap_threshold: u64,
+    /// Larger files are shared by all workers.
+    pub streaming_threshold: u64,
 }
 
 /// How a run works.
@@ -113,6 +119,12 @@ pub struct Plan {
     pub segment_bytes: usize,
     /// Bytes that may wait for the writer.
     pub queue_bytes: usize,
+    /// Bytes of one positioned read of a large file.
+    pub buffer_size: usize,
+    /// Larger files are mapped where most of them should be stored already.
+    pub mmap_threshold: u64,
+    /// Larger files are shared by all workers even when there is other work.
+    pub streaming_threshold: u64,
     /// zstd level of solid blocks.
     pub solid_level: i32,
     /// zstd level of segments of large files.
@@ -147,6 +159,9 @@ pub fn plan(workload: WorkloadType, limits: &Limits) -> Plan {
         solid_bytes: 1 << 20,
         segment_bytes: 1 << 20,
         queue_bytes,
+        buffer_size: limits.buffer_size,
+        mmap_threshold: limits.mmap_threshold,
+        streaming_threshold: limits.streaming_threshold,
         solid_level: limits.level.unwrap_or(3),
         segment_level: limits.level.unwrap_or(1),
     }
@@ -186,8 +201,16 @@ mod tests {
 
     #[test]
     fn workers_stay_within_cores_settings_and_memory() {
-        let limits =
-            Limits { cores: 4, max_workers: 0, batch_files: 500, memory: 2 << 30, level: None };
+        let limits = Limits {
+            cores: 4,
+            max_workers: 0,
+            batch_files: 500,
+            memory: 2 << 30,
+            level: None,
+            buffer_size: 64 << 10,
+            mmap_threshold: 10 << 20,
+            streaming_threshold: 100 << 20,
+        };
         let workers = |limits| plan(WorkloadType::Mixed, &limits).workers;
         assert_eq!(workers(limits), 8);
         assert_eq!(workers(Limits { max_workers: 3, ..limits }), 3);

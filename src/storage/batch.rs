@@ -1,19 +1,67 @@
-//! Many small files: hashed one by one, compressed together in solid blocks.
+//! Many small files: gathered into batches, hashed one by one, compressed together in solid blocks.
+//!
+//! Files come from the walk in whatever order; those of one directory stay together, because
+//! neighbours compress well together. A batch is what one worker takes at a time. How many files
+//! that is follows the workers: when they wait, what has been gathered goes at once, and batches get
+//! smaller; while they are busy, batches grow to the size that the plan allows, which costs the
+//! queue least.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::engine::{FileOutcome, FileTask, OpenedFile, Result, SkipCause, Worker};
+use dashmap::DashMap;
+
+use super::engine::{
+    ATTEMPTS, ChunkInfo, Engine, FileOutcome, FileTask, OpenedFile, Result, SkipCause, Worker,
+    is_racy, now_ns,
+};
 use super::format::object::Content;
-use super::format::staging::FileStat;
-use crate::id::ChunkId;
+use super::streaming::read_more;
+use crate::id::{ChunkId, ObjectId};
 use crate::metrics::Stage;
 
-/// Times a file that changes while it is read is read again.
-pub(super) const ATTEMPTS: usize = 3;
+/// Counters of the batch pipeline, shared by its workers.
+#[derive(Debug, Default)]
+pub struct BatchMetrics {
+    /// Batches handed to workers.
+    pub batches: AtomicUsize,
+    /// Batches among them that went before they were full, because workers waited.
+    pub early: AtomicUsize,
+    /// Files stored.
+    pub files: AtomicUsize,
+    /// Their bytes.
+    pub bytes: AtomicU64,
+    /// Files whose content was stored already.
+    pub deduplicated: AtomicUsize,
+}
 
-/// The batch pipeline; what it shares lives in the engine, what it gathers in the worker.
-pub struct BatchProcessor;
+/// The batch pipeline.
+#[derive(Debug)]
+pub struct BatchProcessor {
+    /// Most files in a batch.
+    batch_size: usize,
+    /// Workers that take batches.
+    worker_count: usize,
+    /// Chunks that this run stores.
+    chunk_dedup_cache: Arc<DashMap<ObjectId, ChunkInfo>>,
+    performance_metrics: Arc<BatchMetrics>,
+    /// Files in the next batch.
+    target: AtomicUsize,
+    /// Bytes that make a batch, however few files they are.
+    batch_bytes: u64,
+    pending: Mutex<Batch>,
+}
+
+/// Small files for one worker.
+#[derive(Debug, Default)]
+pub struct Batch {
+    files: Vec<FileTask>,
+    bytes: u64,
+}
+
+/// Fewest files of a batch that is not the last.
+const MIN_BATCH: usize = 8;
 
 /// What reading one file came to.
 enum Attempt {
@@ -23,39 +71,88 @@ enum Attempt {
 }
 
 impl BatchProcessor {
-    /// Stores the files of one batch; a file that cannot be read is noted and left out.
-    pub fn process(worker: &mut Worker<'_>, files: &[FileTask]) -> Result<()> {
-        for task in files {
-            worker.engine.check_cancel()?;
-            Self::process_file(worker, task)?;
+    /// Works as the engine's plan says.
+    pub fn new(engine: &Engine) -> Self {
+        let plan = &engine.plan;
+        Self {
+            batch_size: plan.batch_files,
+            worker_count: plan.workers,
+            chunk_dedup_cache: Arc::clone(&engine.chunk_dedup),
+            performance_metrics: Arc::default(),
+            target: AtomicUsize::new(MIN_BATCH.min(plan.batch_files)),
+            batch_bytes: plan.solid_bytes as u64,
+            pending: Mutex::default(),
         }
-        Ok(())
     }
 
-    fn process_file(worker: &mut Worker<'_>, task: &FileTask) -> Result<()> {
+    /// The counters.
+    pub fn metrics(&self) -> &Arc<BatchMetrics> {
+        &self.performance_metrics
+    }
+
+    /// Takes a file in; `waiting` is how many batches are waiting for workers. Returns a batch that
+    /// is complete.
+    pub fn gather(&self, task: FileTask, waiting: usize) -> Option<Batch> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.bytes += task.size;
+        pending.files.push(task);
+        let target = self.target.load(Relaxed);
+        let is_full = pending.files.len() >= target || pending.bytes >= self.batch_bytes;
+        let is_early = waiting == 0 && pending.files.len() >= MIN_BATCH.min(self.batch_size);
+        if !is_full && !is_early {
+            return None;
+        }
+        let next = if is_early { target / 2 } else { target.saturating_mul(2) };
+        if is_early || waiting >= self.worker_count {
+            self.target.store(next.max(MIN_BATCH).min(self.batch_size), Relaxed);
+        }
+        self.performance_metrics.batches.fetch_add(1, Relaxed);
+        self.performance_metrics.early.fetch_add(usize::from(is_early), Relaxed);
+        Some(std::mem::take(&mut *pending))
+    }
+
+    /// What was gathered and is no whole batch.
+    pub fn rest(&self) -> Option<Batch> {
+        let rest =
+            std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        (!rest.files.is_empty()).then_some(rest)
+    }
+
+    /// Stores the files of one batch; a file that cannot be read is noted and left out. Those that
+    /// have grown large since the walk saw them come back.
+    pub fn process(&self, worker: &mut Worker<'_>, batch: &Batch) -> Result<Vec<FileTask>> {
+        let mut grown = Vec::new();
+        for task in &batch.files {
+            worker.engine.check_cancel()?;
+            grown.extend(self.process_file(worker, task)?);
+        }
+        Ok(grown)
+    }
+
+    fn process_file(&self, worker: &mut Worker<'_>, task: &FileTask) -> Result<Option<FileTask>> {
         for _ in 0..ATTEMPTS {
-            match Self::attempt(worker, task) {
-                Ok(Ok(Attempt::Stored(outcome))) => {
+            match self.attempt(worker, task)? {
+                Ok(Attempt::Stored(outcome)) => {
                     worker.engine.monitor.advance(1, outcome.stat.size);
+                    self.performance_metrics.files.fetch_add(1, Relaxed);
+                    self.performance_metrics.bytes.fetch_add(outcome.stat.size, Relaxed);
                     worker.stored(outcome);
-                    return Ok(());
+                    return Ok(None);
                 }
-                Ok(Ok(Attempt::Grown(task))) => {
-                    return super::streaming::StreamingChunkingEngine::process_alone(worker, &task);
-                }
-                Ok(Ok(Attempt::Changed)) => {}
-                Ok(Err(cause)) => {
+                Ok(Attempt::Grown(task)) => return Ok(Some(task)),
+                Ok(Attempt::Changed) => {}
+                Err(cause) => {
                     worker.skipped(&task.path, cause);
-                    return Ok(());
+                    return Ok(None);
                 }
-                Err(error) => return Err(error),
             }
         }
         worker.skipped(&task.path, SkipCause::Changed);
-        Ok(())
+        Ok(None)
     }
 
     fn attempt(
+        &self,
         worker: &mut Worker<'_>,
         task: &FileTask,
     ) -> Result<std::result::Result<Attempt, SkipCause>> {
@@ -67,7 +164,7 @@ impl BatchProcessor {
         };
         let size = opened.stat.size;
         if size > u64::from(worker.engine.chunker.params().whole_file) {
-            return Ok(Ok(Attempt::Grown(FileTask { path: task.path.clone(), size })));
+            return Ok(Ok(Attempt::Grown(FileTask { size, ..task.clone() })));
         }
         let start = worker.solid.plain.len();
         let read = worker.engine.metrics.time(Stage::Reading, || {
@@ -86,27 +183,28 @@ impl BatchProcessor {
                 return Ok(Err(SkipCause::Unreadable(error)));
             }
         }
-        let content = Self::store(worker, start)?;
+        let content = self.store(worker, start)?;
         let racy = is_racy(&opened.stat, started);
         let OpenedFile { stat, executable, .. } = opened;
-        Ok(Ok(Attempt::Stored(FileOutcome {
-            path: task.path.clone(),
-            stat,
-            executable,
-            content,
-            racy,
-        })))
+        let path = task.path.clone();
+        Ok(Ok(Attempt::Stored(FileOutcome { path, stat, executable, content, racy })))
     }
 
     /// Hashes what was read to the end of the solid block and keeps it if it is new.
-    fn store(worker: &mut Worker<'_>, start: usize) -> Result<Content> {
+    fn store(&self, worker: &mut Worker<'_>, start: usize) -> Result<Content> {
         let bytes = &worker.solid.plain[start..];
         if bytes.is_empty() {
             return Ok(Content::Empty);
         }
         let len = bytes.len() as u32;
         let id = worker.engine.metrics.time(Stage::Hashing, || ChunkId::of(bytes));
-        if !worker.claim_chunk(id.into(), len) {
+        // A shared lock first: in copies of a tree most chunks are under way already.
+        let is_known = self.chunk_dedup_cache.contains_key(&ObjectId::from(id));
+        if is_known {
+            worker.engine.metrics.add_deduplicated();
+        }
+        if is_known || !worker.claim_chunk(id.into(), len) {
+            self.performance_metrics.deduplicated.fetch_add(1, Relaxed);
             worker.solid.plain.truncate(start);
             return Ok(Content::Chunk(id));
         }
@@ -120,45 +218,12 @@ impl BatchProcessor {
 
 /// Appends a small file's bytes; `false` when it is shorter than it was.
 fn read_small(opened: &OpenedFile, out: &mut Vec<u8>) -> io::Result<bool> {
-    let size = opened.stat.size as usize;
-    let end = out.len() + size;
-    out.reserve(size);
-    while out.len() < end {
-        let mut rest = end - out.len();
-        let spare = out.spare_capacity_mut();
-        rest = rest.min(spare.len());
-        let (read, _) = match rustix::io::read(opened.file.as_fd(), &mut spare[..rest]) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other?,
-        };
-        let read = read.len();
-        if read == 0 {
+    let (start, size) = (out.len(), opened.stat.size as usize);
+    while out.len() < start + size {
+        let at = out.len() - start;
+        if read_more(&opened.file, out, size - at, at as u64)? == 0 {
             return Ok(false);
-        }
-        #[expect(unsafe_code, reason = "the system call filled the spare capacity")]
-        // SAFETY: `read` bytes behind the old length were initialised by the call above.
-        unsafe {
-            out.set_len(out.len() + read);
         }
     }
     Ok(true)
-}
-
-/// Nanoseconds since 1970 by the clock that file times are taken from.
-pub(super) fn now_ns() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
-}
-
-/// The kernel stamps files with a clock that ticks every 1 to 10 ms.
-const TICK_NS: i64 = 20_000_000;
-/// Some file systems keep whole or even seconds only.
-const COARSE_NS: i64 = 2_000_000_000;
-
-/// Whether a file that was read from `started` on could be written again and keep these times: it
-/// changed within one tick of the clock (git calls such an entry racily clean).
-pub(super) fn is_racy(stat: &FileStat, started: i64) -> bool {
-    let coarse = stat.mtime_ns % 1_000_000_000 == 0;
-    let tick = if coarse { COARSE_NS } else { TICK_NS };
-    stat.mtime_ns.saturating_add(tick) >= started
 }

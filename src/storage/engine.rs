@@ -1,26 +1,20 @@
-//! The engine that stores files: what `add` creates, and what its pipelines share.
+//! What the pipelines of a command that stores share: the dedup map, the buffers, the plan, the writer.
 //!
-//! One run has a feeder (the walk offers files), workers that run to completion (read → cut →
-//! hash → dedup → compress → hand over one buffer) and one writer thread that appends blocks to
-//! packs. Everything shared lives in [`Engine`]: the dedup map, the buffer pool, the metrics. When
-//! [`Engine::run`] returns, every block is durable: data packs first, then the metadata packs that
-//! refer to them.
+//! Whoever has something to store gets a [`Worker`], which gathers chunks into blocks, compresses
+//! them and hands them over; one writer thread appends them to packs. When [`Engine::with_writer`]
+//! returns, every block is durable: data packs first, then the metadata packs that refer to them.
 
-mod feeder;
 mod worker;
 mod writer;
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
-use crossbeam_channel::{Receiver, bounded};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use thiserror::Error;
 
-pub use feeder::Feeder;
 pub use worker::{BlockBuilder, Worker};
 
 use super::adaptive::{Plan, SizeSketch};
@@ -28,11 +22,9 @@ use super::cache::BufferPool;
 use super::chunker::Chunker;
 use super::format::object::Content;
 use super::format::staging::FileStat;
+use super::objects::Objects;
 use super::pack_store::{EncodedBlock, PackStore, StoreError};
-use super::parallel_processor::{
-    ByteSender, CancelToken, Closed, FirstError, Queued, byte_channel,
-};
-use super::streaming::Segment;
+use super::queues::{ByteSender, CancelToken, Closed, byte_channel};
 use crate::id::ObjectId;
 use crate::metrics::PerformanceMetrics;
 use crate::path::RepoPath;
@@ -83,6 +75,8 @@ pub struct FileTask {
     pub path: RepoPath,
     /// Its size when the walk saw it.
     pub size: u64,
+    /// What the path is staged with, and how long that is.
+    pub previous: Option<(Content, u64)>,
 }
 
 /// A file that was stored.
@@ -134,6 +128,8 @@ pub struct ChunkInfo {
 pub struct Engine {
     /// Where blocks go.
     pub store: Arc<PackStore>,
+    /// What is stored already.
+    pub objects: Objects,
     /// Chunks claimed by this run and not yet in a sealed pack.
     pub chunk_dedup: Arc<DashMap<ObjectId, ChunkInfo>>,
     /// Working buffers.
@@ -154,24 +150,6 @@ pub struct Engine {
     pub monitor: Arc<dyn Monitor>,
 }
 
-/// Files for one worker.
-#[derive(Debug)]
-pub enum Job {
-    /// Small files, read one after the other into solid blocks.
-    Batch(Vec<FileTask>),
-    /// One file that is cut into chunks.
-    File(FileTask),
-}
-
-/// What a worker talks to.
-pub(super) struct Queues {
-    jobs: Receiver<Job>,
-    segments: Receiver<Queued<Segment>>,
-    pub(super) segment_sender: ByteSender<Segment>,
-    /// Large files whose segments may still appear in the queue.
-    pub(super) open_files: AtomicUsize,
-}
-
 impl Engine {
     /// Whether this run must store the object: nobody has it and nobody else of this run has
     /// claimed it.
@@ -187,54 +165,14 @@ impl Engine {
         }
     }
 
+    /// Whether somebody has the object, or somebody of this run has claimed it.
+    pub fn is_known(&self, id: &ObjectId) -> bool {
+        self.chunk_dedup.contains_key(id) || self.store.contains(id)
+    }
+
     /// Stops when the user asked for it.
     pub fn check_cancel(&self) -> Result<()> {
         if self.cancel.is_cancelled() { Err(EngineError::Interrupted) } else { Ok(()) }
-    }
-
-    /// Stores the files that `feed` offers. Returns when everything is durable.
-    pub fn run<R: Send>(
-        &self,
-        source: &dyn FileSource,
-        feed: impl FnOnce(&Feeder<'_>) -> R + Send,
-    ) -> Result<(RunOutput, R)> {
-        let (job_sender, jobs) = bounded(self.plan.workers * 4);
-        let (segment_sender, segments) = byte_channel(self.plan.queue_bytes);
-        let queues = Queues { jobs, segments, segment_sender, open_files: AtomicUsize::new(0) };
-        self.with_writer(|blocks| {
-            let errors = FirstError::new(self.cancel.clone());
-            let (outputs, fed) = std::thread::scope(|scope| {
-                let handles: Vec<_> = (0..self.plan.workers)
-                    .map(|_| {
-                        let blocks = blocks.clone();
-                        let (queues, errors) = (&queues, &errors);
-                        scope.spawn(move || {
-                            errors.note(
-                                Worker::new(self, source, blocks)
-                                    .and_then(|worker| worker.run(queues)),
-                            )
-                        })
-                    })
-                    .collect();
-                let feeder = Feeder::new(self, job_sender);
-                let fed = feed(&feeder);
-                feeder.finish();
-                let outputs: Vec<_> =
-                    handles.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-                (outputs, fed)
-            });
-            errors.into_result()?;
-            let mut all = RunOutput::default();
-            for output in outputs {
-                // A worker that panicked took the files it had stored with it: nothing may be
-                // reported.
-                let output = output.ok().flatten().ok_or(EngineError::Closed(Closed))?;
-                all.stored.extend(output.stored);
-                all.skipped.extend(output.skipped);
-            }
-            self.check_cancel()?;
-            Ok((all, fed))
-        })
     }
 
     /// Stores the objects that `build` puts into the worker it is given, durably.
@@ -253,7 +191,7 @@ impl Engine {
 
     /// Runs `work` beside a writer thread; the writer's error comes first, because the others
     /// follow from it. Packs are sealed only when `work` succeeded.
-    fn with_writer<R: Send>(
+    pub fn with_writer<R: Send>(
         &self,
         work: impl FnOnce(&ByteSender<EncodedBlock>) -> Result<R> + Send,
     ) -> Result<R> {
@@ -273,4 +211,26 @@ impl Engine {
             done
         })
     }
+}
+
+/// Times a file that changes while it is read is read again.
+pub(super) const ATTEMPTS: usize = 3;
+
+/// Nanoseconds since 1970 by the clock that file times are taken from.
+pub(super) fn now_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+}
+
+/// The kernel stamps files with a clock that ticks every 1 to 10 ms.
+const TICK_NS: i64 = 20_000_000;
+/// Some file systems keep whole or even seconds only.
+const COARSE_NS: i64 = 2_000_000_000;
+
+/// Whether a file that was read from `started` on could be written again and keep these times: it
+/// changed within one tick of the clock (git calls such an entry racily clean).
+pub(super) fn is_racy(stat: &FileStat, started: i64) -> bool {
+    let coarse = stat.mtime_ns % 1_000_000_000 == 0;
+    let tick = if coarse { COARSE_NS } else { TICK_NS };
+    stat.mtime_ns.saturating_add(tick) >= started
 }

@@ -13,5 +13,6 @@ pub mod mapped;
 pub mod objects;
 pub mod pack_store;
 pub mod parallel_processor;
+pub mod queues;
 pub mod refs;
 pub mod streaming;

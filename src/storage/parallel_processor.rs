@@ -1,274 +1,204 @@
-//! Workers and the queues between them: bounded in bytes, cancellable, ordered where order matters.
+//! The run that stores files: one feeder, workers that take each piece all the way, one writer.
+//!
+//! The walk offers files to the [`Feeder`] while it goes on. Small ones are gathered into batches
+//! ([`BatchProcessor`]), large ones go alone ([`StreamingChunkingEngine`]). A worker runs its piece
+//! to completion — read → cut → hash → look up → compress — and hands over one buffer, so that a
+//! byte crosses threads once. A file that is worth it is announced to all workers, and those that
+//! are free take part in it. Queues are bounded, in jobs towards the workers and in bytes towards
+//! the writer. Content ids do not depend on the timing: chunks are cut as in sequence, and lists are
+//! in order.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
-/// Cores that this process may use.
-pub fn available_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+use super::batch::{Batch, BatchProcessor};
+use super::engine::{Engine, EngineError, FileSource, FileTask, Result, RunOutput, Worker};
+use super::pack_store::EncodedBlock;
+use super::queues::{ByteSender, CancelToken, Closed, FirstError};
+use super::streaming::{LargeFile, StreamingChunkingEngine};
+
+/// Work for one worker.
+enum Job {
+    /// Small files.
+    Batch(Batch),
+    /// One file that is cut into chunks.
+    File(FileTask),
 }
 
-/// Tells every worker to stop at the next file, segment or block.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+/// Batches and files that may wait for each worker.
+const JOBS_PER_WORKER: usize = 4;
+/// A file of fewer segments is not worth another worker.
+const SHARED_SEGMENTS: u64 = 3;
 
-impl CancelToken {
-    /// Asks for the stop.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a stop was asked for.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+/// Takes files from the walkers, in whatever order they come.
+pub struct Feeder<'e> {
+    engine: &'e Engine,
+    batches: &'e BatchProcessor,
+    jobs: Sender<Job>,
 }
 
-/// Keeps the first error of many workers and stops the others.
-#[derive(Debug)]
-pub struct FirstError<E> {
-    error: Mutex<Option<E>>,
-    cancel: CancelToken,
-}
-
-impl<E> FirstError<E> {
-    /// Cancels `cancel` at the first error.
-    pub fn new(cancel: CancelToken) -> Self {
-        Self { error: Mutex::new(None), cancel }
-    }
-
-    /// Keeps the error of `result` if it is the first; returns the value.
-    pub fn note<T>(&self, result: Result<T, E>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                self.cancel.cancel();
-                None
+impl Feeder<'_> {
+    /// Offers files, waiting while the workers are behind. An error means that a worker failed.
+    pub fn offer(
+        &self,
+        tasks: impl IntoIterator<Item = FileTask>,
+    ) -> std::result::Result<(), Closed> {
+        let whole_file = u64::from(self.engine.chunker.params().whole_file);
+        for task in tasks {
+            self.engine.sketch.add(task.size);
+            if task.size > whole_file {
+                self.send(Job::File(task))?;
+            } else if let Some(batch) = self.batches.gather(task, self.jobs.len()) {
+                self.send(Job::Batch(batch))?;
             }
         }
+        Ok(())
     }
 
-    /// The error, if there was one.
-    pub fn into_result(self) -> Result<(), E> {
-        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-}
-
-#[derive(Debug)]
-struct Budget {
-    used: Mutex<usize>,
-    freed: Condvar,
-    limit: usize,
-}
-
-impl Budget {
-    /// Whether `bytes` may enter now; one item larger than the whole budget may enter alone.
-    fn fits(&self, used: usize, bytes: usize) -> bool {
-        used == 0 || used + bytes <= self.limit
-    }
-
-    fn try_take(&self, bytes: usize) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = self.fits(*used, bytes);
-        if fits {
-            *used += bytes;
+    fn send(&self, job: Job) -> std::result::Result<(), Closed> {
+        if self.engine.cancel.is_cancelled() {
+            return Err(Closed);
         }
-        fits
+        self.jobs.send(job).map_err(|_| Closed)
     }
 
-    fn take(&self, bytes: usize) {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = self.freed.wait_while(used, |used| !self.fits(*used, bytes));
-        *wait.unwrap_or_else(PoisonError::into_inner) += bytes;
+    /// Sends what is left and closes the queue.
+    fn finish(self) {
+        if let Some(rest) = self.batches.rest() {
+            // A failed worker reports its own error.
+            let _ = self.send(Job::Batch(rest));
+        }
     }
 }
 
-/// Bytes taken from a queue's budget; free again when this is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    bytes: usize,
-    budget: Arc<Budget>,
-}
+/// Stops the run when a worker panics, so that nobody waits for it.
+struct StopOnPanic(CancelToken);
 
-/// An item in a byte-bounded queue.
-#[derive(Debug)]
-pub struct Queued<T> {
-    /// The item.
-    pub item: T,
-    /// Its bytes in the queue's budget.
-    pub permit: Permit,
-}
-
-impl Drop for Permit {
+impl Drop for StopOnPanic {
     fn drop(&mut self) {
-        *self.budget.used.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
-        self.budget.freed.notify_all();
-    }
-}
-
-/// The sending end of a byte-bounded queue.
-#[derive(Debug)]
-pub struct ByteSender<T> {
-    sender: Sender<Queued<T>>,
-    budget: Arc<Budget>,
-}
-
-impl<T> Clone for ByteSender<T> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), budget: Arc::clone(&self.budget) }
-    }
-}
-
-/// The receiver is gone: a worker failed and the run is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue is closed")]
-pub struct Closed;
-
-impl<T> ByteSender<T> {
-    /// Sends an item of `bytes` bytes, waiting until they fit.
-    pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
-        self.budget.take(bytes);
-        let permit = Permit { bytes, budget: Arc::clone(&self.budget) };
-        let queued = Queued { item, permit };
-        self.sender.send(queued).map_err(|_| Closed)
-    }
-
-    /// Sends an item if its bytes fit now, or gives it back.
-    pub fn try_send(&self, item: T, bytes: usize) -> Result<(), T> {
-        if !self.budget.try_take(bytes) {
-            return Err(item);
+        if std::thread::panicking() {
+            self.0.cancel();
         }
-        let permit = Permit { bytes, budget: Arc::clone(&self.budget) };
-        let queued = Queued { item, permit };
-        // A closed queue drops the item; the sender learns of the failure elsewhere.
-        let _ = self.sender.send(queued);
-        Ok(())
     }
 }
 
-/// A queue that holds at most `limit` bytes. Dropping every receiver frees what is queued, so a
-/// waiting sender wakes up and finds the queue closed.
-pub fn byte_channel<T>(limit: usize) -> (ByteSender<T>, Receiver<Queued<T>>) {
-    let (sender, receiver) = unbounded();
-    let budget = Budget { used: Mutex::new(0), freed: Condvar::new(), limit };
-    (ByteSender { sender, budget: Arc::new(budget) }, receiver)
+/// One run over the files of a command.
+pub struct ParallelProcessor<'e> {
+    engine: &'e Engine,
+    source: &'e dyn FileSource,
+    batches: BatchProcessor,
+    streaming: StreamingChunkingEngine,
+    jobs: (Sender<Job>, Receiver<Job>),
+    /// Files that have work for more than the worker that opened them.
+    shared: (Sender<Arc<LargeFile>>, Receiver<Arc<LargeFile>>),
 }
 
-/// Runs `work` over the items on `workers` threads and hands the results to `sink` in the order of
-/// the items. At most `window` items are between source and sink. The first error, of whichever
-/// side, ends the run.
-pub fn ordered_map<I, T, E, W, S>(
-    items: I,
-    workers: usize,
-    window: usize,
-    work: W,
-    mut sink: S,
-) -> Result<(), E>
-where
-    I: Iterator<Item: Send> + Send,
-    T: Send,
-    E: Send,
-    W: Fn(I::Item) -> Result<T, E> + Sync,
-    S: FnMut(T) -> Result<(), E>,
-{
-    let (job_sender, jobs) = bounded::<(u64, I::Item)>(window);
-    let (result_sender, results) = unbounded();
-    let (ticket_sender, tickets) = bounded::<()>(window);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            let (jobs, result_sender, work) = (jobs.clone(), result_sender.clone(), &work);
-            scope.spawn(move || {
-                for (number, item) in jobs {
-                    if result_sender.send((number, work(item))).is_err() {
-                        break;
-                    }
-                }
+impl<'e> ParallelProcessor<'e> {
+    /// A run with the engine's plan over files from `source`.
+    pub fn new(engine: &'e Engine, source: &'e dyn FileSource) -> Self {
+        Self {
+            engine,
+            source,
+            batches: BatchProcessor::new(engine),
+            streaming: StreamingChunkingEngine::new(&engine.chunker, &engine.plan),
+            jobs: bounded(engine.plan.workers * JOBS_PER_WORKER),
+            shared: unbounded(),
+        }
+    }
+
+    /// Stores the files that `feed` offers. Returns when everything is durable.
+    pub fn run<R: Send>(
+        mut self,
+        feed: impl FnOnce(&Feeder<'_>) -> R + Send,
+    ) -> Result<(RunOutput, R)> {
+        // Only the feeder may keep the queue of jobs open.
+        let jobs = std::mem::replace(&mut self.jobs.0, bounded(0).0);
+        let (this, engine) = (&self, self.engine);
+        engine.with_writer(|blocks| {
+            let errors = FirstError::new(engine.cancel.clone());
+            let (outputs, fed) = std::thread::scope(|scope| {
+                let spawn = |_| {
+                    let (blocks, errors) = (blocks.clone(), &errors);
+                    scope.spawn(move || {
+                        let _stop = StopOnPanic(engine.cancel.clone());
+                        errors.note(this.work(blocks))
+                    })
+                };
+                let handles: Vec<_> = (0..engine.plan.workers).map(spawn).collect();
+                let feeder = Feeder { engine, batches: &this.batches, jobs };
+                let fed = feed(&feeder);
+                feeder.finish();
+                let join = std::thread::ScopedJoinHandle::join;
+                (handles.into_iter().map(join).collect::<Vec<_>>(), fed)
             });
-        }
-        drop((jobs, result_sender));
-        scope.spawn(move || {
-            for (number, item) in (0..).zip(items) {
-                if ticket_sender.send(()).is_err() || job_sender.send((number, item)).is_err() {
-                    break;
-                }
+            errors.into_result()?;
+            let mut all = RunOutput::default();
+            for output in outputs {
+                // A worker that panicked took the files it had stored with it: nothing may be
+                // reported.
+                let output = output.ok().flatten().ok_or(EngineError::Closed(Closed))?;
+                all.stored.extend(output.stored);
+                all.skipped.extend(output.skipped);
             }
-        });
-        let mut waiting = BTreeMap::new();
-        let mut next = 0;
-        // Taking `results` and `tickets` in, so that an early return closes both queues.
-        let (results, tickets) = (results, tickets);
-        for (number, result) in &results {
-            waiting.insert(number, result?);
-            while let Some(value) = waiting.remove(&next) {
-                sink(value)?;
-                next += 1;
-                let _ = tickets.try_recv();
-            }
-        }
-        Ok(())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_order_is_that_of_the_items_whatever_the_timing() {
-        let mut seen = Vec::new();
-        let work = |n: u64| {
-            std::thread::sleep(std::time::Duration::from_micros(n * 37 % 400));
-            Ok::<_, ()>(n)
-        };
-        ordered_map(0..500u64, 4, 8, work, |n| {
-            seen.push(n);
-            Ok(())
+            engine.check_cancel()?;
+            Ok((all, fed))
         })
-        .unwrap();
-        assert_eq!(seen, (0..500).collect::<Vec<_>>());
     }
 
-    #[test]
-    fn the_first_error_ends_the_run_on_either_side() {
-        let fail = |n: u64| if n == 40 { Err(n) } else { Ok(n) };
-        assert_eq!(ordered_map(0.., 3, 8, fail, |_| Ok(())), Err(40));
-        assert_eq!(
-            ordered_map(0.., 3, 8, Ok, |n: u64| if n == 9 { Err(n) } else { Ok(()) }),
-            Err(9)
-        );
+    /// Works until there is nothing left. Files that others have begun come first.
+    fn work(&self, blocks: ByteSender<EncodedBlock>) -> Result<RunOutput> {
+        let mut worker = Worker::new(self.engine, self.source, blocks)?;
+        let mut jobs_open = true;
+        loop {
+            self.engine.check_cancel()?;
+            if let Ok(file) = self.shared.1.try_recv() {
+                self.streaming.take_part(&mut worker, &file)?;
+            } else if jobs_open {
+                select! {
+                    recv(self.shared.1) -> file => if let Ok(file) = file {
+                        self.streaming.take_part(&mut worker, &file)?;
+                    },
+                    recv(self.jobs.1) -> job => match job {
+                        Ok(job) => self.process(&mut worker, job)?,
+                        Err(_) => jobs_open = false,
+                    },
+                }
+            } else if self.streaming.open_files().is_empty() && self.shared.1.is_empty() {
+                return worker.finish();
+            } else if let Ok(file) = self.shared.1.recv_timeout(Duration::from_millis(2)) {
+                self.streaming.take_part(&mut worker, &file)?;
+            }
+        }
     }
 
-    #[test]
-    fn a_queue_holds_no_more_than_its_bytes() {
-        let (sender, receiver) = byte_channel(100);
-        sender.send("large", 500).unwrap();
-        assert_eq!(sender.try_send("more", 1), Err("more"));
-        drop(receiver.recv());
-        sender.send("a", 60).unwrap();
-        assert_eq!(sender.try_send("b", 60), Err("b"));
-        sender.send("c", 40).unwrap();
-        let waiting = {
-            let sender = sender.clone();
-            std::thread::spawn(move || sender.send("d", 100))
-        };
-        drop(receiver);
-        assert_eq!(waiting.join().unwrap(), Err(Closed));
+    fn process(&self, worker: &mut Worker<'e>, job: Job) -> Result<()> {
+        match job {
+            Job::Batch(batch) => {
+                for grown in self.batches.process(worker, &batch)? {
+                    self.streaming.process_alone(worker, &grown)?;
+                }
+                Ok(())
+            }
+            Job::File(task) => {
+                let Some(file) = self.streaming.open(worker, &task, 0) else { return Ok(()) };
+                self.announce(&file, task.size);
+                self.streaming.take_part(worker, &file)
+            }
+        }
     }
 
-    #[test]
-    fn the_first_error_wins_and_cancels() {
-        let cancel = CancelToken::default();
-        let first = FirstError::new(cancel.clone());
-        assert_eq!(first.note(Ok::<_, u8>(1)), Some(1));
-        assert!(!cancel.is_cancelled());
-        assert_eq!(first.note::<u8>(Err(7)), None);
-        first.note::<u8>(Err(8));
-        assert!(cancel.is_cancelled());
-        assert_eq!(first.into_result(), Err(7));
+    /// Calls the other workers to a file that is long enough to be shared, or that comes when there
+    /// is little else to do.
+    fn announce(&self, file: &Arc<LargeFile>, size: u64) {
+        let plan = &self.engine.plan;
+        let is_idle = self.jobs.1.len() < plan.workers;
+        if file.segments() >= SHARED_SEGMENTS && (is_idle || size > plan.streaming_threshold) {
+            for _ in 1..plan.workers {
+                // Both ends live as long as this run.
+                let _ = self.shared.0.send(Arc::clone(file));
+            }
+        }
     }
 }

@@ -1,219 +1,327 @@
-//! One large file: cut by content in flat memory, its segments spread over the workers.
+//! Large files: cut by content in flat memory, the segments of one file spread over the workers.
 //!
-//! The worker that takes a file reads and cuts it, segment by segment. Each segment is offered to
-//! the other workers; when their queue is full the reader processes it itself, so nobody waits for
-//! anybody. The chunk ids come back in any order and are put in order before they enter the list.
+//! A file is divided into segments of equal length. Whoever is free takes the next one, reads it and
+//! cuts it from where it begins; what the segments found is joined so that the cuts are those of a
+//! sequential run, whatever the timing (`trace`). If the path is staged with other
+//! content, its chunk list guides the cutting (`guide`), so that what did not change is
+//! only read and hashed. Runs of one byte and holes are not scanned at all.
+//!
+//! Bytes that are stored are hashed in a buffer that nobody else can write to, and compressed from
+//! there. A mapping is used to recognise what is stored already: what is new is copied out of it
+//! and hashed again, because the file may change at any moment.
 
-use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod guide;
+mod large_file;
+mod trace;
+mod window;
 
-use super::batch::{ATTEMPTS, is_racy, now_ns};
+use std::io;
+use std::sync::Arc;
+
+pub use guide::{Guide, KnownChunk, KnownChunks, Previous};
+pub use large_file::{LargeFile, OpenFiles};
+pub use trace::{Cut, Trace, Window, stitch, trace};
+pub(in crate::storage) use window::read_more;
+
+use self::large_file::{Layout, Opened, Segment, Step};
+use self::window::{SegmentWindow, Source, is_hole};
+use super::adaptive::Plan;
 use super::cache::PooledBuffer;
-use super::engine::{FileOutcome, FileTask, OpenedFile, Result, SkipCause, Worker};
+use super::chunker::Chunker;
+use super::engine::{ATTEMPTS, FileOutcome, FileTask, Result, SkipCause, Worker, is_racy, now_ns};
 use super::format::object::{ChunkRef, Content};
 use super::format::pack::BlockKind;
-use super::format::staging::FileStat;
-use super::objects::ListBuilder;
-use super::parallel_processor::{ByteSender, Queued};
+use super::mapped::Mapped;
 use crate::id::{ChunkId, ObjectId};
 use crate::metrics::Stage;
-use crate::path::RepoPath;
 
-/// A piece of a large file, cut and waiting to be hashed and stored.
-pub struct Segment {
-    file: Arc<LargeFile>,
-    number: u64,
-    bytes: PooledBuffer,
-    lengths: Vec<u32>,
+/// How a run cuts large files.
+#[derive(Debug, Clone)]
+pub struct ChunkConfig {
+    /// Where chunks end.
+    pub chunker: Chunker,
+    /// Bytes of a segment.
+    pub segment_bytes: usize,
+    /// zstd level of the chunks.
+    pub level: i32,
+    /// Most segments of one file between reading and storing.
+    pub in_flight: usize,
 }
 
-/// A large file whose segments are on their way.
-struct LargeFile {
-    path: RepoPath,
-    stat: FileStat,
-    executable: bool,
-    racy: bool,
-    assembly: Mutex<Assembly>,
-    /// Segments under way, and one for the reader.
-    pending: AtomicUsize,
-    /// Set by the reader when the file did not change while it was read.
-    sound: AtomicBool,
+/// The streaming pipeline; it keeps nothing of the files.
+#[derive(Debug)]
+pub struct StreamingChunkingEngine {
+    config: ChunkConfig,
+    /// Bytes of one positioned read.
+    buffer_size: usize,
+    /// Files larger than this are mapped where most of them should be stored already.
+    mmap_threshold: u64,
+    open_files: OpenFiles,
 }
 
-#[derive(Default)]
-struct Assembly {
-    next: u64,
-    waiting: BTreeMap<u64, Vec<ChunkRef>>,
-    list: ListBuilder,
-}
-
-/// Why reading ended.
-enum ReadEnd {
-    Whole,
+/// Why a file cannot be stored as it was opened.
+enum Trouble {
     Changed,
-    Unreadable(std::io::Error),
+    Unreadable(io::Error),
 }
 
-/// The streaming pipeline; it keeps no state besides the file at hand.
-pub struct StreamingChunkingEngine<'w, 'e> {
-    worker: &'w mut Worker<'e>,
-    /// Where segments are offered; none when the file is processed alone.
-    segments: Option<&'w ByteSender<Segment>>,
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        // The file was as long when it was opened.
+        let is_short = error.kind() == io::ErrorKind::UnexpectedEof;
+        if is_short { Self::Changed } else { Self::Unreadable(error) }
+    }
 }
 
-impl<'w, 'e> StreamingChunkingEngine<'w, 'e> {
-    /// Stores one file and offers its segments to the other workers.
-    pub fn process_file(
-        worker: &'w mut Worker<'e>,
-        task: &FileTask,
-        segments: &'w ByteSender<Segment>,
-    ) -> Result<()> {
-        // A file of one or two segments is not worth the hand-over.
-        let alone = task.size <= 2 * worker.engine.plan.segment_bytes as u64;
-        Self { worker, segments: (!alone).then_some(segments) }.run(task)
+impl StreamingChunkingEngine {
+    /// Cuts as the plan says.
+    pub fn new(chunker: &Chunker, plan: &Plan) -> Self {
+        let config = ChunkConfig {
+            chunker: chunker.clone(),
+            segment_bytes: plan.segment_bytes,
+            level: plan.segment_level,
+            in_flight: plan.workers + 2,
+        };
+        Self {
+            config,
+            buffer_size: plan.buffer_size,
+            mmap_threshold: plan.mmap_threshold,
+            open_files: OpenFiles::default(),
+        }
+    }
+
+    /// The files that are not concluded.
+    pub fn open_files(&self) -> &OpenFiles {
+        &self.open_files
     }
 
     /// Stores one file on this worker alone.
-    pub fn process_alone(worker: &'w mut Worker<'e>, task: &FileTask) -> Result<()> {
-        Self { worker, segments: None }.run(task)
+    pub fn process_alone(&self, worker: &mut Worker<'_>, task: &FileTask) -> Result<()> {
+        match self.open(worker, task, 0) {
+            Some(file) => self.take_part(worker, &file),
+            None => Ok(()),
+        }
     }
 
-    fn run(&mut self, task: &FileTask) -> Result<()> {
-        for _ in 0..ATTEMPTS {
-            let started = now_ns();
-            let opened = match self.worker.source.open(&task.path) {
-                Ok(opened) if opened.is_regular => opened,
-                Ok(_) => {
-                    self.worker.skipped(&task.path, SkipCause::NotRegular);
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.worker.skipped(&task.path, SkipCause::Unreadable(error));
-                    return Ok(());
+    /// Opens a file so that workers can take part; one that cannot be read is noted.
+    pub fn open(
+        &self,
+        worker: &mut Worker<'_>,
+        task: &FileTask,
+        attempt: usize,
+    ) -> Option<Arc<LargeFile>> {
+        let started = now_ns();
+        let opened = match worker.source.open(&task.path) {
+            Ok(opened) if opened.is_regular => opened,
+            Ok(_) => {
+                worker.skipped(&task.path, SkipCause::NotRegular);
+                return None;
+            }
+            Err(error) => {
+                worker.skipped(&task.path, SkipCause::Unreadable(error));
+                return None;
+            }
+        };
+        let (stat, executable) = (opened.stat, opened.executable);
+        let previous = known_chunks(worker, task);
+        // A failing stat is met again when the file is read.
+        let blocks = rustix::fs::fstat(&opened.file).map_or(0, |stat| stat.st_blocks as u64);
+        let is_sparse = blocks.saturating_mul(512) < stat.size;
+        let layout = self.layout(stat.size, is_sparse, previous.is_some());
+        let racy = is_racy(&stat, started);
+        let opened = Opened { file: opened.file, stat, executable, racy };
+        let open = self.open_files.enter();
+        Some(Arc::new(LargeFile::new(task.clone(), attempt, opened, layout, previous, open)))
+    }
+
+    fn layout(&self, size: u64, is_sparse: bool, is_known: bool) -> Layout {
+        let segment = self.config.segment_bytes as u64;
+        Layout {
+            segment,
+            // An empty one, where the file lost all its bytes since the walk saw it.
+            count: size.div_ceil(segment).max(1),
+            in_flight: self.config.in_flight as u64,
+            is_sparse,
+            is_mapped: is_known && size > self.mmap_threshold,
+        }
+    }
+
+    /// Takes part in a file until there is nothing left to do. Whoever does the last of it ends it.
+    pub fn take_part(&self, worker: &mut Worker<'_>, file: &Arc<LargeFile>) -> Result<()> {
+        let mut again = None;
+        loop {
+            let file = again.as_ref().unwrap_or(file);
+            worker.engine.check_cancel()?;
+            let done = match file.next(|| worker.engine.cancel.is_cancelled()) {
+                Step::Leave => return Ok(()),
+                Step::Cut(number, entry) => self.cut(worker, file, number, entry).map(|()| false),
+                Step::Store(segment) => {
+                    let number = segment.number;
+                    match self.store(worker, *segment)? {
+                        Ok(chunks) => Ok(file.list(number, chunks, worker)?),
+                        Err(trouble) => Err(trouble),
+                    }
                 }
             };
-            match self.attempt(task, &opened, started)? {
-                ReadEnd::Whole => return Ok(()),
-                ReadEnd::Changed => {}
-                ReadEnd::Unreadable(error) => {
-                    self.worker.skipped(&task.path, SkipCause::Unreadable(error));
-                    return Ok(());
-                }
+            let next = match done {
+                Ok(false) => continue,
+                Ok(true) => self.conclude(worker, file)?,
+                Err(trouble) if file.give_up() => self.fail(worker, file, trouble),
+                Err(_) => None,
+            };
+            // The next attempt, if this one was in vain.
+            match next {
+                Some(next) => again = Some(next),
+                None => return Ok(()),
             }
         }
-        self.worker.skipped(&task.path, SkipCause::Changed);
+    }
+
+    /// Reads and cuts a segment.
+    fn cut(
+        &self,
+        worker: &Worker<'_>,
+        file: &LargeFile,
+        number: u64,
+        entry: Option<u64>,
+    ) -> std::result::Result<(), Trouble> {
+        let (from, until) = (number * file.layout.segment, file.layout.end(number));
+        let metrics = &worker.engine.metrics;
+        let mut guide =
+            file.previous.as_ref().map(|previous| previous.guide(entry.unwrap_or(from)));
+        let guessed = guide.as_ref().and_then(Guide::start).filter(|at| (from..until).contains(at));
+        let start = entry.or(guessed).unwrap_or(from);
+        // The chunk before may reach into this segment, and the real cuts begin where it ends.
+        let first = if entry.is_some() { start } else { from };
+        let mut window = self.window(worker, file, (first, until.max(first)));
+        metrics.time(Stage::Reading, || window.load(until.min(file.stat.size)))?;
+        let stage = if guide.is_some() { Stage::Hashing } else { Stage::Chunking };
+        let step = || trace(&self.config.chunker, &mut window, start, until, guide.as_mut());
+        let traced = metrics.time(stage, step)?;
+        if let (Some(previous), Some(guide)) = (&file.previous, &guide) {
+            previous.learn(guide, traced.end);
+        }
+        file.deposit(&self.config.chunker, number, window, traced)?;
         Ok(())
     }
 
-    fn attempt(&mut self, task: &FileTask, opened: &OpenedFile, started: i64) -> Result<ReadEnd> {
-        let file = Arc::new(LargeFile {
-            path: task.path.clone(),
-            stat: opened.stat,
-            executable: opened.executable,
-            racy: is_racy(&opened.stat, started),
-            assembly: Mutex::default(),
-            pending: AtomicUsize::new(1),
-            sound: AtomicBool::new(false),
-        });
-        let mut end = self.read(&file, opened)?;
-        if matches!(end, ReadEnd::Whole) {
-            match self.worker.source.stat(&opened.file) {
-                Ok(after) if after == opened.stat => file.sound.store(true, Ordering::Release),
-                Ok(_) => end = ReadEnd::Changed,
-                Err(error) => end = ReadEnd::Unreadable(error),
-            }
-        }
-        file.complete_one(self.worker)?;
-        Ok(end)
-    }
-
-    /// Reads and cuts the file to its end, or to its first change.
-    fn read(&mut self, file: &Arc<LargeFile>, opened: &OpenedFile) -> Result<ReadEnd> {
-        let engine = self.worker.engine;
-        let capacity = engine.plan.segment_bytes + engine.chunker.lookahead();
-        let mut buffer = engine.buffers.acquire(capacity);
-        let mut total = 0u64;
-        for number in 0.. {
-            engine.check_cancel()?;
-            let before = buffer.len();
-            let read = engine.metrics.time(Stage::Reading, || fill(opened, &mut buffer, capacity));
-            if let Err(error) = read {
-                return Ok(ReadEnd::Unreadable(error));
-            }
-            total += (buffer.len() - before) as u64;
-            if total > opened.stat.size {
-                return Ok(ReadEnd::Changed);
-            }
-            let is_end = buffer.len() < capacity;
-            let mut lengths = Vec::new();
-            let cut = engine
-                .metrics
-                .time(Stage::Chunking, || engine.chunker.cut_all(&buffer, is_end, &mut lengths));
-            let mut next = engine.buffers.acquire(capacity);
-            next.extend_from_slice(&buffer[cut..]);
-            buffer.truncate(cut);
-            let bytes = std::mem::replace(&mut buffer, next);
-            self.dispatch(Segment { file: Arc::clone(file), number, bytes, lengths })?;
-            if is_end {
-                break;
-            }
-        }
-        Ok(if total == opened.stat.size { ReadEnd::Whole } else { ReadEnd::Changed })
-    }
-
-    fn dispatch(&mut self, segment: Segment) -> Result<()> {
-        segment.file.pending.fetch_add(1, Ordering::AcqRel);
-        let bytes = segment.bytes.capacity();
-        let refused = match self.segments {
-            Some(segments) => segments.try_send(segment, bytes),
-            None => Err(segment),
-        };
-        match refused {
-            Ok(()) => Ok(()),
-            Err(segment) => Self::process(self.worker, segment),
-        }
-    }
-
-    /// Hashes and stores a segment from the queue.
-    pub(super) fn process_segment(worker: &mut Worker<'_>, queued: Queued<Segment>) -> Result<()> {
-        // The bytes count against the queue until the segment is stored.
-        let Queued { item, permit: _permit } = queued;
-        Self::process(worker, item)
-    }
-
-    fn process(worker: &mut Worker<'_>, segment: Segment) -> Result<()> {
-        let Segment { file, number, bytes, lengths } = segment;
-        let chunks = worker.engine.metrics.time(Stage::Hashing, || hash_chunks(&bytes, &lengths));
-        let covered = bytes.len() as u64;
-        store_new(worker, bytes, &chunks)?;
-        worker.engine.monitor.advance(0, covered);
+    /// The bytes of a segment and the lookahead behind it.
+    fn window(
+        &self,
+        worker: &Worker<'_>,
+        file: &LargeFile,
+        (start, until): (u64, u64),
+    ) -> SegmentWindow {
+        let end = (until + self.config.chunker.lookahead() as u64).min(file.stat.size).max(start);
+        let source = if file.layout.is_sparse && end > start && is_hole(&file.file, (start, end)) {
+            Source::Hole
+        } else if file.layout.is_mapped
+            && let Ok(mapped) = Mapped::new(&file.file, start, (end - start) as usize)
         {
-            let mut assembly = file.assembly.lock().unwrap_or_else(PoisonError::into_inner);
-            assembly.push(number, chunks, worker)?;
-        }
-        file.complete_one(worker)
+            Source::Mapped(mapped)
+        } else {
+            let buffer = worker.engine.buffers.acquire((end - start) as usize);
+            Source::Read { buffer, step: self.buffer_size }
+        };
+        SegmentWindow::new(&file.file, file.stat.size, (start, end), source)
     }
+
+    /// Hashes a segment's chunks and stores the new ones as one block.
+    fn store(
+        &self,
+        worker: &mut Worker<'_>,
+        segment: Segment,
+    ) -> Result<std::result::Result<Vec<ChunkRef>, Trouble>> {
+        let Segment { window, trace, .. } = segment;
+        let chunks = worker.engine.metrics.time(Stage::Hashing, || hash(&window, &trace));
+        let (bytes, new, is_sound) = match window.into_buffer() {
+            Ok(buffer) => {
+                let (bytes, new) = squeeze(worker, buffer, &trace, &chunks);
+                (bytes, new, true)
+            }
+            Err(window) => copy_out(worker, &window, &trace, &chunks),
+        };
+        worker.send_block(BlockKind::Data, bytes, new, self.config.level)?;
+        worker.engine.monitor.advance(0, trace.end - trace.start);
+        Ok(if is_sound { Ok(chunks) } else { Err(Trouble::Changed) })
+    }
+
+    /// Ends a file whose segments are all listed, if it is still what was opened. Otherwise the next
+    /// attempt.
+    fn conclude(
+        &self,
+        worker: &mut Worker<'_>,
+        file: &LargeFile,
+    ) -> Result<Option<Arc<LargeFile>>> {
+        match worker.source.stat(&file.file) {
+            Ok(after) if after == file.stat => {}
+            Ok(_) => return Ok(self.fail(worker, file, Trouble::Changed)),
+            Err(error) => return Ok(self.fail(worker, file, Trouble::Unreadable(error))),
+        }
+        let content = file.content(worker)?;
+        worker.engine.monitor.advance(1, 0);
+        worker.stored(FileOutcome {
+            path: file.task.path.clone(),
+            stat: file.stat,
+            executable: file.executable,
+            content,
+            racy: file.racy,
+        });
+        Ok(None)
+    }
+
+    /// Notes why a file is left out, or begins it again.
+    fn fail(
+        &self,
+        worker: &mut Worker<'_>,
+        file: &LargeFile,
+        trouble: Trouble,
+    ) -> Option<Arc<LargeFile>> {
+        match trouble {
+            Trouble::Changed if file.attempt + 1 < ATTEMPTS => {
+                return self.open(worker, &file.task, file.attempt + 1);
+            }
+            Trouble::Changed => worker.skipped(&file.task.path, SkipCause::Changed),
+            Trouble::Unreadable(error) => {
+                worker.skipped(&file.task.path, SkipCause::Unreadable(error));
+            }
+        }
+        None
+    }
+}
+
+/// The chunks that the path is staged with. They only guide: if they cannot be read, nothing is
+/// lost but time.
+fn known_chunks(worker: &Worker<'_>, task: &FileTask) -> Option<Previous> {
+    let (content @ Content::List(_), len) = task.previous? else { return None };
+    let chunks = worker.engine.objects.chunks(&content, len, 0).map_while(std::result::Result::ok);
+    Some(Previous::new(Box::new(chunks), len))
 }
 
 /// Ids and lengths of the chunks of a segment.
-fn hash_chunks(bytes: &[u8], lengths: &[u32]) -> Vec<ChunkRef> {
-    let mut rest = bytes;
-    let mut chunks = Vec::with_capacity(lengths.len());
-    for len in lengths {
-        let (chunk, tail) = rest.split_at(*len as usize);
-        chunks.push(ChunkRef { id: ChunkId::of(chunk), len: *len });
-        rest = tail;
-    }
-    chunks
+fn hash(window: &SegmentWindow, trace: &Trace) -> Vec<ChunkRef> {
+    let mut at = trace.start;
+    let chunk = |cut: &Cut| {
+        let id = cut.id.unwrap_or_else(|| ChunkId::of(window.bytes(at, cut.len)));
+        at += u64::from(cut.len);
+        ChunkRef { id, len: cut.len }
+    };
+    trace.cuts.iter().map(chunk).collect()
 }
 
-/// Sends the chunks that nobody has as one block. When all are new, as on a first save, the
-/// segment's own buffer becomes the block; otherwise the known ones are squeezed out of it.
-fn store_new(worker: &mut Worker<'_>, mut bytes: PooledBuffer, chunks: &[ChunkRef]) -> Result<()> {
-    let mut new: Vec<(ObjectId, u32)> = Vec::with_capacity(chunks.len());
-    let (mut from, mut to) = (0, 0);
+/// Ids and lengths of the chunks of a block.
+type BlockChunks = Vec<(ObjectId, u32)>;
+
+/// The chunks that nobody has, in the segment's own buffer. When all are new, as on a first save,
+/// little is moved; otherwise the known ones are squeezed out.
+fn squeeze(
+    worker: &Worker<'_>,
+    (mut bytes, start): (PooledBuffer, u64),
+    trace: &Trace,
+    chunks: &[ChunkRef],
+) -> (PooledBuffer, BlockChunks) {
+    let (mut from, mut to) = ((trace.start - start) as usize, 0);
+    let mut new = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         let len = chunk.len as usize;
         if worker.claim_chunk(chunk.id.into(), chunk.len) {
@@ -226,66 +334,39 @@ fn store_new(worker: &mut Worker<'_>, mut bytes: PooledBuffer, chunks: &[ChunkRe
         from += len;
     }
     bytes.truncate(to);
-    let level = worker.engine.plan.segment_level;
-    worker.send_block(BlockKind::Data, bytes, new, level)
+    (bytes, new)
 }
 
-impl Assembly {
-    /// Takes the chunks of segment `number` and passes on what is now in order.
-    fn push(&mut self, number: u64, chunks: Vec<ChunkRef>, worker: &mut Worker<'_>) -> Result<()> {
-        self.waiting.insert(number, chunks);
-        while let Some(chunks) = self.waiting.remove(&self.next) {
-            for chunk in chunks {
-                self.list.push(chunk, worker)?;
-            }
-            self.next += 1;
+/// The chunks that nobody has, copied out of a mapping or a hole and hashed again there. The last
+/// value tells whether all were still what they were; what was claimed is sound in any case and must
+/// be stored.
+fn copy_out(
+    worker: &Worker<'_>,
+    window: &SegmentWindow,
+    trace: &Trace,
+    chunks: &[ChunkRef],
+) -> (PooledBuffer, BlockChunks, bool) {
+    let mut bytes = worker.engine.buffers.acquire(0);
+    let mut new = Vec::new();
+    let mut at = trace.start;
+    for chunk in chunks {
+        let place = at;
+        at += u64::from(chunk.len);
+        if worker.engine.is_known(&chunk.id.into()) {
+            worker.engine.metrics.add_deduplicated();
+            continue;
         }
-        Ok(())
-    }
-}
-
-impl LargeFile {
-    /// Counts a segment, or the reader, as done; the last one ends the file.
-    fn complete_one(&self, worker: &mut Worker<'_>) -> Result<()> {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 || !self.sound.load(Ordering::Acquire) {
-            return Ok(());
+        let start = bytes.len();
+        bytes.extend_from_slice(window.bytes(place, chunk.len));
+        if ChunkId::of(&bytes[start..]) != chunk.id {
+            bytes.truncate(start);
+            return (bytes, new, false);
         }
-        let assembly =
-            std::mem::take(&mut *self.assembly.lock().unwrap_or_else(PoisonError::into_inner));
-        let (_, content) = assembly.list.finish(worker)?;
-        worker.engine.monitor.advance(1, 0);
-        worker.stored(self.outcome(content));
-        Ok(())
-    }
-
-    fn outcome(&self, content: Content) -> FileOutcome {
-        FileOutcome {
-            path: self.path.clone(),
-            stat: self.stat,
-            executable: self.executable,
-            content,
-            racy: self.racy,
+        if worker.claim_chunk(chunk.id.into(), chunk.len) {
+            new.push((chunk.id.into(), chunk.len));
+        } else {
+            bytes.truncate(start);
         }
     }
-}
-
-/// Reads until the buffer holds `capacity` bytes or the file ends.
-fn fill(opened: &OpenedFile, buffer: &mut Vec<u8>, capacity: usize) -> std::io::Result<()> {
-    while buffer.len() < capacity {
-        let rest = capacity - buffer.len();
-        let spare = &mut buffer.spare_capacity_mut()[..rest];
-        let read = match rustix::io::read(opened.file.as_fd(), spare) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other?.0.len(),
-        };
-        if read == 0 {
-            break;
-        }
-        #[expect(unsafe_code, reason = "the system call filled the spare capacity")]
-        // SAFETY: `read` bytes behind the old length were initialised by the call above.
-        unsafe {
-            buffer.set_len(buffer.len() + read);
-        }
-    }
-    Ok(())
+    (bytes, new, window.is_intact())
 }

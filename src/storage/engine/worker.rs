@@ -1,24 +1,15 @@
-//! One worker: takes jobs and segments and runs each to completion.
+//! One worker's hands: gathers chunks into blocks, compresses them and hands them to the writer.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use crossbeam_channel::{TryRecvError, select};
-
-use super::{
-    Engine, EngineError, FileOutcome, FileSource, Job, Queues, Result, RunOutput, SkipCause,
-};
+use super::{Engine, EngineError, FileOutcome, FileSource, Result, RunOutput, SkipCause};
 use crate::id::ObjectId;
 use crate::metrics::Stage;
 use crate::path::RepoPath;
-use crate::storage::batch::BatchProcessor;
 use crate::storage::cache::PooledBuffer;
 use crate::storage::codec::BlockEncoder;
 use crate::storage::format::pack::{BlockKind, Codec};
 use crate::storage::objects::ObjectSink;
 use crate::storage::pack_store::{EncodedBlock, StoreError};
-use crate::storage::parallel_processor::ByteSender;
-use crate::storage::streaming::StreamingChunkingEngine;
+use crate::storage::queues::ByteSender;
 
 /// Bytes of trees and lists that make a block.
 const META_BLOCK: usize = 256 << 10;
@@ -49,7 +40,8 @@ pub struct Worker<'e> {
 }
 
 impl<'e> Worker<'e> {
-    pub(super) fn new(
+    /// A worker of a run whose writer takes `blocks`.
+    pub fn new(
         engine: &'e Engine,
         source: &'e dyn FileSource,
         blocks: ByteSender<EncodedBlock>,
@@ -70,49 +62,10 @@ impl<'e> Worker<'e> {
         })
     }
 
-    /// Works until there is nothing left. Segments of files that others have begun come first.
-    pub(super) fn run(mut self, queues: &Queues) -> Result<RunOutput> {
-        let mut jobs_open = true;
-        loop {
-            self.engine.check_cancel()?;
-            match queues.segments.try_recv() {
-                Ok(segment) => {
-                    StreamingChunkingEngine::process_segment(&mut self, segment)?;
-                    continue;
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
-            }
-            if jobs_open {
-                select! {
-                    recv(queues.segments) -> segment => if let Ok(segment) = segment {
-                        StreamingChunkingEngine::process_segment(&mut self, segment)?;
-                    },
-                    recv(queues.jobs) -> job => match job {
-                        Ok(job) => self.process(job, queues)?,
-                        Err(_) => jobs_open = false,
-                    },
-                }
-            } else if queues.open_files.load(Ordering::Acquire) == 0 && queues.segments.is_empty() {
-                break;
-            } else if let Ok(segment) = queues.segments.recv_timeout(Duration::from_millis(2)) {
-                StreamingChunkingEngine::process_segment(&mut self, segment)?;
-            }
-        }
+    /// Sends what is gathered and tells what became of the files.
+    pub fn finish(mut self) -> Result<RunOutput> {
         self.flush_all()?;
         Ok(self.output)
-    }
-
-    fn process(&mut self, job: Job, queues: &Queues) -> Result<()> {
-        match job {
-            Job::Batch(files) => BatchProcessor::process(self, &files),
-            Job::File(task) => {
-                queues.open_files.fetch_add(1, Ordering::AcqRel);
-                let result =
-                    StreamingChunkingEngine::process_file(self, &task, &queues.segment_sender);
-                queues.open_files.fetch_sub(1, Ordering::AcqRel);
-                result
-            }
-        }
     }
 
     /// Notes a stored file.

@@ -9,7 +9,7 @@ use super::{Engine, EngineError, Result};
 use crate::metrics::Stage;
 use crate::storage::format::pack::{BlockKind, Codec, PackKind};
 use crate::storage::pack_store::{EncodedBlock, PACK_TARGET, PackWriter};
-use crate::storage::parallel_processor::{Closed, Queued};
+use crate::storage::queues::{Closed, Queued};
 
 /// Writes blocks until the queue closes, then seals what is open: data before metadata.
 pub(super) fn run(engine: &Engine, blocks: &Receiver<Queued<EncodedBlock>>) -> Result<()> {
