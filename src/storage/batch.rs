@@ -111,7 +111,7 @@ impl BatchProcessor {
             return Ok(Content::Chunk(id));
         }
         worker.solid.chunks.push((id.into(), len));
-        if worker.solid.plain.len() >= worker.engine.plan.solid_bytes {
+        if worker.solid.plain.len() >= worker.plan.solid_bytes {
             worker.flush_solid()?;
         }
         Ok(Content::Chunk(id))

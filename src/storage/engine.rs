@@ -12,8 +12,8 @@ mod writer;
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, bounded};
 use dashmap::DashMap;
@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use feeder::Feeder;
 pub use worker::{BlockBuilder, Worker};
 
-use super::adaptive::{Plan, SizeSketch};
+use super::adaptive::{Plan, Planner};
 use super::cache::BufferPool;
 use super::chunker::Chunker;
 use super::format::object::Content;
@@ -142,14 +142,12 @@ pub struct Engine {
     pub chunker: Chunker,
     /// Counters.
     pub metrics: Arc<PerformanceMetrics>,
-    /// How to work.
-    pub plan: Plan,
+    /// Decides how to work, from the files offered so far.
+    pub planner: Planner,
     /// Blocks smaller than this are not compressed.
     pub compression_threshold: usize,
     /// Stops the run.
     pub cancel: CancelToken,
-    /// Sizes seen so far.
-    pub sketch: SizeSketch,
     /// Whom to tell.
     pub monitor: Arc<dyn Monitor>,
 }
@@ -187,6 +185,11 @@ impl Engine {
         }
     }
 
+    /// How to go on from here.
+    pub fn plan(&self) -> Plan {
+        self.planner.plan()
+    }
+
     /// Stops when the user asked for it.
     pub fn check_cancel(&self) -> Result<()> {
         if self.cancel.is_cancelled() { Err(EngineError::Interrupted) } else { Ok(()) }
@@ -198,27 +201,26 @@ impl Engine {
         source: &dyn FileSource,
         feed: impl FnOnce(&Feeder<'_>) -> R + Send,
     ) -> Result<(RunOutput, R)> {
-        let (job_sender, jobs) = bounded(self.plan.workers * 4);
-        let (segment_sender, segments) = byte_channel(self.plan.queue_bytes);
+        let (job_sender, jobs) = bounded(self.planner.most_workers() * 4);
+        let (segment_sender, segments) = byte_channel(self.plan().queue_bytes);
         let queues = Queues { jobs, segments, segment_sender, open_files: AtomicUsize::new(0) };
         self.with_writer(|blocks| {
             let errors = FirstError::new(self.cancel.clone());
             let (outputs, fed) = std::thread::scope(|scope| {
-                let handles: Vec<_> = (0..self.plan.workers)
-                    .map(|_| {
-                        let blocks = blocks.clone();
-                        let (queues, errors) = (&queues, &errors);
-                        scope.spawn(move || {
-                            errors.note(
-                                Worker::new(self, source, blocks)
-                                    .and_then(|worker| worker.run(queues)),
-                            )
-                        })
-                    })
-                    .collect();
-                let feeder = Feeder::new(self, job_sender);
+                let handles = Mutex::new(Vec::new());
+                let hire = || {
+                    let blocks = blocks.clone();
+                    let (queues, errors) = (&queues, &errors);
+                    let handle = scope.spawn(move || {
+                        let worker = Worker::new(self, source, blocks);
+                        errors.note(worker.and_then(|worker| worker.run(queues)))
+                    });
+                    handles.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+                };
+                let feeder = Feeder::new(self, job_sender, &hire);
                 let fed = feed(&feeder);
                 feeder.finish();
+                let handles = handles.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let outputs: Vec<_> =
                     handles.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
                 (outputs, fed)
@@ -257,7 +259,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&ByteSender<EncodedBlock>) -> Result<R> + Send,
     ) -> Result<R> {
-        let (sender, blocks) = byte_channel(self.plan.queue_bytes);
+        let (sender, blocks) = byte_channel(self.plan().queue_bytes);
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
                 let result = writer::run(self, &blocks);

@@ -70,9 +70,11 @@ impl<'w, 'e> StreamingChunkingEngine<'w, 'e> {
         task: &FileTask,
         segments: &'w ByteSender<Segment>,
     ) -> Result<()> {
-        // A file of one or two segments is not worth the hand-over.
-        let alone = task.size <= 2 * worker.engine.plan.segment_bytes as u64;
-        Self { worker, segments: (!alone).then_some(segments) }.run(task)
+        let is_spread = worker.plan.is_spread(task.size);
+        if is_spread {
+            worker.engine.metrics.add_spread();
+        }
+        Self { worker, segments: is_spread.then_some(segments) }.run(task)
     }
 
     /// Stores one file on this worker alone.
@@ -132,15 +134,19 @@ impl<'w, 'e> StreamingChunkingEngine<'w, 'e> {
     /// Reads and cuts the file to its end, or to its first change.
     fn read(&mut self, file: &Arc<LargeFile>, opened: &OpenedFile) -> Result<ReadEnd> {
         let engine = self.worker.engine;
-        let capacity = engine.plan.segment_bytes + engine.chunker.lookahead();
+        let plan = self.worker.plan;
+        let capacity = plan.segment_bytes + engine.chunker.lookahead();
         let mut buffer = engine.buffers.acquire(capacity);
         let mut total = 0u64;
         for number in 0.. {
             engine.check_cancel()?;
             let before = buffer.len();
-            let read = engine.metrics.time(Stage::Reading, || fill(opened, &mut buffer, capacity));
-            if let Err(error) = read {
-                return Ok(ReadEnd::Unreadable(error));
+            let read = engine
+                .metrics
+                .time(Stage::Reading, || fill(opened, &mut buffer, capacity, plan.buffer_bytes));
+            match read {
+                Ok(calls) => engine.metrics.add_reads(calls),
+                Err(error) => return Ok(ReadEnd::Unreadable(error)),
             }
             total += (buffer.len() - before) as u64;
             if total > opened.stat.size {
@@ -226,7 +232,7 @@ fn store_new(worker: &mut Worker<'_>, mut bytes: PooledBuffer, chunks: &[ChunkRe
         from += len;
     }
     bytes.truncate(to);
-    let level = worker.engine.plan.segment_level;
+    let level = worker.plan.segment_level;
     worker.send_block(BlockKind::Data, bytes, new, level)
 }
 
@@ -269,10 +275,18 @@ impl LargeFile {
     }
 }
 
-/// Reads until the buffer holds `capacity` bytes or the file ends.
-fn fill(opened: &OpenedFile, buffer: &mut Vec<u8>, capacity: usize) -> std::io::Result<()> {
+/// Reads until the buffer holds `capacity` bytes or the file ends, at most `piece` bytes a call;
+/// returns how often it asked.
+fn fill(
+    opened: &OpenedFile,
+    buffer: &mut Vec<u8>,
+    capacity: usize,
+    piece: usize,
+) -> std::io::Result<usize> {
+    let mut calls = 0;
     while buffer.len() < capacity {
-        let rest = capacity - buffer.len();
+        let rest = (capacity - buffer.len()).min(piece);
+        calls += 1;
         let spare = &mut buffer.spare_capacity_mut()[..rest];
         let read = match rustix::io::read(opened.file.as_fd(), spare) {
             Err(rustix::io::Errno::INTR) => continue,
@@ -287,5 +301,5 @@ fn fill(opened: &OpenedFile, buffer: &mut Vec<u8>, capacity: usize) -> std::io::
             buffer.set_len(buffer.len() + read);
         }
     }
-    Ok(())
+    Ok(calls)
 }

@@ -1,7 +1,7 @@
 //! One worker: takes jobs and segments and runs each to completion.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, select};
 
@@ -9,8 +9,9 @@ use super::{
     Engine, EngineError, FileOutcome, FileSource, Job, Queues, Result, RunOutput, SkipCause,
 };
 use crate::id::ObjectId;
-use crate::metrics::Stage;
+use crate::metrics::{Stage, Wait};
 use crate::path::RepoPath;
+use crate::storage::adaptive::Plan;
 use crate::storage::batch::BatchProcessor;
 use crate::storage::cache::PooledBuffer;
 use crate::storage::codec::BlockEncoder;
@@ -39,6 +40,8 @@ pub struct Worker<'e> {
     pub engine: &'e Engine,
     /// Where files come from.
     pub source: &'e dyn FileSource,
+    /// How to work, as of the job at hand.
+    pub(in crate::storage) plan: Plan,
     pub(in crate::storage) solid: BlockBuilder,
     lists: BlockBuilder,
     trees: BlockBuilder,
@@ -56,10 +59,12 @@ impl<'e> Worker<'e> {
     ) -> Result<Self> {
         let builder =
             |kind| BlockBuilder { kind, plain: engine.buffers.acquire(0), chunks: Vec::new() };
-        let encoder = BlockEncoder::new(engine.plan.solid_level).map_err(StoreError::Codec)?;
+        let plan = engine.plan();
+        let encoder = BlockEncoder::new(plan.solid_level).map_err(StoreError::Codec)?;
         Ok(Self {
             engine,
             source,
+            plan,
             solid: builder(BlockKind::Data),
             lists: builder(BlockKind::List),
             trees: builder(BlockKind::Tree),
@@ -83,13 +88,20 @@ impl<'e> Worker<'e> {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
             }
             if jobs_open {
+                let idle = Instant::now();
                 select! {
-                    recv(queues.segments) -> segment => if let Ok(segment) = segment {
-                        StreamingChunkingEngine::process_segment(&mut self, segment)?;
+                    recv(queues.segments) -> segment => {
+                        self.engine.metrics.add_wait(Wait::WorkerForFiles, idle.elapsed());
+                        if let Ok(segment) = segment {
+                            StreamingChunkingEngine::process_segment(&mut self, segment)?;
+                        }
                     },
-                    recv(queues.jobs) -> job => match job {
-                        Ok(job) => self.process(job, queues)?,
-                        Err(_) => jobs_open = false,
+                    recv(queues.jobs) -> job => {
+                        self.engine.metrics.add_wait(Wait::WorkerForFiles, idle.elapsed());
+                        match job {
+                            Ok(job) => self.process(job, queues)?,
+                            Err(_) => jobs_open = false,
+                        }
                     },
                 }
             } else if queues.open_files.load(Ordering::Acquire) == 0 && queues.segments.is_empty() {
@@ -103,8 +115,13 @@ impl<'e> Worker<'e> {
     }
 
     fn process(&mut self, job: Job, queues: &Queues) -> Result<()> {
+        self.plan = self.engine.plan();
+        self.engine.metrics.note_pool(self.engine.buffers.kept() as u64);
         match job {
-            Job::Batch(files) => BatchProcessor::process(self, &files),
+            Job::Batch(files) => {
+                self.engine.metrics.add_batch();
+                BatchProcessor::process(self, &files)
+            }
             Job::File(task) => {
                 queues.open_files.fetch_add(1, Ordering::AcqRel);
                 let result =
@@ -163,14 +180,15 @@ impl<'e> Worker<'e> {
         }
         let bytes = payload.len();
         let block = EncodedBlock { kind, codec, chunks, payload };
-        self.blocks.send(block, bytes).map_err(EngineError::from)
+        let sent = engine.metrics.wait(Wait::WorkerForWriter, || self.blocks.send(block, bytes));
+        sent.map_err(EngineError::from)
     }
 
     /// Sends the gathered small files as one solid block.
     pub(in crate::storage) fn flush_solid(&mut self) -> Result<()> {
         let plain = std::mem::replace(&mut self.solid.plain, self.engine.buffers.acquire(0));
         let chunks = std::mem::take(&mut self.solid.chunks);
-        self.send_block(BlockKind::Data, plain, chunks, self.engine.plan.solid_level)
+        self.send_block(BlockKind::Data, plain, chunks, self.plan.solid_level)
     }
 
     fn builder(&mut self, kind: BlockKind) -> &mut BlockBuilder {
@@ -187,7 +205,7 @@ impl<'e> Worker<'e> {
         let builder = self.builder(kind);
         let plain = std::mem::replace(&mut builder.plain, empty);
         let chunks = std::mem::take(&mut builder.chunks);
-        self.send_block(kind, plain, chunks, self.engine.plan.solid_level)
+        self.send_block(kind, plain, chunks, self.plan.solid_level)
     }
 
     /// Sends everything gathered so far.
