@@ -4,7 +4,9 @@
 //! from zero; the totals of the phase are told as soon as they are known and not before.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::metrics::PerformanceMetrics;
 
 /// A part of an operation that is shown by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,6 +153,9 @@ pub trait Monitor: Send + Sync {
 
     /// Ends the last phase. Dropping the monitor does so too.
     fn finish(&self) {}
+
+    /// Shows what is counted here beside its own counters.
+    fn watch(&self, _metrics: &Arc<PerformanceMetrics>) {}
 
     /// Tells something that went wrong without ending the operation. Names in `message` are
     /// already escaped.

@@ -138,24 +138,26 @@ settings! {
 
     /// How much of the machine is used.
     performance: Performance {
-        /// Most worker threads; 0 takes the number of processor cores.
+        /// Most worker threads; 0 takes twice the number of processor cores.
         max_worker_threads: usize = 0, in 0..=1024;
-        /// Files in a batch when many small files are processed.
+        /// Most small files that a worker takes at a time.
         batch_size: usize = 500, in 1..=1_000_000;
-        /// Buffer of one read or write.
+        /// Bytes of one read of a large file, and of one write when files are restored.
         buffer_size: ByteSize = ByteSize::kib(64), in ByteSize::kib(4)..=ByteSize::mib(64);
-        /// Most memory for buffers and caches together.
+        /// Most memory for buffers and caches together; less where the machine has less.
         max_memory_usage: ByteSize = ByteSize::gib(2), in ByteSize::mib(64)..=NO_LIMIT;
-        /// Cache of chunks; 0 turns it off.
+        /// Cache of decoded chunks, at most half of the memory; 0 turns it off.
         chunk_cache_size: ByteSize = ByteSize::mib(500), in NOTHING..=NO_LIMIT;
-        /// Cache of what is known of files; 0 turns it off.
+        /// What 'add' keeps in memory of the files it stored before it makes that durable.
         file_cache_size: ByteSize = ByteSize::mib(100), in NOTHING..=NO_LIMIT;
-        /// Larger files are mapped into memory instead of read.
+        /// Larger files are mapped instead of read where most of them is stored already.
         memory_map_threshold: ByteSize = ByteSize::mib(10), in NOTHING..=NO_LIMIT;
-        /// Larger chunks are compressed.
+        /// Smaller blocks are stored as they are.
         compression_threshold: ByteSize = ByteSize::kib(4), in NOTHING..=NO_LIMIT;
-        /// Larger files are streamed piece by piece.
+        /// Larger files are spread over the workers piece by piece; others are one worker's.
         streaming_threshold: ByteSize = ByteSize::mib(100), in NOTHING..=NO_LIMIT;
+        /// Whether earlier runs tune what is not set: workers, batches, solid blocks.
+        auto_tune: bool = true, in ();
     }
 
     /// How new data is compressed.
@@ -209,6 +211,8 @@ mod tests {
             ("memory_map_threshold", "10 MiB"),
             ("compression_threshold", "4 KiB"),
             ("streaming_threshold", "100 MiB"),
+            // Ours: turns the specification's auto-tuning off.
+            ("auto_tune", "true"),
         ];
         assert_eq!(keys, expected.map(|(key, text)| (key, text.to_owned())));
     }

@@ -175,6 +175,11 @@ impl Config {
         self.origins.get(field.key).unwrap_or(&Origin::Default)
     }
 
+    /// Whether anything but the default sets the value of `key`.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
     /// Every setting with its value and origin.
     pub fn list(&self) -> impl Iterator<Item = (&'static Field, String, &Origin)> {
         FIELDS.iter().map(|field| (field, field.get(self), self.origin(field)))

@@ -17,6 +17,7 @@ use super::{RepoError, Repository, Result};
 use crate::metrics::MetricsSnapshot;
 use crate::path::RepoPath;
 use crate::progress::Phase;
+use crate::storage::adaptive::Plan;
 use crate::storage::binary_staging::{
     BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
 };
@@ -50,6 +51,8 @@ pub struct AddReport {
     pub skipped: Vec<(RepoPath, String)>,
     /// Counters of the run.
     pub metrics: Option<MetricsSnapshot>,
+    /// How it worked at its end.
+    pub plan: Option<Plan>,
 }
 
 /// What the walk finds, gathered from its threads.
@@ -125,21 +128,22 @@ impl Repository {
             own_dir: self.own_dir(),
         };
         self.monitor().phase(Phase::Processing);
-        let (output, metrics) = if options.dry_run {
+        let (output, run) = if options.dry_run {
             adder.walk(options, None)?;
             (RunOutput::default(), None)
         } else {
             let engine = self.engine()?;
+            self.monitor().watch(&engine.metrics);
             let started = std::time::Instant::now();
             let source = WorkTreeSource(&root);
             let (output, walked) = ParallelProcessor::new(&engine, &source)
                 .run(|feeder| adder.walk(options, Some(feeder)))?;
             walked?;
             engine.metrics.add_processing_time(started.elapsed());
-            (output, Some(engine.metrics.snapshot()))
+            (output, Some((engine.metrics.snapshot(), engine.plan())))
         };
         let (mut report, ops) = adder.conclude(output, &options.roots);
-        report.metrics = metrics;
+        (report.metrics, report.plan) = run.unzip();
         if !options.dry_run {
             self.monitor().phase(Phase::Writing);
             staging.apply(ops)?;

@@ -6,9 +6,12 @@
 use super::source::WorkTreeSource;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId};
+use crate::metrics::MetricsSnapshot;
 use crate::path::RepoPath;
 use crate::progress::Phase;
+use crate::storage::adaptive::Plan;
 use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
+use crate::storage::engine::Engine;
 use crate::storage::format::object::{
     Commit, Content, EntryKind, MAX_MESSAGE, Signature, TreeEntry,
 };
@@ -38,6 +41,10 @@ pub struct CommitReport {
     pub commit: Commit,
     /// The branch that moved; `None` when `HEAD` is detached.
     pub branch: Option<String>,
+    /// Counters of the run.
+    pub metrics: MetricsSnapshot,
+    /// How it worked.
+    pub plan: Plan,
 }
 
 /// Builds the trees of entries that come in path order.
@@ -153,21 +160,25 @@ impl Repository {
             return Err(RepoError::NothingToCommit);
         }
         self.monitor().phase(Phase::Writing);
-        let (id, commit) = self.write_commit(&staging, parent, parent_tree, options)?;
+        let engine = self.engine()?;
+        let started = std::time::Instant::now();
+        let (id, commit) = self.write_commit(&engine, &staging, parent, parent_tree, options)?;
+        engine.metrics.add_processing_time(started.elapsed());
         staging.check()?;
         let branch = self.move_head(&head, parent, id)?;
         staging.mark_clean(commit.tree)?;
-        Ok(CommitReport { id, commit, branch })
+        let (metrics, plan) = (engine.metrics.snapshot(), engine.plan());
+        Ok(CommitReport { id, commit, branch, metrics, plan })
     }
 
     fn write_commit(
         &self,
+        engine: &Engine,
         staging: &BinaryStagingArea,
         parent: Option<CommitId>,
         parent_tree: Option<crate::id::TreeId>,
         options: CommitOptions,
     ) -> Result<(CommitId, Commit)> {
-        let engine = self.engine()?;
         let root = self.work_tree_handle()?;
         let written = engine.write_objects(&WorkTreeSource(&root), |worker| {
             let TreeTotals { tree, files, bytes } = write_trees(staging, worker)?;

@@ -9,10 +9,12 @@ pub mod diff_trees;
 pub mod error;
 pub mod history;
 pub mod ignore;
+pub mod plan;
 pub mod read;
 pub mod remove;
 pub mod restore;
 pub mod revision;
+pub mod run_history;
 pub mod size;
 mod source;
 pub mod status;
@@ -33,7 +35,8 @@ pub use error::{RepoError, Result};
 use crate::config::Config;
 use crate::path::{REPOSITORY_DIR, RepoPath};
 use crate::progress::Monitor;
-use crate::storage::adaptive::{Limits, SizeSketch, plan};
+use crate::storage::adaptive::machine::Machine;
+use crate::storage::adaptive::{Limits, Planner};
 use crate::storage::binary_staging::{BinaryStagingArea, STAGING_DIR};
 use crate::storage::cache::BufferPool;
 use crate::storage::chunker::Chunker;
@@ -50,8 +53,6 @@ use crate::storage::refs::RefStore;
 pub const DEFAULT_BRANCH: &str = "main";
 /// The lock of commands that change the repository.
 const LOCK_FILE: &str = "lock";
-/// Buffers kept for reuse, in bytes.
-const POOL_BYTES: usize = 32 << 20;
 
 /// Where a repository and its work tree lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,31 +244,31 @@ impl Repository {
         }
     }
 
+    /// What settings and machine allow.
+    pub fn limits(&self) -> Limits {
+        let Machine { cores, available } = Machine::look();
+        let lookahead = Chunker::new(self.format.chunker).lookahead();
+        Limits::new(&self.config, cores, available, lookahead)
+    }
+
+    /// Decides how a run works; knows what earlier runs came to.
+    pub fn planner(&self) -> Planner {
+        Planner::new(self.limits(), &self.run_history())
+    }
+
     /// The engine of a command that stores.
     pub fn engine(&self) -> Result<Engine> {
-        let performance = &self.config.performance;
-        let limits = Limits {
-            cores: available_cores(),
-            max_workers: performance.max_worker_threads,
-            batch_files: performance.batch_size,
-            memory: performance.max_memory_usage.0,
-            level: self.config.compression.level.fixed(),
-            buffer_size: performance.buffer_size.0 as usize,
-            mmap_threshold: performance.memory_map_threshold.0,
-            streaming_threshold: performance.streaming_threshold.0,
-        };
-        let sketch = SizeSketch::default();
+        let planner = self.planner();
         Ok(Engine {
             store: Arc::clone(self.store()?),
             objects: self.objects()?.clone(),
             chunk_dedup: Arc::default(),
-            buffers: BufferPool::new(POOL_BYTES.min(performance.max_memory_usage.0 as usize / 4)),
+            buffers: BufferPool::new(planner.limits().pool_bytes()),
             chunker: Chunker::new(self.format.chunker),
             metrics: Arc::default(),
-            plan: plan(sketch.workload(), &limits),
-            compression_threshold: performance.compression_threshold.0 as usize,
+            planner,
+            compression_threshold: self.config.performance.compression_threshold.as_usize(),
             cancel: self.cancel.clone(),
-            sketch,
             monitor: Arc::clone(&self.monitor),
         })
     }

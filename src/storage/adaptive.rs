@@ -1,12 +1,29 @@
-//! Decides how a run works from what is known of the files so far. Pure: no disk, no clock.
+//! Decides how a run works from what is known of the files so far. Pure but for [`machine`]: no
+//! disk, no clock.
+//!
+//! A [`Planner`] is fed the size of each file as the walk finds it and asked for a [`Plan`] for each
+//! batch and each large file, so that work starts before the walk ends and the plan follows what it
+//! finds. The plan comes from the sizes ([`SizeSketch`]), from what settings and machine allow
+//! ([`Limits`]), and from what earlier runs proved better than the defaults ([`tuning`]). None of it
+//! changes where files are cut, nor any stored identity.
+
+pub mod limits;
+pub mod machine;
+mod planner;
+pub mod tuning;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use limits::{Limits, Point};
+pub use planner::{Planner, Reason};
 
 /// A file below this is small (64 KiB).
 pub const SMALL_FILE: u64 = 64 << 10;
 /// A file above this is large (10 MiB).
 pub const LARGE_FILE: u64 = 10 << 20;
+/// Files above this (4 MiB) have pieces enough to keep several workers busy.
+pub const HEAVY_FILE: u64 = 4 << 20;
 
 /// What the files of a run look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +36,38 @@ pub enum WorkloadType {
     Mixed,
     /// At most two files, with a large one among them.
     SingleLargeFile,
+}
+
+impl WorkloadType {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] =
+        [Self::ManySmallFiles, Self::FewLargeFiles, Self::Mixed, Self::SingleLargeFile];
+
+    /// The number that the history of runs stores.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The name that programs read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ManySmallFiles => "many-small-files",
+            Self::FewLargeFiles => "few-large-files",
+            Self::Mixed => "mixed",
+            Self::SingleLargeFile => "single-large-file",
+        }
+    }
+}
+
+impl fmt::Display for WorkloadType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ManySmallFiles => "many small files",
+            Self::FewLargeFiles => "few large files",
+            Self::Mixed => "mixed sizes",
+            Self::SingleLargeFile => "single large file",
+        })
+    }
 }
 
 /// How the files are processed.
@@ -34,14 +83,98 @@ pub enum ProcessingStrategy {
     Individual,
 }
 
-impl fmt::Display for WorkloadType {
+impl ProcessingStrategy {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] =
+        [Self::BatchParallel, Self::StreamingLarge, Self::Hybrid, Self::Individual];
+
+    /// The number that the history of runs stores.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The name that programs read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BatchParallel => "batch-parallel",
+            Self::StreamingLarge => "streaming-large",
+            Self::Hybrid => "hybrid",
+            Self::Individual => "individual",
+        }
+    }
+}
+
+impl fmt::Display for ProcessingStrategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ManySmallFiles => "many small files",
-            Self::FewLargeFiles => "few large files",
-            Self::Mixed => "mixed sizes",
-            Self::SingleLargeFile => "single large file",
+            Self::BatchParallel => "batches in parallel",
+            Self::StreamingLarge => "large files streamed",
+            Self::Hybrid => "batches and streams together",
+            Self::Individual => "one file at a time",
         })
+    }
+}
+
+/// How the bytes of a file are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadMethod {
+    /// System calls that copy a piece at an offset.
+    Positioned,
+    /// A mapping: nothing is copied, but each new page costs a fault.
+    Mapped,
+}
+
+/// How a run works from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// What the files so far look like.
+    pub workload: WorkloadType,
+    /// How files are processed.
+    pub strategy: ProcessingStrategy,
+    /// Worker threads.
+    pub workers: usize,
+    /// Most files in one batch.
+    pub batch_files: usize,
+    /// Bytes of small files that make a solid block.
+    pub solid_bytes: usize,
+    /// Bytes of a large file that one worker takes at a time.
+    pub segment_bytes: usize,
+    /// Bytes of one read of a large file.
+    pub buffer_bytes: usize,
+    /// Bytes that may wait in each queue; the same for a whole run.
+    pub queue_bytes: usize,
+    /// Bytes of buffers kept for reuse; the same for a whole run.
+    pub pool_bytes: usize,
+    /// zstd level of solid blocks.
+    pub solid_level: i32,
+    /// zstd level of segments of large files.
+    pub segment_level: i32,
+    /// Files above this are spread over the workers.
+    pub spread_above: u64,
+    /// Files above this may be mapped.
+    pub map_above: u64,
+    /// Whether earlier runs changed a parameter.
+    pub tuned: bool,
+}
+
+impl Plan {
+    /// Whether the pieces of a file of `size` bytes are spread over the workers; else one worker
+    /// takes it whole.
+    pub fn is_spread(&self, size: u64) -> bool {
+        self.workers > 1 && size > self.spread_above
+    }
+
+    /// How a file of `size` bytes is read.
+    ///
+    /// A chunk that is stored already is only hashed, and of a mapped file its bytes are then never
+    /// copied. A new chunk is compressed and copied anyhow, and faulting its pages in costs more
+    /// than one large read, so a file of new chunks is read.
+    pub fn read_method(&self, size: u64, has_known_chunks: bool) -> ReadMethod {
+        if has_known_chunks && size > self.map_above {
+            ReadMethod::Mapped
+        } else {
+            ReadMethod::Positioned
+        }
     }
 }
 
@@ -52,6 +185,7 @@ pub struct SizeSketch {
     bytes: AtomicU64,
     small_files: AtomicU64,
     large_bytes: AtomicU64,
+    heavy_files: AtomicU64,
 }
 
 impl SizeSketch {
@@ -65,17 +199,45 @@ impl SizeSketch {
         if size > LARGE_FILE {
             self.large_bytes.fetch_add(size, Ordering::Relaxed);
         }
+        if size > HEAVY_FILE {
+            self.heavy_files.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Files so far.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Those smaller than [`SMALL_FILE`].
+    pub fn small_files(&self) -> u64 {
+        self.small_files.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of those larger than [`LARGE_FILE`].
+    pub fn large_bytes(&self) -> u64 {
+        self.large_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Those larger than [`HEAVY_FILE`].
+    pub fn heavy_files(&self) -> u64 {
+        self.heavy_files.load(Ordering::Relaxed)
     }
 
     /// What the files so far look like.
     pub fn workload(&self) -> WorkloadType {
-        let load = |counter: &AtomicU64| u128::from(counter.load(Ordering::Relaxed));
-        let (files, bytes) = (load(&self.files), load(&self.bytes));
-        if files <= 2 && load(&self.large_bytes) > 0 {
+        let (files, bytes) = (u128::from(self.files()), u128::from(self.bytes()));
+        let (small, large) = (u128::from(self.small_files()), u128::from(self.large_bytes()));
+        if files <= 2 && large > 0 {
             WorkloadType::SingleLargeFile
-        } else if load(&self.large_bytes) * 5 > bytes * 4 {
+        } else if large * 5 > bytes * 4 {
             WorkloadType::FewLargeFiles
-        } else if load(&self.small_files) * 5 > files * 4 {
+        } else if small * 5 > files * 4 {
             WorkloadType::ManySmallFiles
         } else {
             WorkloadType::Mixed
@@ -83,140 +245,5 @@ impl SizeSketch {
     }
 }
 
-/// What the machine and the settings allow.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Cores.
-    pub cores: usize,
-    /// Most worker threads; 0 lets the plan choose.
-    pub max_workers: usize,
-    /// Most files in one batch.
-    pub batch_files: usize,
-    /// Bytes of memory that the pipelines may use.
-    pub memory: u64,
-    /// Level fixed by the user, if any.
-    pub level: Option<i32>,
-    /// Bytes of one positioned read.
-    pub buffer_size: usize,
-    /// Larger files are mapped where that pays.
-    pub mmap_threshold: u64,
-    /// Larger files are shared by all workers.
-    pub streaming_threshold: u64,
-}
-
-/// How a run works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// How files are processed.
-    pub strategy: ProcessingStrategy,
-    /// Worker threads.
-    pub workers: usize,
-    /// Most files in one batch.
-    pub batch_files: usize,
-    /// Bytes of small files that make a solid block.
-    pub solid_bytes: usize,
-    /// Bytes of a large file that one worker takes at a time.
-    pub segment_bytes: usize,
-    /// Bytes that may wait for the writer.
-    pub queue_bytes: usize,
-    /// Bytes of one positioned read of a large file.
-    pub buffer_size: usize,
-    /// Larger files are mapped where most of them should be stored already.
-    pub mmap_threshold: u64,
-    /// Larger files are shared by all workers even when there is other work.
-    pub streaming_threshold: u64,
-    /// zstd level of solid blocks.
-    pub solid_level: i32,
-    /// zstd level of segments of large files.
-    pub segment_level: i32,
-}
-
-/// Memory of one worker: a solid block, its compressed form, zstd's tables, a segment in the queue.
-const WORKER_MEMORY: u64 = 8 << 20;
-
-/// Chooses the plan for a workload.
-///
-/// Solid blocks take level 3, segments of large files level 1: small files are bound by opening and
-/// reading as well as by compression, a large one by compression alone. What that comes to is in
-/// `docs/performance.md`.
-pub fn plan(workload: WorkloadType, limits: &Limits) -> Plan {
-    let strategy = match workload {
-        WorkloadType::ManySmallFiles => ProcessingStrategy::BatchParallel,
-        WorkloadType::FewLargeFiles | WorkloadType::SingleLargeFile => {
-            ProcessingStrategy::StreamingLarge
-        }
-        WorkloadType::Mixed => ProcessingStrategy::Hybrid,
-    };
-    let wanted = if limits.max_workers == 0 { limits.cores * 2 } else { limits.max_workers };
-    let affordable = (limits.memory / WORKER_MEMORY).max(1) as usize;
-    let workers = wanted.min(affordable).max(1);
-    let strategy = if workers == 1 { ProcessingStrategy::Individual } else { strategy };
-    let queue_bytes = (limits.memory / 4).clamp(4 << 20, 16 << 20) as usize;
-    Plan {
-        strategy,
-        workers,
-        batch_files: limits.batch_files.max(1),
-        solid_bytes: 1 << 20,
-        segment_bytes: 1 << 20,
-        queue_bytes,
-        buffer_size: limits.buffer_size,
-        mmap_threshold: limits.mmap_threshold,
-        streaming_threshold: limits.streaming_threshold,
-        solid_level: limits.level.unwrap_or(3),
-        segment_level: limits.level.unwrap_or(1),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn workload(sizes: &[(u64, u64)]) -> WorkloadType {
-        let sketch = SizeSketch::default();
-        for (count, size) in sizes {
-            (0..*count).for_each(|_| sketch.add(*size));
-        }
-        sketch.workload()
-    }
-
-    #[test]
-    fn workloads_follow_the_thresholds_of_the_specification() {
-        use WorkloadType::{FewLargeFiles, ManySmallFiles, Mixed, SingleLargeFile};
-        const MIB: u64 = 1 << 20;
-        let table: [(&[(u64, u64)], WorkloadType); 9] = [
-            (&[], Mixed),
-            (&[(1, 1)], ManySmallFiles),
-            (&[(100, SMALL_FILE - 1)], ManySmallFiles),
-            (&[(100, SMALL_FILE)], Mixed),
-            (&[(80, 10), (20, MIB)], Mixed),
-            (&[(81, 10), (19, MIB)], ManySmallFiles),
-            (&[(1, LARGE_FILE + 1)], SingleLargeFile),
-            (&[(3, 100 * MIB), (1000, 10)], FewLargeFiles),
-            (&[(3, LARGE_FILE)], Mixed),
-        ];
-        for (sizes, wanted) in table {
-            assert_eq!(workload(sizes), wanted, "{sizes:?}");
-        }
-    }
-
-    #[test]
-    fn workers_stay_within_cores_settings_and_memory() {
-        let limits = Limits {
-            cores: 4,
-            max_workers: 0,
-            batch_files: 500,
-            memory: 2 << 30,
-            level: None,
-            buffer_size: 64 << 10,
-            mmap_threshold: 10 << 20,
-            streaming_threshold: 100 << 20,
-        };
-        let workers = |limits| plan(WorkloadType::Mixed, &limits).workers;
-        assert_eq!(workers(limits), 8);
-        assert_eq!(workers(Limits { max_workers: 3, ..limits }), 3);
-        assert_eq!(workers(Limits { memory: 16 << 20, ..limits }), 2);
-        assert_eq!(workers(Limits { memory: 1, ..limits }), 1);
-        let single = plan(WorkloadType::ManySmallFiles, &Limits { max_workers: 1, ..limits });
-        assert_eq!(single.strategy, ProcessingStrategy::Individual);
-    }
-}
+mod tests;

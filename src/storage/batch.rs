@@ -7,11 +7,12 @@
 //! queue least.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
+use super::adaptive::Plan;
 use super::engine::{
     ATTEMPTS, ChunkInfo, Engine, FileOutcome, FileTask, OpenedFile, Result, SkipCause, Worker,
     is_racy, now_ns,
@@ -19,22 +20,7 @@ use super::engine::{
 use super::format::object::Content;
 use super::streaming::read_more;
 use crate::id::{ChunkId, ObjectId};
-use crate::metrics::Stage;
-
-/// Counters of the batch pipeline, shared by its workers.
-#[derive(Debug, Default)]
-pub struct BatchMetrics {
-    /// Batches handed to workers.
-    pub batches: AtomicUsize,
-    /// Batches among them that went before they were full, because workers waited.
-    pub early: AtomicUsize,
-    /// Files stored.
-    pub files: AtomicUsize,
-    /// Their bytes.
-    pub bytes: AtomicU64,
-    /// Files whose content was stored already.
-    pub deduplicated: AtomicUsize,
-}
+use crate::metrics::{BatchMetrics, Stage, StageClock};
 
 /// The batch pipeline.
 #[derive(Debug)]
@@ -48,8 +34,6 @@ pub struct BatchProcessor {
     performance_metrics: Arc<BatchMetrics>,
     /// Files in the next batch.
     target: AtomicUsize,
-    /// Bytes that make a batch, however few files they are.
-    batch_bytes: u64,
     pending: Mutex<Batch>,
 }
 
@@ -73,41 +57,34 @@ enum Attempt {
 impl BatchProcessor {
     /// Works as the engine's plan says.
     pub fn new(engine: &Engine) -> Self {
-        let plan = &engine.plan;
         Self {
-            batch_size: plan.batch_files,
-            worker_count: plan.workers,
+            batch_size: engine.planner.limits().batch_files,
+            worker_count: engine.planner.most_workers(),
             chunk_dedup_cache: Arc::clone(&engine.chunk_dedup),
-            performance_metrics: Arc::default(),
-            target: AtomicUsize::new(MIN_BATCH.min(plan.batch_files)),
-            batch_bytes: plan.solid_bytes as u64,
+            performance_metrics: Arc::clone(&engine.metrics.batch),
+            target: AtomicUsize::new(MIN_BATCH),
             pending: Mutex::default(),
         }
     }
 
-    /// The counters.
-    pub fn metrics(&self) -> &Arc<BatchMetrics> {
-        &self.performance_metrics
-    }
-
-    /// Takes a file in; `waiting` is how many batches are waiting for workers. Returns a batch that
+    /// Takes a file in; `waiting` is how many pieces of work wait for workers. Returns a batch that
     /// is complete.
-    pub fn gather(&self, task: FileTask, waiting: usize) -> Option<Batch> {
+    pub fn gather(&self, task: FileTask, plan: &Plan, waiting: usize) -> Option<Batch> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.bytes += task.size;
         pending.files.push(task);
-        let target = self.target.load(Relaxed);
-        let is_full = pending.files.len() >= target || pending.bytes >= self.batch_bytes;
-        let is_early = waiting == 0 && pending.files.len() >= MIN_BATCH.min(self.batch_size);
+        let most = self.batch_size.min(plan.batch_files);
+        let target = self.target.load(Relaxed).min(most);
+        let is_full = pending.files.len() >= target || pending.bytes >= plan.solid_bytes as u64;
+        let is_early = waiting == 0 && !is_full && pending.files.len() >= MIN_BATCH;
         if !is_full && !is_early {
             return None;
         }
         let next = if is_early { target / 2 } else { target.saturating_mul(2) };
         if is_early || waiting >= self.worker_count {
-            self.target.store(next.max(MIN_BATCH).min(self.batch_size), Relaxed);
+            self.target.store(next.max(MIN_BATCH).min(most), Relaxed);
         }
-        self.performance_metrics.batches.fetch_add(1, Relaxed);
-        self.performance_metrics.early.fetch_add(usize::from(is_early), Relaxed);
+        self.performance_metrics.add_batch(is_early);
         Some(std::mem::take(&mut *pending))
     }
 
@@ -122,20 +99,25 @@ impl BatchProcessor {
     /// have grown large since the walk saw them come back.
     pub fn process(&self, worker: &mut Worker<'_>, batch: &Batch) -> Result<Vec<FileTask>> {
         let mut grown = Vec::new();
+        let mut clock = StageClock::default();
         for task in &batch.files {
             worker.engine.check_cancel()?;
-            grown.extend(self.process_file(worker, task)?);
+            grown.extend(self.process_file(worker, task, &mut clock)?);
         }
+        clock.flush(&worker.engine.metrics);
         Ok(grown)
     }
 
-    fn process_file(&self, worker: &mut Worker<'_>, task: &FileTask) -> Result<Option<FileTask>> {
+    fn process_file(
+        &self,
+        worker: &mut Worker<'_>,
+        task: &FileTask,
+        clock: &mut StageClock,
+    ) -> Result<Option<FileTask>> {
         for _ in 0..ATTEMPTS {
-            match self.attempt(worker, task)? {
+            match self.attempt(worker, task, clock)? {
                 Ok(Attempt::Stored(outcome)) => {
                     worker.engine.monitor.advance(1, outcome.stat.size);
-                    self.performance_metrics.files.fetch_add(1, Relaxed);
-                    self.performance_metrics.bytes.fetch_add(outcome.stat.size, Relaxed);
                     worker.stored(outcome);
                     return Ok(None);
                 }
@@ -155,7 +137,9 @@ impl BatchProcessor {
         &self,
         worker: &mut Worker<'_>,
         task: &FileTask,
+        clock: &mut StageClock,
     ) -> Result<std::result::Result<Attempt, SkipCause>> {
+        clock.restart();
         let started = now_ns();
         let opened = match worker.source.open(&task.path) {
             Ok(opened) if opened.is_regular => opened,
@@ -167,11 +151,9 @@ impl BatchProcessor {
             return Ok(Ok(Attempt::Grown(FileTask { size, ..task.clone() })));
         }
         let start = worker.solid.plain.len();
-        let read = worker.engine.metrics.time(Stage::Reading, || {
-            let read = read_small(&opened, &mut worker.solid.plain)?;
-            let after = if read { Some(worker.source.stat(&opened.file)?) } else { None };
-            Ok::<_, io::Error>(after)
-        });
+        let read = read_small(&opened, &mut worker.solid.plain)
+            .and_then(|is_whole| is_whole.then(|| worker.source.stat(&opened.file)).transpose());
+        clock.lap(Stage::Reading);
         match read {
             Ok(Some(after)) if after == opened.stat => {}
             Ok(_) => {
@@ -183,7 +165,7 @@ impl BatchProcessor {
                 return Ok(Err(SkipCause::Unreadable(error)));
             }
         }
-        let content = self.store(worker, start)?;
+        let content = self.store(worker, start, clock)?;
         let racy = is_racy(&opened.stat, started);
         let OpenedFile { stat, executable, .. } = opened;
         let path = task.path.clone();
@@ -191,25 +173,30 @@ impl BatchProcessor {
     }
 
     /// Hashes what was read to the end of the solid block and keeps it if it is new.
-    fn store(&self, worker: &mut Worker<'_>, start: usize) -> Result<Content> {
+    fn store(
+        &self,
+        worker: &mut Worker<'_>,
+        start: usize,
+        clock: &mut StageClock,
+    ) -> Result<Content> {
         let bytes = &worker.solid.plain[start..];
         if bytes.is_empty() {
             return Ok(Content::Empty);
         }
         let len = bytes.len() as u32;
-        let id = worker.engine.metrics.time(Stage::Hashing, || ChunkId::of(bytes));
+        let id = ChunkId::of(bytes);
+        clock.lap(Stage::Hashing);
         // A shared lock first: in copies of a tree most chunks are under way already.
         let is_known = self.chunk_dedup_cache.contains_key(&ObjectId::from(id));
         if is_known {
             worker.engine.metrics.add_deduplicated();
         }
         if is_known || !worker.claim_chunk(id.into(), len) {
-            self.performance_metrics.deduplicated.fetch_add(1, Relaxed);
             worker.solid.plain.truncate(start);
             return Ok(Content::Chunk(id));
         }
         worker.solid.chunks.push((id.into(), len));
-        if worker.solid.plain.len() >= worker.engine.plan.solid_bytes {
+        if worker.solid.plain.len() >= worker.plan.solid_bytes {
             worker.flush_solid()?;
         }
         Ok(Content::Chunk(id))

@@ -102,6 +102,8 @@ pub trait NewFile: Send {
     /// `replace`, a file of that name is replaced atomically; without, one that is there wins
     /// and this one is dropped (immutable files of one name have equal content).
     fn publish(self: Box<Self>, path: &Path, replace: bool) -> Result<()>;
+    /// Gives the file its final name, replacing one that is there, without making it durable.
+    fn publish_unsynced(self: Box<Self>, path: &Path) -> Result<()>;
 }
 
 /// A file that only grows, made durable frame by frame.
@@ -143,6 +145,14 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
         let mut file = self.create()?;
         file.write_all(bytes)?;
         file.publish(path, replace)
+    }
+
+    /// Replaces a small file that may be lost: readers see the old one or the new one whole, but
+    /// after a crash of the machine it may be gone or damaged. Nothing waits for the disk.
+    fn replace_cache(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let mut file = self.create()?;
+        file.write_all(bytes)?;
+        file.publish_unsynced(path)
     }
 }
 
@@ -340,6 +350,19 @@ struct OsNewFile {
     published: bool,
 }
 
+impl OsNewFile {
+    /// Without `replace`, a file that is there stays.
+    fn rename(&mut self, target: &Path, replace: bool) -> Result<()> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, target, flags) {
+            Ok(()) => self.published = true,
+            Err(rustix::io::Errno::EXIST) if !replace => {}
+            Err(error) => return Err(error).context("publish", target),
+        }
+        Ok(())
+    }
+}
+
 impl NewFile for OsNewFile {
     fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         io::Write::write_all(&mut self.file, bytes).context("write", &self.path)
@@ -348,13 +371,13 @@ impl NewFile for OsNewFile {
     fn publish(mut self: Box<Self>, path: &Path, replace: bool) -> Result<()> {
         self.file.sync_all().context("sync", &self.path)?;
         let target = self.root.join(path);
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, &target, flags) {
-            Ok(()) => self.published = true,
-            Err(rustix::io::Errno::EXIST) if !replace => {}
-            Err(error) => return Err(error).context("publish", &target),
-        }
+        self.rename(&target, replace)?;
         sync_dir(target.parent().unwrap_or(&self.root))
+    }
+
+    fn publish_unsynced(mut self: Box<Self>, path: &Path) -> Result<()> {
+        let target = self.root.join(path);
+        self.rename(&target, true)
     }
 }
 
@@ -405,6 +428,16 @@ mod tests {
         disk.publish(Path::new("a"), b"three", true).unwrap();
         assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"three");
         assert!(disk.read(Path::new("a"), 2).is_err());
+        assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_cache_is_replaced_whole_and_leaves_no_temporary() {
+        let (_dir, disk) = disk();
+        disk.replace_cache(Path::new("a"), b"one").unwrap();
+        disk.replace_cache(Path::new("a"), b"other").unwrap();
+        assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"other");
+        assert!(disk.replace_cache(Path::new("no/such/dir"), b"x").is_err());
         assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
     }
 

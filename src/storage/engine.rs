@@ -17,7 +17,7 @@ use thiserror::Error;
 
 pub use worker::{BlockBuilder, Worker};
 
-use super::adaptive::{Plan, SizeSketch};
+use super::adaptive::{Plan, Planner};
 use super::cache::BufferPool;
 use super::chunker::Chunker;
 use super::format::object::Content;
@@ -138,14 +138,12 @@ pub struct Engine {
     pub chunker: Chunker,
     /// Counters.
     pub metrics: Arc<PerformanceMetrics>,
-    /// How to work.
-    pub plan: Plan,
+    /// Decides how to work, from the files offered so far.
+    pub planner: Planner,
     /// Blocks smaller than this are not compressed.
     pub compression_threshold: usize,
     /// Stops the run.
     pub cancel: CancelToken,
-    /// Sizes seen so far.
-    pub sketch: SizeSketch,
     /// Whom to tell.
     pub monitor: Arc<dyn Monitor>,
 }
@@ -168,6 +166,11 @@ impl Engine {
     /// Whether somebody has the object, or somebody of this run has claimed it.
     pub fn is_known(&self, id: &ObjectId) -> bool {
         self.chunk_dedup.contains_key(id) || self.store.contains(id)
+    }
+
+    /// How to go on from here.
+    pub fn plan(&self) -> Plan {
+        self.planner.plan()
     }
 
     /// Stops when the user asked for it.
@@ -195,7 +198,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&ByteSender<EncodedBlock>) -> Result<R> + Send,
     ) -> Result<R> {
-        let (sender, blocks) = byte_channel(self.plan.queue_bytes);
+        let (sender, blocks) = byte_channel(self.plan().queue_bytes);
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
                 let result = writer::run(self, &blocks);

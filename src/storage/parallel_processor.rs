@@ -8,16 +8,18 @@
 //! the writer. Content ids do not depend on the timing: chunks are cut as in sequence, and lists are
 //! in order.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded, select, unbounded};
 
 use super::batch::{Batch, BatchProcessor};
 use super::engine::{Engine, EngineError, FileSource, FileTask, Result, RunOutput, Worker};
 use super::pack_store::EncodedBlock;
 use super::queues::{ByteSender, CancelToken, Closed, FirstError};
 use super::streaming::{LargeFile, StreamingChunkingEngine};
+use crate::metrics::Wait;
 
 /// Work for one worker.
 enum Job {
@@ -27,16 +29,27 @@ enum Job {
     File(FileTask),
 }
 
+/// What a worker finds to do.
+enum Work {
+    /// To take part in a file that another worker opened.
+    Share(Arc<LargeFile>),
+    /// A job of its own.
+    Job(Job),
+}
+
 /// Batches and files that may wait for each worker.
 const JOBS_PER_WORKER: usize = 4;
-/// A file of fewer segments is not worth another worker.
-const SHARED_SEGMENTS: u64 = 3;
+/// Time between two looks whether a full queue is still served.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Takes files from the walkers, in whatever order they come.
+/// Takes files from the walkers, in whatever order they come. Workers are hired as there is work for
+/// them, up to the number that the plan asks for.
 pub struct Feeder<'e> {
     engine: &'e Engine,
     batches: &'e BatchProcessor,
     jobs: Sender<Job>,
+    hire: &'e (dyn Fn() + Sync),
+    hired: AtomicUsize,
 }
 
 impl Feeder<'_> {
@@ -46,22 +59,50 @@ impl Feeder<'_> {
         tasks: impl IntoIterator<Item = FileTask>,
     ) -> std::result::Result<(), Closed> {
         let whole_file = u64::from(self.engine.chunker.params().whole_file);
+        let mut plan = None;
         for task in tasks {
-            self.engine.sketch.add(task.size);
+            self.engine.planner.observe(task.size);
             if task.size > whole_file {
                 self.send(Job::File(task))?;
-            } else if let Some(batch) = self.batches.gather(task, self.jobs.len()) {
+                plan = None;
+                continue;
+            }
+            let plan = plan.get_or_insert_with(|| self.engine.plan());
+            if let Some(batch) = self.batches.gather(task, plan, self.jobs.len()) {
                 self.send(Job::Batch(batch))?;
             }
         }
         Ok(())
     }
 
-    fn send(&self, job: Job) -> std::result::Result<(), Closed> {
-        if self.engine.cancel.is_cancelled() {
-            return Err(Closed);
+    fn send(&self, mut job: Job) -> std::result::Result<(), Closed> {
+        self.hire_for(&job);
+        // A run that failed leaves nobody to make room in the queue.
+        while !self.engine.cancel.is_cancelled() {
+            match self.jobs.send_timeout(job, PATIENCE) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) => job = back,
+                Err(SendTimeoutError::Disconnected(_)) => break,
+            }
         }
-        self.jobs.send(job).map_err(|_| Closed)
+        Err(Closed)
+    }
+
+    /// One worker more for each job, all of them for a file that is spread.
+    fn hire_for(&self, job: &Job) {
+        let plan = self.engine.plan();
+        let wanted = match job {
+            Job::File(task) if plan.is_spread(task.size) => plan.workers,
+            _ => 1 + self.hired.load(Ordering::Relaxed),
+        };
+        while self.hired.load(Ordering::Relaxed) < wanted.min(plan.workers) {
+            if self.hired.fetch_add(1, Ordering::Relaxed) < plan.workers {
+                (self.hire)();
+            } else {
+                self.hired.fetch_sub(1, Ordering::Relaxed);
+                break;
+            }
+        }
     }
 
     /// Sends what is left and closes the queue.
@@ -102,8 +143,8 @@ impl<'e> ParallelProcessor<'e> {
             engine,
             source,
             batches: BatchProcessor::new(engine),
-            streaming: StreamingChunkingEngine::new(&engine.chunker, &engine.plan),
-            jobs: bounded(engine.plan.workers * JOBS_PER_WORKER),
+            streaming: StreamingChunkingEngine::new(engine),
+            jobs: bounded(engine.planner.most_workers() * JOBS_PER_WORKER),
             shared: unbounded(),
         }
     }
@@ -119,17 +160,20 @@ impl<'e> ParallelProcessor<'e> {
         engine.with_writer(|blocks| {
             let errors = FirstError::new(engine.cancel.clone());
             let (outputs, fed) = std::thread::scope(|scope| {
-                let spawn = |_| {
+                let handles = Mutex::new(Vec::new());
+                let hire = || {
                     let (blocks, errors) = (blocks.clone(), &errors);
-                    scope.spawn(move || {
+                    let handle = scope.spawn(move || {
                         let _stop = StopOnPanic(engine.cancel.clone());
                         errors.note(this.work(blocks))
-                    })
+                    });
+                    handles.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
                 };
-                let handles: Vec<_> = (0..engine.plan.workers).map(spawn).collect();
-                let feeder = Feeder { engine, batches: &this.batches, jobs };
+                let hired = AtomicUsize::new(0);
+                let feeder = Feeder { engine, batches: &this.batches, jobs, hire: &hire, hired };
                 let fed = feed(&feeder);
                 feeder.finish();
+                let handles = handles.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let join = std::thread::ScopedJoinHandle::join;
                 (handles.into_iter().map(join).collect::<Vec<_>>(), fed)
             });
@@ -156,14 +200,10 @@ impl<'e> ParallelProcessor<'e> {
             if let Ok(file) = self.shared.1.try_recv() {
                 self.streaming.take_part(&mut worker, &file)?;
             } else if jobs_open {
-                select! {
-                    recv(self.shared.1) -> file => if let Ok(file) = file {
-                        self.streaming.take_part(&mut worker, &file)?;
-                    },
-                    recv(self.jobs.1) -> job => match job {
-                        Ok(job) => self.process(&mut worker, job)?,
-                        Err(_) => jobs_open = false,
-                    },
+                match self.engine.metrics.wait(Wait::WorkerForFiles, || self.next()) {
+                    Some(Work::Share(file)) => self.streaming.take_part(&mut worker, &file)?,
+                    Some(Work::Job(job)) => self.process(&mut worker, job)?,
+                    None => jobs_open = false,
                 }
             } else if self.streaming.open_files().is_empty() && self.shared.1.is_empty() {
                 return worker.finish();
@@ -173,7 +213,16 @@ impl<'e> ParallelProcessor<'e> {
         }
     }
 
+    /// Waits for something to do; `None` when no more jobs come.
+    fn next(&self) -> Option<Work> {
+        select! {
+            recv(self.shared.1) -> file => file.ok().map(Work::Share),
+            recv(self.jobs.1) -> job => job.ok().map(Work::Job),
+        }
+    }
+
     fn process(&self, worker: &mut Worker<'e>, job: Job) -> Result<()> {
+        worker.replan();
         match job {
             Job::Batch(batch) => {
                 for grown in self.batches.process(worker, &batch)? {
@@ -183,19 +232,17 @@ impl<'e> ParallelProcessor<'e> {
             }
             Job::File(task) => {
                 let Some(file) = self.streaming.open(worker, &task, 0) else { return Ok(()) };
-                self.announce(&file, task.size);
+                self.announce(&file, worker.plan.is_spread(task.size));
                 self.streaming.take_part(worker, &file)
             }
         }
     }
 
-    /// Calls the other workers to a file that is long enough to be shared, or that comes when there
-    /// is little else to do.
-    fn announce(&self, file: &Arc<LargeFile>, size: u64) {
-        let plan = &self.engine.plan;
-        let is_idle = self.jobs.1.len() < plan.workers;
-        if file.segments() >= SHARED_SEGMENTS && (is_idle || size > plan.streaming_threshold) {
-            for _ in 1..plan.workers {
+    /// Calls the other workers to a file whose segments are spread over them.
+    fn announce(&self, file: &Arc<LargeFile>, is_spread: bool) {
+        if is_spread {
+            self.engine.metrics.add_spread();
+            for _ in 1..self.engine.plan().workers {
                 // Both ends live as long as this run.
                 let _ = self.shared.0.send(Arc::clone(file));
             }

@@ -25,10 +25,12 @@ pub(in crate::storage) use window::read_more;
 
 use self::large_file::{Layout, Opened, Segment, Step};
 use self::window::{SegmentWindow, Source, is_hole};
-use super::adaptive::Plan;
+use super::adaptive::{Plan, ReadMethod};
 use super::cache::PooledBuffer;
 use super::chunker::Chunker;
-use super::engine::{ATTEMPTS, FileOutcome, FileTask, Result, SkipCause, Worker, is_racy, now_ns};
+use super::engine::{
+    ATTEMPTS, Engine, FileOutcome, FileTask, Result, SkipCause, Worker, is_racy, now_ns,
+};
 use super::format::object::{ChunkRef, Content};
 use super::format::pack::BlockKind;
 use super::mapped::Mapped;
@@ -40,13 +42,12 @@ use crate::metrics::Stage;
 pub struct ChunkConfig {
     /// Where chunks end.
     pub chunker: Chunker,
-    /// Bytes of a segment.
-    pub segment_bytes: usize,
     /// zstd level of the chunks.
     pub level: i32,
-    /// Most segments of one file between reading and storing.
-    pub in_flight: usize,
 }
+
+/// Segments of one file between reading and storing, beside one for each worker.
+const IN_FLIGHT: u64 = 2;
 
 /// The streaming pipeline; it keeps nothing of the files.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub struct StreamingChunkingEngine {
     config: ChunkConfig,
     /// Bytes of one positioned read.
     buffer_size: usize,
-    /// Files larger than this are mapped where most of them should be stored already.
+    /// Larger files may be mapped; [`Plan::read_method`] decides.
     mmap_threshold: u64,
     open_files: OpenFiles,
 }
@@ -74,18 +75,13 @@ impl From<io::Error> for Trouble {
 }
 
 impl StreamingChunkingEngine {
-    /// Cuts as the plan says.
-    pub fn new(chunker: &Chunker, plan: &Plan) -> Self {
-        let config = ChunkConfig {
-            chunker: chunker.clone(),
-            segment_bytes: plan.segment_bytes,
-            level: plan.segment_level,
-            in_flight: plan.workers + 2,
-        };
+    /// Works as the engine's plan says.
+    pub fn new(engine: &Engine) -> Self {
+        let plan = engine.plan();
         Self {
-            config,
-            buffer_size: plan.buffer_size,
-            mmap_threshold: plan.mmap_threshold,
+            config: ChunkConfig { chunker: engine.chunker.clone(), level: plan.segment_level },
+            buffer_size: plan.buffer_bytes,
+            mmap_threshold: plan.map_above,
             open_files: OpenFiles::default(),
         }
     }
@@ -127,22 +123,23 @@ impl StreamingChunkingEngine {
         // A failing stat is met again when the file is read.
         let blocks = rustix::fs::fstat(&opened.file).map_or(0, |stat| stat.st_blocks as u64);
         let is_sparse = blocks.saturating_mul(512) < stat.size;
-        let layout = self.layout(stat.size, is_sparse, previous.is_some());
+        let layout = self.layout(&worker.plan, stat.size, is_sparse, previous.is_some());
         let racy = is_racy(&stat, started);
         let opened = Opened { file: opened.file, stat, executable, racy };
         let open = self.open_files.enter();
         Some(Arc::new(LargeFile::new(task.clone(), attempt, opened, layout, previous, open)))
     }
 
-    fn layout(&self, size: u64, is_sparse: bool, is_known: bool) -> Layout {
-        let segment = self.config.segment_bytes as u64;
+    fn layout(&self, plan: &Plan, size: u64, is_sparse: bool, is_known: bool) -> Layout {
+        let segment = plan.segment_bytes as u64;
+        let method = Plan { map_above: self.mmap_threshold, ..*plan }.read_method(size, is_known);
         Layout {
             segment,
             // An empty one, where the file lost all its bytes since the walk saw it.
             count: size.div_ceil(segment).max(1),
-            in_flight: self.config.in_flight as u64,
+            in_flight: plan.workers as u64 + IN_FLIGHT,
             is_sparse,
-            is_mapped: is_known && size > self.mmap_threshold,
+            is_mapped: method == ReadMethod::Mapped,
         }
     }
 
@@ -200,8 +197,11 @@ impl StreamingChunkingEngine {
         let traced = metrics.time(stage, step)?;
         if let (Some(previous), Some(guide)) = (&file.previous, &guide) {
             previous.learn(guide, traced.end);
+            metrics.add_predicted(guide.hits());
         }
-        file.deposit(&self.config.chunker, number, window, traced)?;
+        window.count(metrics);
+        let in_vain = file.deposit(&self.config.chunker, number, window, traced)?;
+        metrics.add_chunked_twice(in_vain);
         Ok(())
     }
 

@@ -2,8 +2,9 @@
 
 use super::{Engine, EngineError, FileOutcome, FileSource, Result, RunOutput, SkipCause};
 use crate::id::ObjectId;
-use crate::metrics::Stage;
+use crate::metrics::{Stage, Wait};
 use crate::path::RepoPath;
+use crate::storage::adaptive::Plan;
 use crate::storage::cache::PooledBuffer;
 use crate::storage::codec::BlockEncoder;
 use crate::storage::format::pack::{BlockKind, Codec};
@@ -30,6 +31,8 @@ pub struct Worker<'e> {
     pub engine: &'e Engine,
     /// Where files come from.
     pub source: &'e dyn FileSource,
+    /// How to work on what is at hand.
+    pub plan: Plan,
     pub(in crate::storage) solid: BlockBuilder,
     lists: BlockBuilder,
     trees: BlockBuilder,
@@ -48,10 +51,12 @@ impl<'e> Worker<'e> {
     ) -> Result<Self> {
         let builder =
             |kind| BlockBuilder { kind, plain: engine.buffers.acquire(0), chunks: Vec::new() };
-        let encoder = BlockEncoder::new(engine.plan.solid_level).map_err(StoreError::Codec)?;
+        let plan = engine.plan();
+        let encoder = BlockEncoder::new(plan.solid_level).map_err(StoreError::Codec)?;
         Ok(Self {
             engine,
             source,
+            plan,
             solid: builder(BlockKind::Data),
             lists: builder(BlockKind::List),
             trees: builder(BlockKind::Tree),
@@ -60,6 +65,12 @@ impl<'e> Worker<'e> {
             blocks,
             output: RunOutput::default(),
         })
+    }
+
+    /// Asks how to go on, before the next piece of work.
+    pub fn replan(&mut self) {
+        self.plan = self.engine.plan();
+        self.engine.metrics.note_pool(self.engine.buffers.kept() as u64);
     }
 
     /// Sends what is gathered and tells what became of the files.
@@ -116,14 +127,15 @@ impl<'e> Worker<'e> {
         }
         let bytes = payload.len();
         let block = EncodedBlock { kind, codec, chunks, payload };
-        self.blocks.send(block, bytes).map_err(EngineError::from)
+        let sent = engine.metrics.wait(Wait::WorkerForWriter, || self.blocks.send(block, bytes));
+        sent.map_err(EngineError::from)
     }
 
     /// Sends the gathered small files as one solid block.
     pub(in crate::storage) fn flush_solid(&mut self) -> Result<()> {
         let plain = std::mem::replace(&mut self.solid.plain, self.engine.buffers.acquire(0));
         let chunks = std::mem::take(&mut self.solid.chunks);
-        self.send_block(BlockKind::Data, plain, chunks, self.engine.plan.solid_level)
+        self.send_block(BlockKind::Data, plain, chunks, self.plan.solid_level)
     }
 
     fn builder(&mut self, kind: BlockKind) -> &mut BlockBuilder {
@@ -140,7 +152,7 @@ impl<'e> Worker<'e> {
         let builder = self.builder(kind);
         let plain = std::mem::replace(&mut builder.plain, empty);
         let chunks = std::mem::take(&mut builder.chunks);
-        self.send_block(kind, plain, chunks, self.engine.plan.solid_level)
+        self.send_block(kind, plain, chunks, self.plan.solid_level)
     }
 
     /// Sends everything gathered so far.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Engine, EngineError, Result};
-use crate::metrics::Stage;
+use crate::metrics::{Stage, Wait};
 use crate::storage::format::pack::{BlockKind, Codec, PackKind};
 use crate::storage::pack_store::{EncodedBlock, PACK_TARGET, PackWriter};
 use crate::storage::queues::{Closed, Queued};
@@ -35,7 +35,7 @@ fn write_blocks(
     full: &Sender<PackWriter>,
 ) -> Result<Option<PackWriter>> {
     let (mut data, mut meta) = (None, None);
-    for queued in blocks {
+    while let Ok(queued) = engine.metrics.wait(Wait::WriterForWorkers, || blocks.recv()) {
         let is_data = queued.item.kind == BlockKind::Data;
         let slot = if is_data { &mut data } else { &mut meta };
         let kind = if is_data { PackKind::Data } else { PackKind::Meta };

@@ -11,6 +11,7 @@ pub mod pack;
 pub mod pack_index;
 pub mod refs;
 pub mod repository;
+pub mod run_history;
 pub mod staging;
 pub mod staging_base;
 pub mod staging_log;

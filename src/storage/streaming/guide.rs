@@ -64,7 +64,7 @@ pub struct Guide {
     /// Where the previous version was met last, if it was.
     met: Option<u64>,
     /// Chunks that were where they were expected.
-    hits: u64,
+    hits: usize,
 }
 
 impl Guide {
@@ -129,7 +129,7 @@ impl Guide {
     }
 
     /// Chunks that were where they were expected.
-    pub fn hits(&self) -> u64 {
+    pub fn hits(&self) -> usize {
         self.hits
     }
 }

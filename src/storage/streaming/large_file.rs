@@ -96,7 +96,6 @@ struct Order {
     entry: u64,
     ready: VecDeque<Segment>,
     listed: u64,
-    wasted: u64,
     is_over: bool,
 }
 
@@ -188,14 +187,16 @@ impl LargeFile {
         }
     }
 
-    /// Takes in a segment that was cut, and joins what is now in order.
+    /// Takes in a segment that was cut, and joins what is now in order. Returns how many bytes had been
+    /// cut in vain.
     pub(super) fn deposit(
         &self,
         chunker: &Chunker,
         number: u64,
         window: SegmentWindow,
         trace: Trace,
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
+        let mut in_vain = 0;
         let mut order = self.order();
         order.cut.insert(number, (window, trace));
         let mut next = order.joined;
@@ -203,14 +204,14 @@ impl LargeFile {
             let until = self.layout.end(next);
             let (trace, wasted) = stitch(chunker, &mut window, trace, order.entry, until)?;
             order.entry = trace.end;
-            order.wasted += wasted;
+            in_vain += wasted;
             order.ready.push_back(Segment { number: next, window, trace });
             next += 1;
             order.joined = next;
         }
         drop(order);
         self.moved.notify_all();
-        Ok(())
+        Ok(in_vain)
     }
 
     /// Enters the chunks of a segment into the list, in order; `true` when it was the last.

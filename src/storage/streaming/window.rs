@@ -9,6 +9,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread};
 
 use super::trace::Window;
+use crate::metrics::PerformanceMetrics;
 use crate::storage::cache::PooledBuffer;
 use crate::storage::mapped::Mapped;
 
@@ -66,6 +67,15 @@ impl SegmentWindow {
         match &self.source {
             Source::Mapped(mapped) => mapped.is_intact(),
             Source::Read { .. } | Source::Hole => true,
+        }
+    }
+
+    /// Counts how the bytes were had.
+    pub(super) fn count(&self, metrics: &PerformanceMetrics) {
+        match &self.source {
+            Source::Read { buffer, step } => metrics.add_reads(buffer.len().div_ceil(*step)),
+            Source::Mapped(mapped) => metrics.add_mapped(mapped.len() as u64),
+            Source::Hole => metrics.add_hole(self.end - self.start),
         }
     }
 

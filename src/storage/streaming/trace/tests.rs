@@ -68,8 +68,8 @@ fn in_segments(
     segment: u64,
     early: &[bool],
     previous: Option<&Previous>,
-) -> (Vec<Cut>, u64) {
-    let (mut entry, mut hits) = (0, 0);
+) -> (Vec<Cut>, usize) {
+    let (mut entry, mut hits) = (0, 0usize);
     let mut cuts = Vec::new();
     for number in 0..(data.len() as u64).div_ceil(segment) {
         let (from, until) = (number * segment, (number + 1) * segment);
@@ -203,7 +203,7 @@ proptest! {
 fn what_did_not_change_is_expected_and_needs_no_cutting() {
     let chunker = Chunker::new(PARAMS[0]);
     let data = noise(7, 3_000_000);
-    let count = sequential(&chunker, &data).len() as u64;
+    let count = sequential(&chunker, &data).len();
     let same = in_segments(&chunker, &data, 100_000, &[true], Some(&known(&chunker, &data)));
     assert_eq!(same.1, count);
 
