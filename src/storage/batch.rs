@@ -1,4 +1,5 @@
 //! Many small files: gathered into batches, hashed one by one, compressed together in solid blocks.
+//! Small is what fits into a block; a file of more than one chunk is cut where it lies in the block.
 //!
 //! Files come from the walk in whatever order; those of one directory stay together, because
 //! neighbours compress well together. A batch is what one worker takes at a time. How many files
@@ -17,7 +18,8 @@ use super::engine::{
     ATTEMPTS, ChunkInfo, Engine, FileOutcome, FileTask, OpenedFile, Result, SkipCause, Worker,
     is_racy, now_ns,
 };
-use super::format::object::Content;
+use super::format::object::{ChunkRef, Content};
+use super::objects::ListBuilder;
 use super::streaming::read_more;
 use crate::id::{ChunkId, ObjectId};
 use crate::metrics::{BatchMetrics, Stage, StageClock};
@@ -32,9 +34,12 @@ pub struct BatchProcessor {
     /// Chunks that this run stores.
     chunk_dedup_cache: Arc<DashMap<ObjectId, ChunkInfo>>,
     performance_metrics: Arc<BatchMetrics>,
+    /// Larger files are not for this pipeline.
+    largest_file: u64,
     /// Files in the next batch.
     target: AtomicUsize,
-    pending: Mutex<Batch>,
+    /// What each thread of the walk has gathered: a thread goes from neighbour to neighbour.
+    pending: Vec<Mutex<Batch>>,
 }
 
 /// Small files for one worker.
@@ -44,8 +49,10 @@ pub struct Batch {
     bytes: u64,
 }
 
-/// Fewest files of a batch that is not the last.
-const MIN_BATCH: usize = 8;
+/// Files of a batch that goes early, and to begin with.
+const MIN_BATCH: usize = 32;
+/// Bytes worth a worker's while, when it has nothing else to do.
+const EARLY_BYTES: u64 = 128 << 10;
 
 /// What reading one file came to.
 enum Attempt {
@@ -62,21 +69,29 @@ impl BatchProcessor {
             worker_count: engine.planner.most_workers(),
             chunk_dedup_cache: Arc::clone(&engine.chunk_dedup),
             performance_metrics: Arc::clone(&engine.metrics.batch),
+            largest_file: engine.plan().segment_bytes as u64,
             target: AtomicUsize::new(MIN_BATCH),
-            pending: Mutex::default(),
+            pending: (0..=rayon::current_num_threads()).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// Whether a file of `size` bytes is small.
+    pub fn takes(&self, size: u64) -> bool {
+        size <= self.largest_file
     }
 
     /// Takes a file in; `waiting` is how many pieces of work wait for workers. Returns a batch that
     /// is complete.
     pub fn gather(&self, task: FileTask, plan: &Plan, waiting: usize) -> Option<Batch> {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = rayon::current_thread_index().map_or(0, |index| index + 1);
+        let pending = &self.pending[thread % self.pending.len()];
+        let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.bytes += task.size;
         pending.files.push(task);
         let most = self.batch_size.min(plan.batch_files);
         let target = self.target.load(Relaxed).min(most);
         let is_full = pending.files.len() >= target || pending.bytes >= plan.solid_bytes as u64;
-        let is_early = waiting == 0 && !is_full && pending.files.len() >= MIN_BATCH;
+        let is_early = waiting == 0 && !is_full && pending.bytes >= EARLY_BYTES;
         if !is_full && !is_early {
             return None;
         }
@@ -88,11 +103,12 @@ impl BatchProcessor {
         Some(std::mem::take(&mut *pending))
     }
 
-    /// What was gathered and is no whole batch.
-    pub fn rest(&self) -> Option<Batch> {
-        let rest =
-            std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        (!rest.files.is_empty()).then_some(rest)
+    /// What was gathered and makes no whole batches.
+    pub fn rest(&self) -> impl Iterator<Item = Batch> + '_ {
+        let take = |pending: &Mutex<Batch>| {
+            std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        self.pending.iter().map(take).filter(|batch| !batch.files.is_empty())
     }
 
     /// Stores the files of one batch; a file that cannot be read is noted and left out. Those that
@@ -147,7 +163,7 @@ impl BatchProcessor {
             Err(error) => return Ok(Err(SkipCause::Unreadable(error))),
         };
         let size = opened.stat.size;
-        if size > u64::from(worker.engine.chunker.params().whole_file) {
+        if !self.takes(size) {
             return Ok(Ok(Attempt::Grown(FileTask { size, ..task.clone() })));
         }
         let start = worker.solid.plain.len();
@@ -172,34 +188,76 @@ impl BatchProcessor {
         Ok(Ok(Attempt::Stored(FileOutcome { path, stat, executable, content, racy })))
     }
 
-    /// Hashes what was read to the end of the solid block and keeps it if it is new.
+    /// Hashes what was read to the end of the solid block and keeps what is new of it.
     fn store(
         &self,
         worker: &mut Worker<'_>,
         start: usize,
         clock: &mut StageClock,
     ) -> Result<Content> {
-        let bytes = &worker.solid.plain[start..];
-        if bytes.is_empty() {
-            return Ok(Content::Empty);
-        }
-        let len = bytes.len() as u32;
-        let id = ChunkId::of(bytes);
-        clock.lap(Stage::Hashing);
-        // A shared lock first: in copies of a tree most chunks are under way already.
-        let is_known = self.chunk_dedup_cache.contains_key(&ObjectId::from(id));
-        if is_known {
-            worker.engine.metrics.add_deduplicated();
-        }
-        if is_known || !worker.claim_chunk(id.into(), len) {
-            worker.solid.plain.truncate(start);
-            return Ok(Content::Chunk(id));
-        }
-        worker.solid.chunks.push((id.into(), len));
+        let len = worker.solid.plain.len() - start;
+        let content = if len == 0 {
+            Content::Empty
+        } else if len <= worker.engine.chunker.params().whole_file as usize {
+            let id = ChunkId::of(&worker.solid.plain[start..]);
+            clock.lap(Stage::Hashing);
+            self.keep(worker, (start, start), ChunkRef { id, len: len as u32 });
+            Content::Chunk(id)
+        } else {
+            self.store_chunks(worker, start, clock)?
+        };
         if worker.solid.plain.len() >= worker.plan.solid_bytes {
             worker.flush_solid()?;
         }
-        Ok(Content::Chunk(id))
+        Ok(content)
+    }
+
+    /// Cuts a file of several chunks and squeezes those out that are stored already.
+    fn store_chunks(
+        &self,
+        worker: &mut Worker<'_>,
+        start: usize,
+        clock: &mut StageClock,
+    ) -> Result<Content> {
+        let mut lengths = Vec::new();
+        worker.engine.chunker.cut_all(&worker.solid.plain[start..], true, &mut lengths);
+        clock.lap(Stage::Chunking);
+        let mut list = ListBuilder::default();
+        let (mut from, mut to) = (start, start);
+        for len in lengths {
+            let id = ChunkId::of(&worker.solid.plain[from..from + len as usize]);
+            let chunk = ChunkRef { id, len };
+            clock.lap(Stage::Hashing);
+            let next = self.keep(worker, (from, to), chunk);
+            list.push(chunk, worker)?;
+            (from, to) = (from + len as usize, next);
+        }
+        worker.solid.plain.truncate(to);
+        let (_, content) = list.finish(worker)?;
+        Ok(content)
+    }
+
+    /// Moves a chunk of the solid block to where the last one that is kept ends, if it is new; else
+    /// leaves it out. Returns where the chunks that are kept end.
+    fn keep(&self, worker: &mut Worker<'_>, (from, to): (usize, usize), chunk: ChunkRef) -> usize {
+        let id = ObjectId::from(chunk.id);
+        // A shared lock first: in copies of a tree most chunks are under way already.
+        let is_known = self.chunk_dedup_cache.contains_key(&id);
+        if is_known {
+            worker.engine.metrics.add_deduplicated();
+        }
+        let len = chunk.len as usize;
+        if is_known || !worker.claim_chunk(id, chunk.len) {
+            if from + len == worker.solid.plain.len() {
+                worker.solid.plain.truncate(to);
+            }
+            return to;
+        }
+        if from != to {
+            worker.solid.plain.copy_within(from..from + len, to);
+        }
+        worker.solid.chunks.push((id, chunk.len));
+        to + len
     }
 }
 

@@ -58,11 +58,10 @@ impl Feeder<'_> {
         &self,
         tasks: impl IntoIterator<Item = FileTask>,
     ) -> std::result::Result<(), Closed> {
-        let whole_file = u64::from(self.engine.chunker.params().whole_file);
         let mut plan = None;
         for task in tasks {
             self.engine.planner.observe(task.size);
-            if task.size > whole_file {
+            if !self.batches.takes(task.size) {
                 self.send(Job::File(task))?;
                 plan = None;
                 continue;
@@ -107,7 +106,7 @@ impl Feeder<'_> {
 
     /// Sends what is left and closes the queue.
     fn finish(self) {
-        if let Some(rest) = self.batches.rest() {
+        for rest in self.batches.rest() {
             // A failed worker reports its own error.
             let _ = self.send(Job::Batch(rest));
         }
