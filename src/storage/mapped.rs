@@ -217,8 +217,9 @@ mod tests {
                 }
                 file.set_len(left as u64).unwrap();
             });
-            assert!(!map.is_intact());
+            // The readers may have stopped at the zeros of the page that was cut, without a fault.
             assert_eq!(map.last(), Some(&0));
+            assert!(!map.is_intact());
             assert!(kept.iter().all(|byte| *byte == 7) && kept.is_intact());
         }
     }
