@@ -7,7 +7,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | vocabulary | [`id`], [`path`], `suggest`, [`config`], [`progress`], [`metrics`] |
-//! | bytes and disk | [`storage::format`], [`storage::disk`] |
+//! | bytes and disk | [`storage::format`], [`storage::mapped`], [`storage::disk`] |
 //! | mechanisms | [`storage::cache`], [`storage::chunker`], [`storage::codec`], [`storage::adaptive`], [`storage::parallel_processor`] |
 //! | stores | [`storage::pack_store`], [`storage::objects`], [`storage::binary_staging`], [`storage::refs`] |
 //! | pipelines | [`storage::engine`], [`storage::streaming`], [`storage::batch`] |

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A line `storage::format` stands for everything below `storage::format`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("vocabulary", &["id", "path", "suggest", "config", "progress", "metrics"]),
-    ("bytes and disk", &["storage::format", "storage::disk"]),
+    ("bytes and disk", &["storage::format", "storage::mapped", "storage::disk"]),
     (
         "mechanisms",
         &[

@@ -154,6 +154,7 @@ impl Repository {
         }
         self.monitor().phase(Phase::Writing);
         let (id, commit) = self.write_commit(&staging, parent, parent_tree, options)?;
+        staging.check()?;
         let branch = self.move_head(&head, parent, id)?;
         staging.mark_clean(commit.tree)?;
         Ok(CommitReport { id, commit, branch })

@@ -42,7 +42,9 @@ impl Repository {
         self.monitor().phase(Phase::Restoring);
         let work_tree = WorkTree::create(target)?;
         let staging = self.staging()?;
-        self.checkout(&work_tree, self.entries(options, &staging)?)
+        let report = self.checkout(&work_tree, self.entries(options, &staging)?)?;
+        staging.check()?;
+        Ok(report)
     }
 
     fn checkout(
@@ -139,7 +141,8 @@ impl Repository {
         mut visit: impl FnMut(CommittedEntry) -> Result<()>,
     ) -> Result<()> {
         let staging = self.staging()?;
-        self.entries(options, &staging)?.try_for_each(|entry| visit(entry?))
+        self.entries(options, &staging)?.try_for_each(|entry| visit(entry?))?;
+        Ok(staging.check()?)
     }
 
     /// Content, size and mode of a file: in the commit named; without one, in the last commit, and

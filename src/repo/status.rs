@@ -75,10 +75,12 @@ impl Repository {
         changes.extend(self.look_closer(&root, &staging, &doubtful));
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let head = self.refs().read_head()?;
+        let staged = self.staged_changes(&staging)?;
+        staging.check()?;
         Ok(StatusReport {
             has_commit: self.refs().head_commit()?.is_some(),
             head,
-            staged: self.staged_changes(&staging)?,
+            staged,
             unstaged: changes,
             untracked: untracked.into_iter().collect(),
             // What cannot be stored at all, such as a FIFO, is `add`'s to tell.

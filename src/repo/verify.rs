@@ -195,6 +195,7 @@ impl Repository {
                         report.affected.push((None, entry.path));
                     }
                 }
+                report.problems.extend(staging.check().err().map(|error| describe(&error)));
             }
             Err(error) => report.problems.push(describe(&error)),
         }

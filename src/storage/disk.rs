@@ -9,11 +9,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use thiserror::Error;
+
+use super::mapped::Mapped;
 
 /// A failed operation on the disk.
 #[derive(Debug, Error)]
@@ -40,20 +42,42 @@ impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
+/// A window into a file of the repository, with the file.
+#[derive(Debug)]
+pub struct MappedFile {
+    map: Mapped,
+    end: u64,
+    file: Arc<OpenFile>,
+}
+
 /// The bytes of an immutable file: mapped where that pays, read where it does not.
 #[derive(Debug)]
 pub enum FileBytes {
-    /// A private, read-only mapping.
-    Mapped(Mmap),
+    /// A read-only mapping. It may be cut off by others while it is used, see [`Self::check`].
+    Mapped(MappedFile),
     /// A copy in memory.
     Read(Vec<u8>),
+}
+
+impl FileBytes {
+    /// Whether the bytes used until now were those of the file. Nobody of ours truncates a
+    /// published file; where someone else did, the missing bytes read as zeros, and what was
+    /// decoded from them, or not found among them, means nothing.
+    pub fn check(&self) -> Result<()> {
+        let Self::Mapped(MappedFile { map, end, file }) = self else { return Ok(()) };
+        if map.is_intact() && file.len()? >= *end {
+            return Ok(());
+        }
+        let why = "it was truncated while it was read";
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)).context("read", &file.path)
+    }
 }
 
 impl std::ops::Deref for FileBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(mapped) => &mapped.map,
             Self::Read(bytes) => bytes,
         }
     }
@@ -186,7 +210,8 @@ impl Disk for OsDisk {
     fn open(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {
         let full = self.full(path);
         let file = found(File::open(&full)).context("open", &full)?;
-        Ok(file.map(|file| Box::new(OsReadFile { file, path: full }) as Box<dyn ReadFile>))
+        let open = |file| OsReadFile(Arc::new(OpenFile { file, path: full }));
+        Ok(file.map(|file| Box::new(open(file)) as Box<dyn ReadFile>))
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
@@ -263,39 +288,48 @@ struct OsLock {
 
 impl LockGuard for OsLock {}
 
-struct OsReadFile {
+/// An open file and its name for messages.
+#[derive(Debug)]
+struct OpenFile {
     file: File,
     path: PathBuf,
 }
+
+impl OpenFile {
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().context("look at", &self.path)?.len())
+    }
+}
+
+struct OsReadFile(Arc<OpenFile>);
 
 /// Mapping costs two system calls and faults; below this, reading is cheaper.
 const MAP_FROM: usize = 64 << 10;
 
 impl ReadFile for OsReadFile {
     fn len(&self) -> Result<u64> {
-        Ok(self.file.metadata().context("look at", &self.path)?.len())
+        self.0.len()
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_exact_at(buf, offset).context("read", &self.path)
+        self.0.file.read_exact_at(buf, offset).context("read", &self.0.path)
     }
 
     fn map(&self, offset: u64, len: usize) -> Result<FileBytes> {
+        let file = Arc::clone(&self.0);
         let end = offset.checked_add(len as u64);
-        if end.is_none_or(|end| self.len().is_ok_and(|file_len| end > file_len)) {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("map", &self.path);
+        let file_len = file.len()?;
+        let Some(end) = end.filter(|end| *end <= file_len) else {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("map", &file.path);
+        };
+        if len >= MAP_FROM
+            && let Ok(map) = Mapped::new(&file.file, offset, len)
+        {
+            return Ok(FileBytes::Mapped(MappedFile { map, end, file }));
         }
-        if len < MAP_FROM {
-            let mut bytes = vec![0; len];
-            self.read_exact_at(&mut bytes, offset)?;
-            return Ok(FileBytes::Read(bytes));
-        }
-        #[expect(unsafe_code, reason = "mapping an immutable file")]
-        // SAFETY: published files are never written again, only unlinked, which keeps the mapping
-        // alive; the range was checked against the file's length above. A file truncated by
-        // someone else while it is mapped raises SIGBUS, as with every mapped file.
-        let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(len).map(&self.file) };
-        map.map(FileBytes::Mapped).context("map", &self.path)
+        let mut bytes = vec![0; len];
+        self.read_exact_at(&mut bytes, offset)?;
+        Ok(FileBytes::Read(bytes))
     }
 }
 
@@ -401,6 +435,24 @@ mod tests {
         assert_eq!(&*file.map(1, 99_999).unwrap(), &[7; 99_999][..]);
         assert!(file.map(1, 100_000).is_err());
         assert!(file.map(u64::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_while_it_is_mapped_is_found_out() {
+        let (dir, disk) = disk();
+        for left in [0, 4096, 99_999] {
+            disk.publish(Path::new("a"), &[7; 100_000], true).unwrap();
+            let file = disk.open(Path::new("a")).unwrap().unwrap();
+            let bytes = file.map(0, 100_000).unwrap();
+            assert!(matches!(bytes, FileBytes::Mapped(_)));
+            assert!(bytes.iter().all(|byte| *byte == 7));
+            bytes.check().unwrap();
+            let path = dir.path().join("r/a");
+            OpenOptions::new().write(true).open(path).unwrap().set_len(left).unwrap();
+            assert_eq!(bytes.last(), Some(&0));
+            let error = bytes.check().unwrap_err();
+            assert!(error.source.to_string().contains("truncated"), "{error:?}");
+        }
         assert!(disk.open(Path::new("b")).unwrap().is_none());
     }
 }

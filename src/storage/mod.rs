@@ -9,6 +9,7 @@ pub mod codec;
 pub mod disk;
 pub mod engine;
 pub mod format;
+pub mod mapped;
 pub mod objects;
 pub mod pack_store;
 pub mod parallel_processor;

@@ -44,12 +44,14 @@ impl Summed {
 }
 
 /// Writes the base of `generation` with what `entries` yields, each time the same, in path order.
+/// `check` is asked before it is published.
 pub(super) fn write<'a, I: Iterator<Item = StagedView<'a>>>(
     disk: &dyn Disk,
     path: &Path,
     replace: bool,
     (generation, clean_tree): (u64, Option<TreeId>),
     entries: impl Fn() -> I,
+    check: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let mut header = BaseHeader { generation, records: 0, string_bytes: 0, clean_tree };
     for entry in entries() {
@@ -70,6 +72,7 @@ pub(super) fn write<'a, I: Iterator<Item = StagedView<'a>>>(
         out.write(entry.path)?;
         out.write(entry.kind.target())?;
     }
+    check()?;
     out.publish(path, replace)
 }
 

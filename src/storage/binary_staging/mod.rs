@@ -109,7 +109,7 @@ impl BinaryStagingArea {
     /// Creates an empty staging area; one that is already there stays as it is.
     pub fn create(disk: &dyn Disk) -> Result<()> {
         disk.create_dir(Path::new(STAGING_DIR))?;
-        base::write(disk, Path::new(BASE_FILE), false, (1, None), std::iter::empty)?;
+        base::write(disk, Path::new(BASE_FILE), false, (1, None), std::iter::empty, || Ok(()))?;
         disk.publish(Path::new(LOG_FILE), &encode_header(1), false)?;
         Ok(())
     }
@@ -286,7 +286,13 @@ impl BinaryStagingArea {
     }
 
     fn check_in_step(&self) -> Result<()> {
-        if self.out_of_step { Err(StagingError::OutOfStep) } else { Ok(()) }
+        if self.out_of_step { Err(StagingError::OutOfStep) } else { self.check() }
+    }
+
+    /// Whether the base was whole when it was used last. Who concludes from an absence, or from
+    /// all entries together, asks afterwards; changes do so themselves.
+    pub fn check(&self) -> Result<()> {
+        Ok(self.base.bytes().check()?)
     }
 
     /// Whether a frame of `size` bytes still goes into the log.
@@ -353,7 +359,8 @@ impl BinaryStagingArea {
     fn write_base(&self) -> Result<()> {
         let generation = self.base.header().generation + 1;
         let header = (generation, self.clean_tree);
-        base::write(&*self.disk, Path::new(BASE_FILE), true, header, || self.views())?;
+        let check = || self.base.bytes().check();
+        base::write(&*self.disk, Path::new(BASE_FILE), true, header, || self.views(), check)?;
         self.disk.publish(Path::new(LOG_FILE), &encode_header(generation), true)?;
         Ok(())
     }

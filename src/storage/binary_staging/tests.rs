@@ -281,3 +281,18 @@ fn a_million_entries() {
     assert_eq!(area.iter().count(), 1_000_000);
     println!("a walk of entries: {:?}", clock.elapsed());
 }
+
+#[test]
+fn a_base_that_is_cut_off_while_it_is_open_makes_no_new_base() {
+    let (dir, disk) = new_area();
+    let mut area = BinaryStagingArea::open_with(Arc::clone(&disk), 0).unwrap();
+    area.apply((0..2000).map(|number| put(&format!("f{number}"), 1, 1)).collect()).unwrap();
+    area.check().unwrap();
+    let path = dir.path().join(BASE_FILE);
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(5000).unwrap();
+    assert!(area.views().count() < 2000);
+    assert!(matches!(area.check(), Err(StagingError::Disk(_))));
+    assert!(matches!(area.apply(vec![put("g", 1, 1)]), Err(StagingError::Disk(_))));
+    assert!(matches!(area.mark_clean(TreeId::of(b"t")), Err(StagingError::Disk(_))));
+    assert_eq!(contents(&*disk, BASE_FILE).len(), 5000);
+}

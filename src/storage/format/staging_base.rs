@@ -167,6 +167,11 @@ impl<B: Deref<Target = [u8]>> StagingBase<B> {
         Ok(Self { bytes, header, slots_at, strings_at, strings_end })
     }
 
+    /// What it was opened over.
+    pub fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
     /// The header.
     pub fn header(&self) -> &BaseHeader {
         &self.header

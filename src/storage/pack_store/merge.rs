@@ -44,7 +44,10 @@ impl MergedIndex {
         let checked = PackIndex::decode(&bytes).map(|_| ()).and_then(|()| {
             if bytes.len() <= CHECK_AT_OPEN { pack_index::verify(&bytes) } else { Ok(()) }
         });
-        checked.map_err(|source| StoreError::Format { path, source })?;
+        if let Err(source) = checked {
+            bytes.check()?;
+            return Err(StoreError::Format { path, source });
+        }
         Ok(Some(Self { name: name.to_owned(), bytes }))
     }
 
@@ -73,6 +76,11 @@ impl MergedIndex {
         let view = self.view().ok()?;
         let record = view.find(id)?;
         Some(Location { pack: view.pack(record.pack).ok()?, chunk: record.chunk })
+    }
+
+    /// Whether it was still whole when it was used last.
+    pub fn check(&self) -> Result<()> {
+        Ok(self.bytes.check()?)
     }
 
     /// Checks all of it.
@@ -127,6 +135,9 @@ pub(super) fn build(
     for record in merge_runs(runs(recent, parts, &numbers)?) {
         out.write(&record.encode())?;
     }
+    // Records of a source that was cut off meanwhile are missing or nonsense.
+    recent.iter().try_for_each(|pack| pack.check_footer())?;
+    parts.iter().try_for_each(|part| part.check())?;
     let name = out.publish()?;
     MergedIndex::open(disk, &name)?.ok_or_else(|| StoreError::Format {
         path: index_path(&name),

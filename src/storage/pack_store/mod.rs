@@ -221,6 +221,15 @@ impl PackStore {
         self.locate(id).is_some()
     }
 
+    /// Whether the tables behind the lookups so far were whole: asked before an absence is
+    /// believed where it matters. A file that was cut off under the command is named.
+    pub fn check_tables(&self) -> Result<()> {
+        let (recent, merged) =
+            self.read_state(|state| (state.recent.clone(), state.merged.clone()));
+        recent.iter().try_for_each(|pack| pack.check_footer())?;
+        merged.iter().try_for_each(|part| part.check())
+    }
+
     /// All packs, in order of their ids.
     pub fn packs(&self) -> Vec<PackId> {
         let mut packs: Vec<_> = self.read_state(|state| state.live.iter().copied().collect());
@@ -303,6 +312,7 @@ impl PackStore {
                     found.insert(id);
                 }
             }
+            pack.check_footer()?;
             if found.len() >= limit {
                 break;
             }
@@ -328,6 +338,7 @@ impl PackStore {
                 totals.meta_plain += footer.plain_bytes;
                 totals.meta_stored += footer.stored_bytes;
             }
+            pack.check_footer()?;
         }
         totals.index_bytes =
             self.read_state(|state| state.merged.iter().map(|index| index.len()).sum());

@@ -42,10 +42,15 @@ impl Pack {
         file.read_exact_at(&mut trailer, at)?;
         let trailer = Trailer::decode(&trailer, len).map_err(damaged)?;
         let footer = file.map(trailer.footer_offset, trailer.footer_len as usize)?;
-        if trailer.pack != id || PackId::of(&footer) != id {
-            return Err(damaged(FormatError::Checksum { what: "a pack's footer" }));
+        let checked = if trailer.pack != id || PackId::of(&footer) != id {
+            Err(FormatError::Checksum { what: "a pack's footer" })
+        } else {
+            Footer::decode(&footer).map(drop)
+        };
+        if let Err(source) = checked {
+            footer.check()?;
+            return Err(damaged(source));
         }
-        Footer::decode(&footer).map_err(damaged)?;
         Ok(Self { id, file, footer, len })
     }
 
@@ -67,6 +72,12 @@ impl Pack {
     /// The tables of blocks and chunks.
     pub fn footer(&self) -> Result<Footer<'_>> {
         Footer::decode(&self.footer).map_err(|source| self.damaged(source))
+    }
+
+    /// Whether the footer was still whole when it was used last; asked before an absence, or a sum
+    /// over many entries, is believed.
+    pub fn check_footer(&self) -> Result<()> {
+        Ok(self.footer.check()?)
     }
 
     /// Entry of one block.
@@ -129,6 +140,10 @@ impl Pack {
         let mut header = [0; HEADER_LEN];
         self.file.read_exact_at(&mut header, 0)?;
         let (kind, nonce) = pack::decode_header(&header).map_err(|source| self.damaged(source))?;
+        self.compare_layout(kind, nonce).or_else(|error| self.check_footer().and(Err(error)))
+    }
+
+    fn compare_layout(&self, kind: PackKind, nonce: [u8; 16]) -> Result<()> {
         let footer = self.footer()?;
         let bad = |why: &str| self.damaged(FormatError::invalid("a pack's footer", why));
         if (kind, nonce) != (footer.kind, footer.nonce) {

@@ -57,14 +57,19 @@ impl ObjectReader {
             Some(spare) => spare,
             None => (BlockDecoder::new().map_err(StoreError::Codec)?, Vec::new()),
         };
-        let result = self.store.pack(&pack)?.read_block(number, &mut decoder, &mut stored, plain);
+        let pack = self.store.pack(&pack)?;
+        let result = pack.read_block(number, &mut decoder, &mut stored, plain);
         self.decoders.lock().unwrap_or_else(PoisonError::into_inner).push((decoder, stored));
-        result.map(|_| ())
+        result.map(drop).or_else(|error| pack.check_footer().and(Err(error)))
     }
 
     /// Finds an object.
     pub fn locate(&self, id: &ObjectId) -> Result<Location> {
-        self.store.locate(id).ok_or(StoreError::Missing(*id))
+        let Some(location) = self.store.locate(id) else {
+            self.store.check_tables()?;
+            return Err(StoreError::Missing(*id));
+        };
+        Ok(location)
     }
 
     /// The bytes of an object, checked against its id.

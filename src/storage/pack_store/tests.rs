@@ -137,3 +137,40 @@ fn a_lost_footer_is_rebuilt_from_the_frames() {
     let rebuilt = rebuild_footer(&*disk, &id).unwrap().unwrap();
     assert_eq!((rebuilt.id, rebuilt.blocks), (id, 4));
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn what_is_not_found_in_a_file_that_was_cut_off_is_not_called_absent() {
+    let (dir, disk) = fresh();
+    let many = |seed: u8| -> Vec<Vec<u8>> {
+        (0..2000u32).map(|number| [&number.to_le_bytes()[..], &[seed; 20]].concat()).collect()
+    };
+    let cut = |path: PathBuf, len: u64| {
+        let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(path)).unwrap();
+        file.set_len(len).unwrap();
+    };
+    let absent = BlockKind::Data.id_of(b"elsewhere");
+    let is_cut = |answer: Result<Location>| match answer {
+        Err(StoreError::Disk(error)) => error.source.to_string().contains("truncated"),
+        other => panic!("{other:?}"),
+    };
+    let id = write_pack(&disk, 1, &[many(1)]);
+    let open = || Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+
+    let (store, whole) = (open(), std::fs::read(dir.path().join(pack_path(&id))).unwrap());
+    let reader = ObjectReader::new(Arc::clone(&store), 1 << 20);
+    assert!(matches!(reader.locate(&absent), Err(StoreError::Missing(_))));
+    cut(pack_path(&id), 1000);
+    assert!(is_cut(reader.locate(&absent)));
+    assert!(store.merge().is_err(), "no index is made of a footer that was cut off");
+    assert!(disk.list(INDEX_DIR.as_ref()).unwrap().is_empty());
+
+    std::fs::write(dir.path().join(pack_path(&id)), whole).unwrap();
+    open().merge().unwrap();
+    let reader = ObjectReader::new(open(), 1 << 20);
+    assert!(matches!(reader.locate(&absent), Err(StoreError::Missing(_))));
+    let index = disk.list(INDEX_DIR.as_ref()).unwrap().remove(0);
+    cut(Path::new(INDEX_DIR).join(index), 1000);
+    assert!(is_cut(reader.locate(&absent)));
+    assert!(is_cut(reader.locate(&BlockKind::Data.id_of(&many(1)[7]))));
+}
