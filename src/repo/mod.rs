@@ -50,8 +50,8 @@ use crate::storage::refs::RefStore;
 pub const DEFAULT_BRANCH: &str = "main";
 /// The lock of commands that change the repository.
 const LOCK_FILE: &str = "lock";
-/// Buffers kept for reuse, in bytes.
-const POOL_BYTES: usize = 32 << 20;
+/// What a worker that stores holds of the buffer pool besides segments: the blocks it gathers.
+const GATHERED: usize = 6 << 20;
 
 /// Where a repository and its work tree lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,13 +254,19 @@ impl Repository {
             level: self.config.compression.level.fixed(),
         };
         let sketch = SizeSketch::default();
+        let plan = plan(sketch.workload(), &limits);
+        let chunker = Chunker::new(self.format.chunker);
+        // As much as all workers and the queue of segments can hold, so that nobody waits for a
+        // buffer while others wait for his: two segments to read, one to store, one compressed.
+        let segment = plan.segment_bytes + chunker.lookahead();
+        let buffers = plan.queue_bytes + plan.workers * (GATHERED + 4 * segment);
         Ok(Engine {
             store: Arc::clone(self.store()?),
             chunk_dedup: Arc::default(),
-            buffers: BufferPool::new(POOL_BYTES.min(performance.max_memory_usage.0 as usize / 4)),
-            chunker: Chunker::new(self.format.chunker),
+            buffers: BufferPool::new(buffers),
+            chunker,
             metrics: Arc::default(),
-            plan: plan(sketch.workload(), &limits),
+            plan,
             compression_threshold: performance.compression_threshold.0 as usize,
             cancel: self.cancel.clone(),
             sketch,
