@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
@@ -9,6 +10,8 @@ use serde::Serialize;
 
 use super::lock;
 
+/// Keys of blocks remembered that were used past the cache: at about 1 MiB each, the last GiB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Counted for each block besides its bytes: its entries in the tables.
 const OVERHEAD: usize = 192;
 
@@ -108,6 +111,8 @@ struct Tiers<K: Hash + Eq> {
     hot: Tier<K>,
     warm: Tier<K>,
     chunk_metadata: HashMap<K, ChunkMetadata>,
+    /// Used once, whole, and not kept.
+    bypassed: LruCache<K, ()>,
     stats: CacheStats,
 }
 
@@ -133,6 +138,7 @@ impl<K: Hash + Eq + Copy> ChunkCache<K> {
             hot: Tier::new(config.hot_bytes),
             warm: Tier::new(config.warm_bytes),
             chunk_metadata: HashMap::new(),
+            bypassed: LruCache::new(REMEMBERED),
             stats: CacheStats::default(),
         };
         Self { tiers: Mutex::new(tiers), config }
@@ -173,6 +179,12 @@ impl<K: Hash + Eq + Copy> ChunkCache<K> {
         tiers.insert_warm(key, block);
     }
 
+    /// Notes that a block is used as a whole, and answers whether it was before, not long ago. The
+    /// first time it need not be kept: who reads on in order will not come back.
+    pub fn bypass(&self, key: K) -> bool {
+        lock(&self.tiers).bypassed.put(key, ()).is_some()
+    }
+
     /// What is known of a cached block.
     pub fn metadata(&self, key: &K) -> Option<ChunkMetadata> {
         lock(&self.tiers).chunk_metadata.get(key).copied()
@@ -210,6 +222,15 @@ mod tests {
         let stats = cache.stats();
         assert_eq!((stats.warm_hits, stats.hot_hits, stats.misses), (1, 1, 1));
         assert!(stats.evictions > 90);
+    }
+
+    #[test]
+    fn a_block_used_whole_is_worth_keeping_the_second_time() {
+        let cache = ChunkCache::new(CacheConfig::with_total(1000));
+        assert!(!cache.bypass(7u32));
+        assert!(cache.bypass(7));
+        (100..3000).for_each(|key| assert!(!cache.bypass(key)));
+        assert!(!cache.bypass(7), "that was long ago");
     }
 
     #[test]
