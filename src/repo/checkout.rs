@@ -5,14 +5,14 @@
 //! so that no write can pass through a link.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::diff_trees::CommittedEntry;
-use super::read::{ByteRange, read_content};
-use super::worktree::{WorkTree, WorkTreeError};
+use super::read::{ByteRange, ContentReader, Group};
+use super::worktree::{NewFile, WorkTree, WorkTreeError};
 use super::{RepoError, Result};
 use crate::id::ObjectId;
 use crate::path::RepoPath;
@@ -20,12 +20,12 @@ use crate::progress::Monitor;
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::Content;
 use crate::storage::format::pack::BlockKind;
-use crate::storage::objects::Objects;
 use crate::storage::pack_store::{BlockKey, Location, StoreError, verified};
 use crate::storage::queues::{CancelToken, FirstError};
 
-/// Files that are planned together: bounds the memory of the plan.
-const PLAN: usize = 65_536;
+/// Files in a row that lie elsewhere, after which the block of a file is taken to be complete:
+/// those of several threads alternate, and each holds some hundred files.
+const OUT_OF_SIGHT: u64 = 2048;
 
 /// What a checkout did.
 #[derive(Debug, Default)]
@@ -36,6 +36,18 @@ pub struct CheckoutReport {
     pub bytes: u64,
     /// What could not be written, and why.
     pub skipped: Vec<(RepoPath, String)>,
+    /// Temporary files of a killed checkout that were removed.
+    pub swept: u64,
+}
+
+impl CheckoutReport {
+    /// Adds what another one did.
+    pub fn add(&mut self, other: Self) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.skipped.extend(other.skipped);
+        self.swept += other.swept;
+    }
 }
 
 /// A file of one chunk, waiting for its block.
@@ -46,55 +58,169 @@ struct SmallFile {
     location: Location,
 }
 
+impl SmallFile {
+    /// Bytes of memory while it waits.
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.path.as_bytes().len()
+    }
+}
+
+/// Files of one block.
+#[derive(Default)]
+struct Gathered {
+    files: Vec<SmallFile>,
+    /// Number of the file that came last.
+    last: u64,
+}
+
+/// A file of several chunks, written by all threads. Whoever lets go of it last gives it its name, if
+/// all of it was written; otherwise it vanishes.
+struct LargeFile {
+    file: NewFile,
+    size: u64,
+    written: AtomicU64,
+}
+
+/// What a thread does in one go.
+enum Job {
+    Block(BlockKey, Vec<SmallFile>),
+    Group(Arc<LargeFile>, Group),
+}
+
 struct Link {
     path: RepoPath,
     target: Vec<u8>,
 }
 
+/// What is planned and not handed to a thread yet.
+#[derive(Default)]
+struct Planned {
+    small: HashMap<BlockKey, Gathered>,
+    links: Vec<Link>,
+    /// Bytes of memory of both.
+    bytes: usize,
+    /// Files of one chunk so far.
+    count: u64,
+    /// Count at which complete blocks are looked for.
+    next_look: u64,
+}
+
+impl Planned {
+    fn push(&mut self, file: SmallFile) {
+        self.bytes += file.cost();
+        self.count += 1;
+        let gathered = self.small.entry((file.location.pack, file.location.chunk.block));
+        let gathered = gathered.or_default();
+        gathered.last = self.count;
+        gathered.files.push(file);
+    }
+
+    /// The blocks that no file came for in a while, in their order, or all of them.
+    fn take_complete(&mut self, all: bool) -> Vec<(BlockKey, Vec<SmallFile>)> {
+        let horizon = self.count.saturating_sub(OUT_OF_SIGHT);
+        let taken = self.small.extract_if(|_, gathered| all || gathered.last <= horizon);
+        let mut blocks: Vec<_> = taken.map(|(key, gathered)| (key, gathered.files)).collect();
+        blocks.sort_unstable_by_key(|(key, _)| *key);
+        let bytes: usize = blocks.iter().flat_map(|block| &block.1).map(SmallFile::cost).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        blocks
+    }
+}
+
 /// Writes entries below a directory.
 pub struct Checkout<'a> {
-    objects: &'a Objects,
+    reader: ContentReader<'a>,
     work_tree: &'a WorkTree,
-    threads: usize,
-    cancel: &'a CancelToken,
     monitor: &'a dyn Monitor,
-    links: Vec<Link>,
+    /// Most bytes of what is planned.
+    plan_bytes: usize,
     files: AtomicU64,
     bytes: AtomicU64,
     skipped: Mutex<Vec<(RepoPath, String)>>,
 }
 
 impl<'a> Checkout<'a> {
-    /// A checkout into `work_tree`.
+    /// A checkout into `work_tree` that holds at most `plan_bytes` of what it plans.
     pub fn new(
-        objects: &'a Objects,
+        reader: ContentReader<'a>,
         work_tree: &'a WorkTree,
-        threads: usize,
-        cancel: &'a CancelToken,
+        plan_bytes: usize,
         monitor: &'a dyn Monitor,
     ) -> Self {
         Self {
-            objects,
+            reader,
             work_tree,
-            threads,
-            cancel,
             monitor,
-            links: Vec::new(),
+            plan_bytes,
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             skipped: Mutex::default(),
         }
     }
 
-    /// Writes everything.
+    /// Writes everything. This thread plans and makes the directories; the others read and write.
     pub fn run(
-        mut self,
+        self,
         entries: impl Iterator<Item = Result<CommittedEntry>>,
     ) -> Result<CheckoutReport> {
-        let mut small: HashMap<BlockKey, Vec<SmallFile>> = HashMap::new();
-        let (mut planned, mut last_dir, mut in_the_way) = (0, None, None);
+        // A failure here stops these threads, not the command: it has its own error to report.
+        let stop = CancelToken::default();
+        let errors = FirstError::new(stop.clone());
+        let (sender, jobs) = bounded::<Job>(self.reader.threads * 2);
+        let planned = std::thread::scope(|scope| {
+            for _ in 0..self.reader.threads {
+                let (this, jobs, errors, stop) = (&self, jobs.clone(), &errors, &stop);
+                scope.spawn(move || this.work(jobs, errors, stop));
+            }
+            drop(jobs);
+            let planned = self.plan_all(entries, &sender, &stop);
+            if planned.is_err() {
+                stop.cancel();
+            }
+            drop(sender);
+            planned
+        });
+        errors.into_result()?;
+        self.check_cancel()?;
+        self.write_links(planned?)?;
+        Ok(CheckoutReport {
+            files: self.files.into_inner(),
+            bytes: self.bytes.into_inner(),
+            skipped: self.skipped.into_inner().unwrap_or_else(PoisonError::into_inner),
+            swept: 0,
+        })
+    }
+
+    /// One thread; after a failure it empties the queue, so that the planner does not wait.
+    fn work(&self, jobs: Receiver<Job>, errors: &FirstError<RepoError>, stop: &CancelToken) {
+        for job in jobs {
+            if !stop.is_cancelled() {
+                errors.note(self.check_cancel().and_then(|()| self.write(job)));
+            }
+        }
+    }
+
+    fn write(&self, job: Job) -> Result<()> {
+        match job {
+            Job::Block(key, files) => self.write_block(key, &files),
+            Job::Group(file, group) => self.write_group(file, group),
+        }
+    }
+
+    /// Plans entries until there are none; answers the links, which come last.
+    fn plan_all(
+        &self,
+        entries: impl Iterator<Item = Result<CommittedEntry>>,
+        jobs: &Sender<Job>,
+        stop: &CancelToken,
+    ) -> Result<Vec<Link>> {
+        let mut planned = Planned::default();
+        let (mut last_dir, mut in_the_way) = (None, None);
         for entry in entries {
             self.check_cancel()?;
+            if stop.is_cancelled() {
+                break;
+            }
             let entry = entry?;
             let parent = entry.path.parent();
             if parent != last_dir {
@@ -108,27 +234,29 @@ impl<'a> Checkout<'a> {
                 self.skip(&entry.path, why.clone());
                 continue;
             }
-            planned += self.plan(entry, &mut small)?;
-            if planned >= PLAN {
-                self.write_small(std::mem::take(&mut small))?;
-                planned = 0;
+            self.plan(entry, &mut planned, jobs)?;
+            if planned.bytes > self.plan_bytes {
+                Self::send(planned.take_complete(true), jobs);
+                self.write_links(std::mem::take(&mut planned.links))?;
+                planned.bytes = 0;
+            } else if planned.count >= planned.next_look {
+                Self::send(planned.take_complete(false), jobs);
+                planned.next_look = planned.count + OUT_OF_SIGHT / 4;
             }
         }
-        self.write_small(small)?;
-        for link in std::mem::take(&mut self.links) {
-            let written = self.work_tree.write_symlink(&link.path, &link.target, false);
-            self.note(&link.path, 0, written)?;
+        Self::send(planned.take_complete(true), jobs);
+        Ok(planned.links)
+    }
+
+    /// Hands blocks over; workers that are gone have noted why.
+    fn send(blocks: Vec<(BlockKey, Vec<SmallFile>)>, jobs: &Sender<Job>) {
+        for (key, files) in blocks {
+            let _ = jobs.send(Job::Block(key, files));
         }
-        let skipped = self.skipped.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(CheckoutReport {
-            files: self.files.into_inner(),
-            bytes: self.bytes.into_inner(),
-            skipped,
-        })
     }
 
     fn skip(&self, path: &RepoPath, why: String) {
-        let mut skipped = self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         skipped.push((path.clone(), why));
     }
 
@@ -142,47 +270,85 @@ impl<'a> Checkout<'a> {
     }
 
     fn check_cancel(&self) -> Result<()> {
-        if self.cancel.is_cancelled() { Err(RepoError::Interrupted) } else { Ok(()) }
+        if self.reader.cancel.is_cancelled() { Err(RepoError::Interrupted) } else { Ok(()) }
     }
 
-    /// Writes an entry at once or files it for later; returns how many were filed.
-    fn plan(
-        &mut self,
-        entry: CommittedEntry,
-        small: &mut HashMap<BlockKey, Vec<SmallFile>>,
-    ) -> Result<usize> {
+    /// Writes an entry at once, hands it over, or files it for later.
+    fn plan(&self, entry: CommittedEntry, planned: &mut Planned, jobs: &Sender<Job>) -> Result<()> {
         let CommittedEntry { path, kind, size } = entry;
         match kind {
             StagedKind::EmptyDir => {
                 let made = self.work_tree.ensure_dir(&path);
                 self.note(&path, 0, made)?;
             }
-            StagedKind::Symlink { target } => self.links.push(Link { path, target }),
+            StagedKind::Symlink { target } => {
+                planned.bytes += size_of::<Link>() + path.as_bytes().len() + target.len();
+                planned.links.push(Link { path, target });
+            }
             StagedKind::File { executable, content: Content::Empty } => {
                 let written = self.work_tree.write_small(&path, executable, b"", false);
                 self.note(&path, 0, written)?;
             }
             StagedKind::File { executable, content: Content::Chunk(id) } => {
                 let id = ObjectId::from(id);
-                let location = self.objects.reader().locate(&id)?;
+                let location = self.reader.objects.reader().locate(&id)?;
                 if u64::from(location.chunk.len) != size {
                     let why = format!("chunk {id} has {} bytes, not {size}", location.chunk.len);
-                    return Err(StoreError::Block {
-                        pack: location.pack,
-                        block: location.chunk.block,
-                        why,
-                    }
-                    .into());
+                    let block = location.chunk.block;
+                    return Err(StoreError::Block { pack: location.pack, block, why }.into());
                 }
-                let key = (location.pack, location.chunk.block);
-                small.entry(key).or_default().push(SmallFile { path, executable, id, location });
-                return Ok(1);
+                planned.push(SmallFile { path, executable, id, location });
             }
             StagedKind::File { executable, content } => {
-                self.write_large(&path, executable, &content, size)?;
+                self.plan_large(&path, executable, &content, size, jobs)?;
             }
         }
-        Ok(0)
+        Ok(())
+    }
+
+    /// Starts a file and hands its groups over.
+    fn plan_large(
+        &self,
+        path: &RepoPath,
+        executable: bool,
+        content: &Content,
+        size: u64,
+        jobs: &Sender<Job>,
+    ) -> Result<()> {
+        let file = match self.work_tree.new_file(path, executable) {
+            Ok(file) => file,
+            Err(error) => return self.note(path, 0, Err::<(), _>(error)),
+        };
+        file.sink().extend_to(size);
+        let file = Arc::new(LargeFile { file, size, written: AtomicU64::new(0) });
+        for group in self.reader.groups(content, size, ByteRange { start: 0, end: size }) {
+            // Workers that are gone have noted why.
+            let _ = jobs.send(Job::Group(Arc::clone(&file), group?));
+        }
+        self.complete(file)
+    }
+
+    fn write_group(&self, file: Arc<LargeFile>, group: Group) -> Result<()> {
+        let reader = self.reader.objects.reader();
+        let part = group.begin(reader)?.finish(reader)?;
+        part.for_each_place(|at, bytes| Ok(file.file.sink().write_at(at, bytes)?))?;
+        file.written.fetch_add(part.len(), Ordering::AcqRel);
+        self.monitor.advance(0, part.len());
+        self.complete(file)
+    }
+
+    /// Lets go of a large file.
+    fn complete(&self, file: Arc<LargeFile>) -> Result<()> {
+        let Some(LargeFile { file, size, written }) = Arc::into_inner(file) else {
+            return Ok(());
+        };
+        if written.into_inner() == size {
+            let path = file.path().clone();
+            let published = file.publish(false);
+            self.bytes.fetch_add(if published.is_ok() { size } else { 0 }, Ordering::Relaxed);
+            self.note(&path, 0, published)?;
+        }
+        Ok(())
     }
 
     /// Counts what was written; damage to one name of the work tree is noted and the rest goes on.
@@ -207,60 +373,61 @@ impl<'a> Checkout<'a> {
         }
     }
 
-    fn write_large(
-        &self,
-        path: &RepoPath,
-        executable: bool,
-        content: &Content,
-        size: u64,
-    ) -> Result<()> {
-        let range = ByteRange { start: 0, end: size };
-        let written = self.work_tree.write_file(path, executable, false, |sink| {
-            read_content(self.objects, content, size, range, self.threads, self.cancel, |part| {
-                part.slices().try_for_each(|bytes| sink.write(bytes)).map_err(RepoError::from)
-            })
-        });
-        match written {
-            Err(RepoError::WorkTree(error)) => self.note(path, size, Err::<(), _>(error)),
-            written => self.note(path, size, Ok(written?)),
-        }
-    }
-
-    /// Writes files of one chunk, block by block, on all threads.
-    fn write_small(&self, blocks: HashMap<BlockKey, Vec<SmallFile>>) -> Result<()> {
-        let mut blocks: Vec<(BlockKey, Vec<SmallFile>)> = blocks.into_iter().collect();
-        blocks.sort_unstable_by_key(|(key, _)| *key);
-        let errors = FirstError::new(self.cancel.clone());
-        let (sender, jobs) = bounded::<(BlockKey, Vec<SmallFile>)>(self.threads * 2);
-        std::thread::scope(|scope| {
-            for _ in 0..self.threads {
-                let (jobs, errors) = (jobs.clone(), &errors);
-                scope.spawn(move || {
-                    let mut plain = Vec::new();
-                    for (key, files) in jobs {
-                        if self.cancel.is_cancelled() {
-                            break;
-                        }
-                        errors.note(self.write_block(key, &files, &mut plain));
-                    }
-                });
-            }
-            drop(jobs);
-            blocks.into_iter().try_for_each(|job| sender.send(job)).ok();
-            drop(sender);
-        });
-        errors.into_result()?;
-        self.check_cancel()
-    }
-
-    fn write_block(&self, key: BlockKey, files: &[SmallFile], plain: &mut Vec<u8>) -> Result<()> {
-        self.objects.reader().read_block(key, plain)?;
+    fn write_block(&self, key: BlockKey, files: &[SmallFile]) -> Result<()> {
+        let reader = self.reader.objects.reader();
+        let wanted = files.iter().map(|file| file.location.chunk.len as usize).sum();
+        let block = reader.finish(reader.begin(key, wanted)?)?;
         for file in files {
             self.check_cancel()?;
-            let bytes = verified(BlockKind::Data, &file.id, &file.location, plain)?;
+            let bytes = verified(BlockKind::Data, &file.id, &file.location, &block)?;
             let written = self.work_tree.write_small(&file.path, file.executable, bytes, false);
             self.note(&file.path, bytes.len() as u64, written)?;
         }
         Ok(())
+    }
+
+    fn write_links(&self, links: Vec<Link>) -> Result<()> {
+        for link in links {
+            let written = self.work_tree.write_symlink(&link.path, &link.target, false);
+            self.note(&link.path, 0, written)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PackId;
+    use crate::storage::format::pack::ChunkEntry;
+
+    fn file(block: u32) -> SmallFile {
+        SmallFile {
+            path: RepoPath::new("a/b").unwrap(),
+            executable: false,
+            id: BlockKind::Data.id_of(b"x"),
+            location: Location {
+                pack: PackId::of(b"p"),
+                chunk: ChunkEntry { block, offset: 0, len: 1 },
+            },
+        }
+    }
+
+    #[test]
+    fn a_block_is_complete_when_no_file_came_for_it_in_a_while() {
+        let mut planned = Planned::default();
+        // Two threads packed the files by turns; then come those of other blocks.
+        for number in 0..OUT_OF_SIGHT as u32 * 3 {
+            planned.push(file(if number < 2000 { number % 2 } else { number / 500 }));
+        }
+        let blocks = |taken: Vec<(BlockKey, Vec<SmallFile>)>| -> Vec<u32> {
+            taken.iter().map(|((_, block), _)| *block).collect()
+        };
+        let early = blocks(planned.take_complete(false));
+        assert!(early.starts_with(&[0, 1]) && early.is_sorted());
+        let late = blocks(planned.take_complete(true));
+        assert!(late.len() >= 4 && late[0] > *early.last().unwrap());
+        assert!(planned.small.is_empty());
+        assert_eq!(planned.bytes, 0);
     }
 }

@@ -9,6 +9,7 @@ pub mod diff_trees;
 pub mod error;
 pub mod history;
 pub mod ignore;
+pub mod limits;
 pub mod plan;
 pub mod read;
 pub mod remove;
@@ -182,11 +183,9 @@ impl Repository {
             return Ok(objects);
         }
         let store = Arc::new(PackStore::open(Arc::clone(&self.disk))?);
-        // Half of the smaller of the two limits, so that what is in flight has room too.
-        let performance = &self.config.performance;
-        let cache =
-            performance.chunk_cache_size.0.min(performance.max_memory_usage.0 / 2).min(64 << 20);
-        let objects = Objects::new(Arc::new(ObjectReader::new(store, cache as usize)));
+        let limits = self.read_limits();
+        let reader = ObjectReader::new(store, limits.cache, limits.buffers);
+        let objects = Objects::new(Arc::new(reader));
         Ok(self.objects.get_or_init(|| objects))
     }
 

@@ -52,9 +52,8 @@ impl Repository {
         work_tree: &WorkTree,
         entries: impl Iterator<Item = Result<CommittedEntry>>,
     ) -> Result<CheckoutReport> {
-        let monitor = self.monitor();
-        Checkout::new(self.objects()?, work_tree, self.threads(), self.cancel_token(), &**monitor)
-            .run(entries)
+        let (reader, plan_bytes) = (self.content_reader()?, self.read_limits().plan);
+        Checkout::new(reader, work_tree, plan_bytes, &**self.monitor()).run(entries)
     }
 
     /// Restores into the work tree, leaving alone what is equal already, and notes the new stat

@@ -14,7 +14,7 @@ use crate::progress::Phase;
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::format::pack::{ChunkEntry, PackKind};
-use crate::storage::pack_store::{ObjectReader, PackStore, StoreError};
+use crate::storage::pack_store::{PackStore, StoreError, describe};
 
 /// What `store verify` found.
 #[derive(Debug, Default)]
@@ -95,31 +95,31 @@ impl Repository {
         chunks.sort_unstable_by_key(|(_, chunk)| (chunk.block, chunk.offset));
         let blocks: Vec<&[(ObjectId, ChunkEntry)]> =
             chunks.chunk_by(|a, b| a.1.block == b.1.block).collect();
-        let reader = ObjectReader::new(std::sync::Arc::clone(self.store()?), 0);
+        let reader = self.objects()?.reader();
         blocks.par_iter().for_each(|chunks| {
             if self.cancel_token().is_cancelled() {
                 return;
             }
             let block = chunks[0].1.block;
-            let mut plain = Vec::new();
-            let kind = pack.block(block).map(|entry| entry.kind);
-            let read =
-                pack.verify_frame(block).and_then(|_| reader.read_block((id, block), &mut plain));
-            let mut tally = lock();
-            if let (Err(error), _) | (_, Err(error)) = (&read, &kind) {
-                tally.problems.push(describe(error));
-                tally.damaged.extend(chunks.iter().map(|chunk| chunk.0));
-                return;
-            }
-            drop(tally);
-            let Ok(kind) = kind else { return };
+            let read = pack
+                .block(block)
+                .and_then(|entry| Ok((entry.kind, reader.verify_block((id, block))?)));
+            let (kind, plain) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    let mut tally = lock();
+                    tally.problems.push(error.describe());
+                    tally.damaged.extend(chunks.iter().map(|chunk| chunk.0));
+                    return;
+                }
+            };
             let is_bad = |(id, chunk): &&(ObjectId, ChunkEntry)| {
                 let end = chunk.offset as usize + chunk.len as usize;
                 plain.get(chunk.offset as usize..end).is_none_or(|bytes| kind.id_of(bytes) != *id)
             };
             let bad: Vec<ObjectId> = chunks.iter().filter(is_bad).map(|chunk| chunk.0).collect();
             self.monitor().advance(0, plain.len() as u64);
-            tally = lock();
+            let mut tally = lock();
             tally.objects += chunks.len() as u64;
             tally.bytes += plain.len() as u64;
             for id_bad in bad {
@@ -228,18 +228,4 @@ impl Repository {
         known.insert(*content, whole);
         whole
     }
-}
-
-/// An error with its causes on one line.
-fn describe<E: std::error::Error>(error: &E) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

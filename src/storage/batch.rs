@@ -167,7 +167,8 @@ impl BatchProcessor {
             return Ok(Ok(Attempt::Grown(FileTask { size, ..task.clone() })));
         }
         let start = worker.solid.plain.len();
-        let read = read_small(&opened, &mut worker.solid.plain)
+        let solid = worker.solid_with_room(self.largest_file as usize);
+        let read = read_small(&opened, solid)
             .and_then(|is_whole| is_whole.then(|| worker.source.stat(&opened.file)).transpose());
         clock.lap(Stage::Reading);
         match read {

@@ -25,6 +25,7 @@ pub(in crate::storage) use window::read_more;
 
 use self::large_file::{Layout, Opened, Segment, Step};
 use self::window::{SegmentWindow, Source, is_hole};
+use super::adaptive::limits::SEGMENTS_PER_WORKER;
 use super::adaptive::{Plan, ReadMethod};
 use super::cache::PooledBuffer;
 use super::chunker::Chunker;
@@ -45,9 +46,6 @@ pub struct ChunkConfig {
     /// zstd level of the chunks.
     pub level: i32,
 }
-
-/// Segments of one file between reading and storing, beside one for each worker.
-const IN_FLIGHT: u64 = 2;
 
 /// The streaming pipeline; it keeps nothing of the files.
 #[derive(Debug)]
@@ -137,7 +135,8 @@ impl StreamingChunkingEngine {
             segment,
             // An empty one, where the file lost all its bytes since the walk saw it.
             count: size.div_ceil(segment).max(1),
-            in_flight: plan.workers as u64 + IN_FLIGHT,
+            // The last segments of one file and the first of the next may be under way together.
+            in_flight: (plan.workers * SEGMENTS_PER_WORKER / 2).max(2) as u64,
             is_sparse,
             is_mapped: method == ReadMethod::Mapped,
         }
@@ -346,7 +345,8 @@ fn copy_out(
     trace: &Trace,
     chunks: &[ChunkRef],
 ) -> (PooledBuffer, BlockChunks, bool) {
-    let mut bytes = worker.engine.buffers.acquire(0);
+    let buffers = &worker.engine.buffers;
+    let mut bytes = buffers.acquire(0);
     let mut new = Vec::new();
     let mut at = trace.start;
     for chunk in chunks {
@@ -355,6 +355,9 @@ fn copy_out(
         if worker.engine.is_known(&chunk.id.into()) {
             worker.engine.metrics.add_deduplicated();
             continue;
+        }
+        if bytes.capacity() == 0 {
+            bytes = buffers.acquire((trace.end - place) as usize);
         }
         let start = bytes.len();
         bytes.extend_from_slice(window.bytes(place, chunk.len));

@@ -91,9 +91,11 @@ fn to_file(
     };
     let name = Repository::check_path(name.as_bytes().to_vec())?;
     let dir = WorkTree::open(dir)?;
+    let reader = repository.content_reader()?;
     dir.write_file(&name, found.executable, false, |sink| {
-        repository.read_file(&found.content, found.size, range, |part| {
-            part.slices().try_for_each(|bytes| sink.write(bytes)).map_err(RepoError::from)
+        sink.extend_to(range.end - range.start);
+        reader.scattered(&found.content, found.size, range, |at, bytes| {
+            Ok(sink.write_at(at - range.start, bytes)?)
         })
     })?;
     Ok(())
@@ -108,17 +110,17 @@ fn to_stdout(
     let is_terminal = context.ui.out_is_terminal();
     let mut is_first = true;
     repository
-        .read_file(&found.content, found.size, range, |part| {
-            for bytes in part.slices() {
+        .content_reader()?
+        .in_order(&found.content, found.size, range, |part| {
+            part.for_each_slice(|bytes| {
                 if std::mem::take(&mut is_first)
                     && is_terminal
                     && bytes.iter().take(8192).any(|byte| *byte == 0)
                 {
                     return Err(RepoError::BinaryToTerminal(found.path.clone()));
                 }
-                context.ui.out().write_all(bytes).map_err(RepoError::Output)?;
-            }
-            Ok(())
+                context.ui.out().write_all(bytes).map_err(RepoError::Output)
+            })
         })
         .with_context(|| format!("cannot get '{}'", found.path))
 }

@@ -12,7 +12,7 @@ type Shard = LruCache<Box<[u8]>, Arc<OwnedFd>>;
 /// Shards, so that threads in different directories seldom wait for each other.
 const SHARDS: usize = 16;
 /// Handles kept in each.
-const PER_SHARD: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const PER_SHARD: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// Handles by the path of their directory.
 #[derive(Debug)]

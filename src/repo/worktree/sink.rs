@@ -45,6 +45,11 @@ impl FileSink {
         self.len.fetch_max(self.position, Ordering::Relaxed);
     }
 
+    /// Makes the file at least `len` bytes long; what is not written in it is zeros.
+    pub fn extend_to(&self, len: u64) {
+        self.len.fetch_max(len, Ordering::Relaxed);
+    }
+
     /// Writes at a position; threads may write different parts at once.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.len.fetch_max(offset.saturating_add(bytes.len() as u64), Ordering::Relaxed);

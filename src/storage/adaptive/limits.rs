@@ -17,12 +17,17 @@ pub struct Point {
     pub batch_files: usize,
 }
 
-/// Solid block and segment, where nothing speaks against it.
-const BLOCK: usize = 1 << 20;
+/// Solid block, where nothing speaks against it. The Linux source takes 2 % less in blocks of this
+/// size than in blocks of half of it, in the same time, and one small file is still had in 2 ms.
+const SOLID: usize = 2 << 20;
+/// Segment, where nothing speaks against it: it stays in a core's cache from reading to compressing.
+const SEGMENT: usize = 1 << 20;
 /// Smallest solid block that memory makes.
 const MIN_SOLID: usize = 256 << 10;
 /// Smallest segment that memory makes.
 const MIN_SEGMENT: usize = 512 << 10;
+/// Segments of large files that are under way for each worker.
+pub const SEGMENTS_PER_WORKER: usize = 3;
 /// Trees and lists that a worker gathers for a block.
 const META_BLOCK: u64 = 256 << 10;
 /// Solid blocks take level 3, segments of large files level 1: small files are bound by opening and
@@ -116,20 +121,20 @@ impl Limits {
         self.ceiling() / 2
     }
 
-    /// Bytes that may wait in each of the two queues.
+    /// Bytes that may wait for the writer.
     pub fn queue_bytes(&self) -> usize {
         (self.pipelines() / 8).clamp(512 << 10, 16 << 20) as usize
     }
 
-    /// Bytes of buffers kept for reuse.
+    /// Bound of the buffer pool. What workers and queue can hold together stays below it
+    /// ([`Self::fit`]), so nobody waits for a buffer while he holds another.
     pub fn pool_bytes(&self) -> usize {
-        (self.pipelines() / 8).clamp(256 << 10, 32 << 20) as usize
+        usize::try_from(self.pipelines()).unwrap_or(usize::MAX)
     }
 
     /// What is left of the pipelines' share for workers.
     pub fn worker_room(&self) -> u64 {
-        let fixed = 2 * self.queue_bytes() + self.pool_bytes();
-        self.pipelines().saturating_sub(fixed as u64)
+        self.pipelines().saturating_sub(self.queue_bytes() as u64)
     }
 
     /// Most bytes of decoded chunks that are kept: half of the ceiling, so that what is in flight
@@ -147,7 +152,7 @@ impl Limits {
     pub fn base_point(&self) -> Point {
         Point {
             workers: self.wanted_workers(),
-            solid_bytes: BLOCK,
+            solid_bytes: SOLID,
             solid_level: self.level.unwrap_or(SOLID_LEVEL),
             batch_files: self.batch_files.max(1),
         }
@@ -158,13 +163,15 @@ impl Limits {
         self.level.unwrap_or(SEGMENT_LEVEL)
     }
 
-    /// Bytes of one worker: solid block, segment with its lookahead, metadata, the compressed form
-    /// of the larger one, and zstd's own memory.
+    /// Bytes of one worker: a solid block with the last file in it, segments with their lookahead (the
+    /// one at hand and those that wait for others), metadata, the compressed form of the larger
+    /// one, and zstd's own memory.
     pub fn worker_bytes(&self, point: &Point, segment_bytes: usize) -> u64 {
         let segment = segment_bytes + self.lookahead;
-        let largest = point.solid_bytes.max(segment);
+        let solid = point.solid_bytes + segment_bytes;
+        let largest = solid.max(segment);
         let level = point.solid_level.max(self.segment_level());
-        let buffers = point.solid_bytes + segment + compress_bound(largest);
+        let buffers = solid + SEGMENTS_PER_WORKER * segment + compress_bound(largest);
         buffers as u64 + META_BLOCK + context_bytes(level, largest)
     }
 
@@ -172,7 +179,7 @@ impl Limits {
     /// large.
     pub fn fit(&self, wanted: Point) -> Fitted {
         let room = self.worker_room();
-        let (mut point, mut segment_bytes) = (wanted, BLOCK);
+        let (mut point, mut segment_bytes) = (wanted, SEGMENT);
         let mut worker_bytes = self.worker_bytes(&point, segment_bytes);
         while worker_bytes > room && (point.solid_bytes > MIN_SOLID || segment_bytes > MIN_SEGMENT)
         {
@@ -187,7 +194,7 @@ impl Limits {
             segment_bytes,
             worker_bytes,
             has_fewer_workers: point.workers < wanted.workers,
-            has_smaller_blocks: point.solid_bytes < wanted.solid_bytes || segment_bytes < BLOCK,
+            has_smaller_blocks: point.solid_bytes < wanted.solid_bytes || segment_bytes < SEGMENT,
         }
     }
 }

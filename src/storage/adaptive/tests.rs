@@ -49,13 +49,14 @@ fn workloads_follow_the_thresholds_of_the_specification() {
 #[test]
 fn strategies_follow_workload_size_and_workers() {
     use ProcessingStrategy::{BatchParallel, Hybrid, Individual, StreamingLarge};
-    let table: [(Sizes<'_>, usize, ProcessingStrategy, usize); 9] = [
+    let table: [(Sizes<'_>, usize, ProcessingStrategy, usize); 10] = [
         (&[], 0, Individual, 1),
         (&[(32, KIB)], 0, Individual, 1),
         (&[(33, KIB)], 0, BatchParallel, 8),
-        (&[(1, MIB)], 0, Individual, 1),
-        (&[(1, MIB + 1)], 0, Hybrid, 8),
-        (&[(32, 32 * KIB + 1)], 0, BatchParallel, 8),
+        (&[(1, 2 * MIB)], 0, Individual, 1),
+        (&[(1, 2 * MIB + 1)], 0, Hybrid, 8),
+        (&[(32, 64 * KIB - 1)], 0, Individual, 1),
+        (&[(33, 62 * KIB)], 0, BatchParallel, 8),
         (&[(1, 20 * MIB)], 0, StreamingLarge, 8),
         (&[(9, 20 * MIB)], 3, StreamingLarge, 3),
         (&[(1000, KIB)], 1, Individual, 1),
@@ -70,11 +71,11 @@ fn strategies_follow_workload_size_and_workers() {
 fn memory_bounds_the_workers_then_the_blocks() {
     // Memory, cores, workers, solid KiB.
     let table = [
-        (2 << 30, 4, 8, 1024),
-        (2 << 30, 256, 191, 1024),
-        (256 * MIB, 4, 8, 1024),
-        (64 * MIB, 4, 3, 1024),
-        (16 * MIB, 4, 1, 512),
+        (2 << 30, 4, 8, 2048),
+        (2 << 30, 256, 89, 2048),
+        (256 * MIB, 4, 8, 2048),
+        (64 * MIB, 4, 2, 2048),
+        (16 * MIB, 4, 1, 1024),
         (MIB, 4, 1, 256),
         (0, 4, 1, 256),
     ];
@@ -93,8 +94,8 @@ fn what_the_plan_takes_is_within_the_pipelines_share() {
             for level in [None, Some(-7), Some(9), Some(19)] {
                 let limits = Limits { cores, memory, level, ..limits() };
                 let fitted = limits.fit(limits.base_point());
-                let queues = 2 * limits.queue_bytes() as u64 + limits.pool_bytes() as u64;
-                let taken = fitted.point.workers as u64 * fitted.worker_bytes + queues;
+                let queue = limits.queue_bytes() as u64;
+                let taken = fitted.point.workers as u64 * fitted.worker_bytes + queue;
                 let is_least = fitted.point.workers == 1 && fitted.point.solid_bytes == 256 << 10;
                 assert!(taken <= memory / 2 || is_least, "{limits:?} {fitted:?}");
                 assert!(level.is_some() || taken <= memory / 2, "the default level always fits");
@@ -107,7 +108,7 @@ fn what_the_plan_takes_is_within_the_pipelines_share() {
 fn the_machine_counts_where_it_has_less() {
     let limits = Limits { available: Some(64 * MIB), ..limits() };
     let (plan, reasons) = planner(limits, &[(1000, KIB)]).explain();
-    assert_eq!(plan.workers, 3);
+    assert_eq!(plan.workers, 2);
     let words = |parameter| {
         let reason = reasons.iter().find(|reason| reason.parameter == parameter);
         reason.map(|reason| reason.why.clone()).unwrap_or_default()

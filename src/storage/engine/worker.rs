@@ -70,7 +70,7 @@ impl<'e> Worker<'e> {
     /// Asks how to go on, before the next piece of work.
     pub fn replan(&mut self) {
         self.plan = self.engine.plan();
-        self.engine.metrics.note_pool(self.engine.buffers.kept() as u64);
+        self.engine.metrics.note_pool(self.engine.buffers.stats().peak as u64);
     }
 
     /// Sends what is gathered and tells what became of the files.
@@ -125,7 +125,8 @@ impl<'e> Worker<'e> {
         if codec == Codec::Raw {
             payload = plain;
         }
-        let bytes = payload.len();
+        // What it takes in memory, not what will be written of it.
+        let bytes = payload.capacity();
         let block = EncodedBlock { kind, codec, chunks, payload };
         let sent = engine.metrics.wait(Wait::WorkerForWriter, || self.blocks.send(block, bytes));
         sent.map_err(EngineError::from)
@@ -136,6 +137,14 @@ impl<'e> Worker<'e> {
         let plain = std::mem::replace(&mut self.solid.plain, self.engine.buffers.acquire(0));
         let chunks = std::mem::take(&mut self.solid.chunks);
         self.send_block(BlockKind::Data, plain, chunks, self.plan.solid_level)
+    }
+
+    /// The solid block, with room for a file of `len` bytes behind what it may hold already.
+    pub(in crate::storage) fn solid_with_room(&mut self, len: usize) -> &mut PooledBuffer {
+        if self.solid.plain.capacity() == 0 {
+            self.solid.plain = self.engine.buffers.acquire(self.plan.solid_bytes + len);
+        }
+        &mut self.solid.plain
     }
 
     fn builder(&mut self, kind: BlockKind) -> &mut BlockBuilder {
@@ -171,7 +180,11 @@ impl ObjectSink for Worker<'_> {
         if !self.engine.claim(id, bytes.len() as u32) {
             return Ok(());
         }
+        let buffers = &self.engine.buffers;
         let builder = self.builder(kind);
+        if builder.plain.capacity() == 0 {
+            builder.plain = buffers.acquire(META_BLOCK + bytes.len());
+        }
         builder.plain.extend_from_slice(&bytes);
         builder.chunks.push((id, bytes.len() as u32));
         if builder.plain.len() >= META_BLOCK { self.flush_meta(kind) } else { Ok(()) }

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
-pub use reader::{BlockCache, BlockKey, ObjectReader, verified};
+pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
 pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack};
 
 use super::disk::{Disk, DiskError};
@@ -92,14 +92,22 @@ impl StoreError {
 impl StoreError {
     /// The error with its causes on one line.
     pub fn describe(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+        describe(self)
     }
+}
+
+/// An error with its causes on one line; a cause that the text before ends with is not repeated.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Result of a store operation.

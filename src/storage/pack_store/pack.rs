@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Result, StoreError, pack_path};
 use crate::id::{ObjectId, PackId};
-use crate::storage::codec::BlockDecoder;
+use crate::storage::codec::{BlockDecoder, DecodeError};
 use crate::storage::disk::{Disk, FileBytes, ReadFile};
 use crate::storage::format::FormatError;
 use crate::storage::format::bytes::checksum;
@@ -100,37 +100,61 @@ impl Pack {
                 self.damaged(FormatError::invalid("a pack's footer", "a block lies past the end"))
             );
         }
-        let target = if entry.codec == Codec::Raw { &mut *plain } else { &mut *stored };
-        target.clear();
-        target.resize(entry.stored_len as usize, 0);
-        self.file.read_exact_at(target, entry.payload_offset())?;
-        if entry.codec != Codec::Raw {
-            decoder.decode(entry.codec, stored, entry.plain_len as usize, plain).map_err(
-                |why| StoreError::Block { pack: self.id, block: number, why: why.to_string() },
-            )?;
+        let len = entry.stored_len as usize;
+        if entry.codec == Codec::Raw {
+            plain.clear();
+            self.file.read_exact_at(room(plain, len), entry.payload_offset())?;
+            return Ok(entry);
         }
+        let payload = room(stored, len);
+        self.file.read_exact_at(payload, entry.payload_offset())?;
+        self.decode(number, &entry, decoder, payload, plain)?;
         Ok(entry)
     }
 
-    /// Checks the frame of one block: header, length table and payload against their checksums and
-    /// against the footer. Returns the lengths of its chunks.
-    pub fn verify_frame(&self, number: u32) -> Result<Vec<u32>> {
+    fn decode(
+        &self,
+        number: u32,
+        entry: &BlockEntry,
+        decoder: &mut BlockDecoder,
+        payload: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let bad = |why: DecodeError| StoreError::Block {
+            pack: self.id,
+            block: number,
+            why: why.to_string(),
+        };
+        decoder.decode(entry.codec, payload, entry.plain_len as usize, plain).map_err(bad)
+    }
+
+    /// Reads the whole frame of one block, checks header, length table and payload against their
+    /// checksums and against the footer, and decodes it into `plain`; `stored` is working memory.
+    /// Returns the lengths of its chunks.
+    pub fn verify_block(
+        &self,
+        number: u32,
+        decoder: &mut BlockDecoder,
+        stored: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+    ) -> Result<Vec<u32>> {
         let entry = self.block(number)?;
         let bad = |why: String| StoreError::Block { pack: self.id, block: number, why };
-        let mut head = vec![0; FRAME_HEADER_LEN + entry.table_len as usize];
-        self.file.read_exact_at(&mut head, entry.offset)?;
+        let head_len = FRAME_HEADER_LEN + entry.table_len as usize;
+        let frame = room(stored, head_len + entry.stored_len as usize);
+        self.file.read_exact_at(frame, entry.offset)?;
+        let (head, payload) = frame.split_at(head_len);
         let (found, table_sum) =
-            pack::decode_frame_header(&head, entry.offset).map_err(|why| bad(why.to_string()))?;
+            pack::decode_frame_header(head, entry.offset).map_err(|why| bad(why.to_string()))?;
         if found != entry {
             return Err(bad("its frame disagrees with the footer".to_owned()));
         }
         let lengths = pack::decode_lengths(&entry, table_sum, &head[FRAME_HEADER_LEN..])
             .map_err(|why| bad(why.to_string()))?;
-        let mut payload = vec![0; entry.stored_len as usize];
-        self.file.read_exact_at(&mut payload, entry.payload_offset())?;
-        if checksum(&payload) != entry.payload_sum {
+        if checksum(payload) != entry.payload_sum {
             return Err(bad("its payload fails its checksum".to_owned()));
         }
+        self.decode(number, &entry, decoder, payload, plain)?;
         Ok(lengths)
     }
 
@@ -162,6 +186,14 @@ impl Pack {
         }
         Ok(())
     }
+}
+
+/// The first `len` bytes of working memory, which grows where needed and is not cleared.
+fn room(memory: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if memory.len() < len {
+        memory.resize(len, 0);
+    }
+    &mut memory[..len]
 }
 
 /// What a scan of the frames of a damaged pack found.

@@ -43,7 +43,7 @@ fn sample(seed: u8) -> Vec<Vec<Vec<u8>>> {
 }
 
 fn read_all(store: &Arc<PackStore>, blocks: &[Vec<Vec<u8>>]) {
-    let reader = ObjectReader::new(Arc::clone(store), 1 << 20);
+    let reader = ObjectReader::new(Arc::clone(store), 1 << 20, 1 << 20);
     for chunk in blocks.iter().flatten() {
         let id = BlockKind::Data.id_of(chunk);
         assert_eq!(&reader.read(BlockKind::Data, &id).unwrap(), chunk);
@@ -58,10 +58,11 @@ fn what_is_written_is_found_again_after_opening() {
     read_all(&store, &sample(1));
     let pack = store.pack(&id).unwrap();
     pack.verify_layout().unwrap();
+    let reader = ObjectReader::new(store, 0, 1 << 20);
     for block in 0..4 {
-        pack.verify_frame(block).unwrap();
+        reader.verify_block((id, block)).unwrap();
     }
-    assert!(!store.contains(&BlockKind::Data.id_of(b"elsewhere")));
+    assert!(!reader.store().contains(&BlockKind::Data.id_of(b"elsewhere")));
 }
 
 #[test]
@@ -108,13 +109,14 @@ fn every_flip_and_every_cut_of_a_pack_is_found_and_never_read() {
         std::fs::write(&path, bytes).unwrap();
         let Ok(pack) = Pack::open(&*disk, id) else { return true };
         let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
-        let reader = ObjectReader::new(store, 1 << 20);
+        let reader = ObjectReader::new(store, 1 << 20, 1 << 20);
         for (id, chunk) in &truth {
             if let Ok(bytes) = reader.read(BlockKind::Data, id) {
                 assert_eq!(bytes, **chunk);
             }
         }
-        pack.verify_layout().is_err() || (0..4).any(|block| pack.verify_frame(block).is_err())
+        let is_bad = |block| reader.verify_block((id, block)).is_err();
+        pack.verify_layout().is_err() || (0..4).any(is_bad)
     };
     for at in 0..good.len() {
         let mut bytes = good.clone();
@@ -158,7 +160,7 @@ fn what_is_not_found_in_a_file_that_was_cut_off_is_not_called_absent() {
     let open = || Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
 
     let (store, whole) = (open(), std::fs::read(dir.path().join(pack_path(&id))).unwrap());
-    let reader = ObjectReader::new(Arc::clone(&store), 1 << 20);
+    let reader = ObjectReader::new(Arc::clone(&store), 1 << 20, 1 << 20);
     assert!(matches!(reader.locate(&absent), Err(StoreError::Missing(_))));
     cut(pack_path(&id), 1000);
     assert!(is_cut(reader.locate(&absent)));
@@ -167,7 +169,7 @@ fn what_is_not_found_in_a_file_that_was_cut_off_is_not_called_absent() {
 
     std::fs::write(dir.path().join(pack_path(&id)), whole).unwrap();
     open().merge().unwrap();
-    let reader = ObjectReader::new(open(), 1 << 20);
+    let reader = ObjectReader::new(open(), 1 << 20, 1 << 20);
     assert!(matches!(reader.locate(&absent), Err(StoreError::Missing(_))));
     let index = disk.list(INDEX_DIR.as_ref()).unwrap().remove(0);
     cut(Path::new(INDEX_DIR).join(index), 1000);
