@@ -7,6 +7,10 @@
 //! is ignored, and replaced at the next write. A base that is replaced stays mapped for who
 //! opened it before.
 //!
+//! Opening reads no entry of the base: it is mapped and its checksum verified. The log is read
+//! whole and its operations are indexed where they lie, so that it costs its bytes and about 30
+//! bytes of memory for each path in it; it is bounded as above.
+//!
 //! Whoever changes the area holds the repository's lock from before [`BinaryStagingArea::open`]
 //! on. Readers need no lock: they see the area as it was after some batch.
 //!
@@ -29,11 +33,13 @@ use thiserror::Error;
 use self::overlay::{Overlay, Walk};
 use super::disk::{Disk, DiskError, FileBytes};
 use super::format::FormatError;
+use super::format::bytes::checksum;
 pub use super::format::staging::{
     FileStat, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
 };
 use super::format::staging_base::StagingBase;
-use super::format::staging_log::{Frame, LogOp, decode_header, encode_header, replay};
+pub use super::format::staging_log::Frame;
+use super::format::staging_log::{decode_header, encode_header};
 use crate::id::TreeId;
 use crate::path::compare;
 
@@ -92,15 +98,18 @@ impl LogState {
     const NONE: Self = Self { len: 0, is_ours: false, is_torn: false };
 }
 
+type Base = StagingBase<FileBytes>;
+
 /// See the module.
 #[derive(Debug)]
 pub struct BinaryStagingArea {
     disk: Arc<dyn Disk>,
-    base: StagingBase<FileBytes>,
-    overlay: Overlay,
+    base: Arc<Base>,
+    overlay: Arc<Overlay>,
     log: LogState,
     len: usize,
-    clean_tree: Option<TreeId>,
+    /// The tree that the staging area equalled last; the overlay knows what changed since.
+    last_tree: Option<TreeId>,
     min_log: u64,
     out_of_step: bool,
 }
@@ -128,7 +137,7 @@ impl BinaryStagingArea {
             match found.cmp(&area.base.header().generation) {
                 Ordering::Less => return Ok(area),
                 Ordering::Equal => {
-                    area.replay(&log)?;
+                    area.replay(log)?;
                     return Ok(area);
                 }
                 // A writer replaced both between our two looks.
@@ -147,23 +156,37 @@ impl BinaryStagingArea {
         let bytes = reader.map(0, reader.len()? as usize)?;
         let base =
             StagingBase::open(bytes).map_err(|source| StagingError::Format { file, source })?;
-        let (len, clean_tree) = (base.len(), base.header().clean_tree);
-        let (overlay, log) = (Overlay::default(), LogState::NONE);
-        Ok(Self { disk, base, overlay, log, len, clean_tree, min_log, out_of_step: false })
+        let (len, last_tree) = (base.len(), base.header().clean_tree);
+        let (base, overlay, log) = (Arc::new(base), Arc::default(), LogState::NONE);
+        Ok(Self { disk, base, overlay, log, len, last_tree, min_log, out_of_step: false })
+    }
+
+    /// The area as it is now, for reading: it shares the base and stays as it is while this one
+    /// changes. A change of it is refused.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self {
+            disk: Arc::clone(&self.disk),
+            base: Arc::clone(&self.base),
+            overlay: Arc::clone(&self.overlay),
+            out_of_step: true,
+            ..*self
+        }
     }
 
     fn damaged(&self, file: &str, source: FormatError) -> StagingError {
         StagingError::Format { file: self.disk.root().join(file), source }
     }
 
-    fn replay(&mut self, log: &[u8]) -> Result<()> {
-        let len = replay(log, |op| match op {
-            LogOp::Put(entry) => self.absorb(StagingOp::Put(entry)),
-            LogOp::Remove(path) => self.absorb(StagingOp::Remove(path)),
-            LogOp::MarkClean(tree) => self.clean_tree = Some(tree),
-        });
-        let len = len.map_err(|source| self.damaged(LOG_FILE, source))?;
-        self.log = LogState { len, is_ours: true, is_torn: len < log.len() as u64 };
+    fn replay(&mut self, log: Vec<u8>) -> Result<()> {
+        let file_len = log.len() as u64;
+        let mut overlay = Overlay::default();
+        let absorbed = overlay.absorb_log(log, &self.base, self.last_tree);
+        let (len, tally) = absorbed.map_err(|source| self.damaged(LOG_FILE, source))?;
+        self.overlay = Arc::new(overlay);
+        self.len = self.len.saturating_add_signed(tally.grown);
+        self.last_tree = tally.tree;
+        self.log = LogState { len, is_ours: true, is_torn: len < file_len };
         Ok(())
     }
 
@@ -184,10 +207,27 @@ impl BinaryStagingArea {
 
     /// The entry of `path`, in O(1) and without allocation.
     pub fn view(&self, path: &[u8]) -> Option<StagedView<'_>> {
-        match self.overlay.get(path) {
-            Some(overlaid) => overlaid.view,
-            None => self.base.view(self.base.find(path)?),
+        self.locate(path, usize::MAX).map(|(_, view)| view)
+    }
+
+    /// The entry of `path` and its number; `expected` is a guess at the number, such as one more
+    /// than that of the path before. A guess that is right saves the look into the hash table.
+    pub fn locate(&self, path: &[u8], expected: usize) -> Option<(usize, StagedView<'_>)> {
+        if self.overlay.is_empty() && self.base.is_at(expected, path) {
+            return Some((expected, self.base.view(expected)?));
         }
+        let hash = checksum(path);
+        let overlaid = self.overlay.get(path, hash);
+        let in_base = || {
+            let expected = Some(expected).filter(|number| self.base.is_at(*number, path));
+            expected.or_else(|| self.base.find_hashed(path, hash))
+        };
+        let Some(overlaid) = overlaid else {
+            let number = in_base()?;
+            return Some((number, self.base.view(number)?));
+        };
+        let view = overlaid.view?;
+        Some((in_base().unwrap_or(self.base.len() + overlaid.slot), view))
     }
 
     /// All entries in path order.
@@ -225,9 +265,7 @@ impl BinaryStagingArea {
 
     /// The number of `path`, below [`Self::slots`]; it stays until the next change.
     pub fn ordinal(&self, path: &[u8]) -> Option<usize> {
-        let Some(overlaid) = self.overlay.get(path) else { return self.base.find(path) };
-        overlaid.view?;
-        Some(self.base.find(path).unwrap_or(self.base.len() + overlaid.slot))
+        self.locate(path, usize::MAX).map(|(number, _)| number)
     }
 
     /// One more than the largest number that [`Self::ordinal`] gives.
@@ -242,46 +280,53 @@ impl BinaryStagingArea {
 
     /// The tree that equals the staging area, if that is known.
     pub fn clean_tree(&self) -> Option<TreeId> {
-        self.clean_tree
+        self.last_tree.filter(|_| self.overlay.changed() == 0)
+    }
+
+    /// The tree that equalled the staging area last, if that is known, and the paths that changed
+    /// since, in path order. A path that changed back may be among them.
+    pub fn changes_since_tree(&self) -> Option<(TreeId, Vec<&[u8]>)> {
+        Some((self.last_tree?, self.overlay.changed_paths()))
     }
 
     /// States durably that the staging area equals `tree`. The statement falls with the next
     /// operation that changes more than the stat of an entry and whether it is racy.
     pub fn mark_clean(&mut self, tree: TreeId) -> Result<()> {
-        self.check_in_step()?;
-        if self.clean_tree == Some(tree) {
-            return Ok(());
+        if self.clean_tree() == Some(tree) {
+            return self.check_in_step();
         }
         let mut frame = Frame::default();
         frame.push_clean(tree);
-        let frame = frame.finish();
-        if !self.fits(frame.len() as u64) {
-            return self.rebase(|area| area.clean_tree = Some(tree));
-        }
-        self.append(&frame)?;
-        self.clean_tree = Some(tree);
-        Ok(())
+        self.apply_frame(frame)
     }
 
     /// Applies operations in order as one durable batch: all of them or none.
     pub fn apply(&mut self, ops: Vec<StagingOp>) -> Result<()> {
+        let mut frame = Frame::default();
+        for op in ops {
+            frame.push(&op);
+        }
+        self.apply_frame(frame)
+    }
+
+    /// As [`Self::apply`], for operations that are encoded already: a million of them take a
+    /// fifth of the memory.
+    pub fn apply_frame(&mut self, frame: Frame) -> Result<()> {
         self.check_in_step()?;
-        if ops.is_empty() {
+        let count = frame.count();
+        if count == 0 {
             return Ok(());
         }
-        let checked = ops.iter().try_for_each(StagingOp::check);
-        checked.map_err(|source| self.damaged(LOG_FILE, source))?;
-        if !self.fits(Frame::size_limit(&ops)) {
-            return self.rebase(|area| ops.into_iter().for_each(|op| area.absorb(op)));
+        frame.check().map_err(|source| self.damaged(LOG_FILE, source))?;
+        let fits = self.fits(frame.len());
+        let bytes = frame.finish();
+        if !fits {
+            return self.rebase(bytes, count);
         }
-        let mut frame = Frame::default();
-        for op in &ops {
-            frame.push(op);
-        }
-        self.append(&frame.finish())?;
-        for op in ops {
-            self.absorb(op);
-        }
+        self.append(&bytes)?;
+        self.out_of_step = true;
+        self.absorb(bytes, count)?;
+        self.out_of_step = false;
         Ok(())
     }
 
@@ -295,24 +340,14 @@ impl BinaryStagingArea {
         self.log.len + size <= limit
     }
 
-    /// Takes one operation into memory.
-    fn absorb(&mut self, op: StagingOp) {
-        match op {
-            StagingOp::Put(entry) => {
-                let before = self.view(entry.path.as_bytes()).map(|view| view.kind);
-                let (is_new, is_same) = (before.is_none(), before == Some(entry.kind.view()));
-                self.len += usize::from(is_new);
-                self.clean_tree = self.clean_tree.filter(|_| is_same);
-                self.overlay.put(entry);
-            }
-            StagingOp::Remove(path) => {
-                if self.view(path.as_bytes()).is_some() {
-                    self.len = self.len.saturating_sub(1);
-                    self.clean_tree = None;
-                    self.overlay.remove(path.as_bytes());
-                }
-            }
-        }
+    /// Takes a frame into memory.
+    fn absorb(&mut self, frame: Vec<u8>, count: u32) -> Result<()> {
+        let overlay = Arc::make_mut(&mut self.overlay);
+        let absorbed = overlay.absorb_frame(frame, count, &self.base, self.last_tree);
+        let tally = absorbed.map_err(|source| self.damaged(LOG_FILE, source))?;
+        self.len = self.len.saturating_add_signed(tally.grown);
+        self.last_tree = tally.tree;
+        Ok(())
     }
 
     /// Makes a frame durable; a torn tail goes first.
@@ -335,12 +370,11 @@ impl BinaryStagingArea {
         Ok(())
     }
 
-    /// Makes `change` in memory, writes all of it as a new base, and opens that. After an error
+    /// Takes a frame into memory, writes all of it as a new base, and opens that. After an error
     /// the area is read again from the disk, which may or may not have the change by then.
-    fn rebase(&mut self, change: impl FnOnce(&mut Self)) -> Result<()> {
-        change(self);
+    fn rebase(&mut self, frame: Vec<u8>, count: u32) -> Result<()> {
+        let written = self.absorb(frame, count).and_then(|()| self.write_base());
         self.out_of_step = true;
-        let written = self.write_base();
         match Self::open_with(Arc::clone(&self.disk), self.min_log) {
             Ok(area) => {
                 *self = area;
@@ -352,7 +386,7 @@ impl BinaryStagingArea {
 
     fn write_base(&self) -> Result<()> {
         let generation = self.base.header().generation + 1;
-        let header = (generation, self.clean_tree);
+        let header = (generation, self.clean_tree());
         base::write(&*self.disk, Path::new(BASE_FILE), true, header, || self.views())?;
         self.disk.publish(Path::new(LOG_FILE), &encode_header(generation), true)?;
         Ok(())
@@ -362,7 +396,7 @@ impl BinaryStagingArea {
 /// Walks base and overlay in path order.
 #[derive(Debug)]
 pub struct Views<'a> {
-    base: &'a StagingBase<FileBytes>,
+    base: &'a Base,
     records: Range<usize>,
     overlay: Peekable<Walk<'a>>,
 }

@@ -221,9 +221,18 @@ impl<B: Deref<Target = [u8]>> StagingBase<B> {
         })
     }
 
+    /// Whether record `number` is that of `path`: what a lookup in path order asks first.
+    pub fn is_at(&self, number: usize, path: &[u8]) -> bool {
+        number < self.len() && self.path(number) == path
+    }
+
     /// The number of the record of `path`: one probe or a few.
     pub fn find(&self, path: &[u8]) -> Option<usize> {
-        let hash = checksum(path);
+        self.find_hashed(path, checksum(path))
+    }
+
+    /// As [`Self::find`], for a path whose checksum is known.
+    pub fn find_hashed(&self, path: &[u8], hash: u64) -> Option<usize> {
         let slots = self.header.slots() as usize;
         let mut slot = hash as usize & (slots - 1);
         // A forged table may have no empty slot.
