@@ -13,6 +13,7 @@ pub mod read;
 pub mod remove;
 pub mod restore;
 pub mod revision;
+mod scan;
 pub mod size;
 mod source;
 pub mod status;

@@ -67,7 +67,11 @@ impl BatchProcessor {
         };
         let size = opened.stat.size;
         if size > u64::from(worker.engine.chunker.params().whole_file) {
-            return Ok(Ok(Attempt::Grown(FileTask { path: task.path.clone(), size })));
+            return Ok(Ok(Attempt::Grown(FileTask {
+                path: task.path.clone(),
+                size,
+                previous: task.previous,
+            })));
         }
         let start = worker.solid.plain.len();
         let read = worker.engine.metrics.time(Stage::Reading, || {

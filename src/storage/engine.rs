@@ -83,6 +83,8 @@ pub struct FileTask {
     pub path: RepoPath,
     /// Its size when the walk saw it.
     pub size: u64,
+    /// What is staged under its path.
+    pub previous: Option<Content>,
 }
 
 /// A file that was stored.

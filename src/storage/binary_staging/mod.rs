@@ -401,29 +401,42 @@ pub struct Views<'a> {
     overlay: Peekable<Walk<'a>>,
 }
 
+impl<'a> Views<'a> {
+    /// The entries with their numbers; see [`BinaryStagingArea::ordinal`].
+    pub fn numbered(mut self) -> impl Iterator<Item = (usize, StagedView<'a>)> {
+        std::iter::from_fn(move || self.next_numbered())
+    }
+
+    fn next_numbered(&mut self) -> Option<(usize, StagedView<'a>)> {
+        loop {
+            let order = match (self.records.is_empty(), self.overlay.peek()) {
+                (true, None) => return None,
+                (true, Some(_)) => Ordering::Greater,
+                (false, None) => Ordering::Less,
+                (false, Some(overlaid)) => {
+                    compare(self.base.path(self.records.start), overlaid.path)
+                }
+            };
+            let record = if order.is_le() { self.records.next() } else { None };
+            if order.is_lt() {
+                let number = record?;
+                if let Some(view) = self.base.view(number) {
+                    return Some((number, view));
+                }
+            } else {
+                let overlaid = self.overlay.next()?;
+                if let Some(view) = overlaid.view {
+                    return Some((record.unwrap_or(self.base.len() + overlaid.slot), view));
+                }
+            }
+        }
+    }
+}
+
 impl<'a> Iterator for Views<'a> {
     type Item = StagedView<'a>;
 
     fn next(&mut self) -> Option<StagedView<'a>> {
-        loop {
-            let view = match (self.records.is_empty(), self.overlay.peek()) {
-                (true, None) => return None,
-                (true, Some(_)) => self.overlay.next()?.view,
-                (false, None) => self.base.view(self.records.next()?),
-                (false, Some(overlaid)) => {
-                    match compare(self.base.path(self.records.start), overlaid.path) {
-                        Ordering::Less => self.base.view(self.records.next()?),
-                        Ordering::Equal => {
-                            self.records.next();
-                            self.overlay.next()?.view
-                        }
-                        Ordering::Greater => self.overlay.next()?.view,
-                    }
-                }
-            };
-            if view.is_some() {
-                return view;
-            }
-        }
+        self.next_numbered().map(|(_, view)| view)
     }
 }

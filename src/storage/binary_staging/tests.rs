@@ -34,7 +34,7 @@ fn remove(path: &str) -> StagingOp {
     StagingOp::Remove(RepoPath::new(path).unwrap())
 }
 
-fn frame<const N: usize>(ops: [StagingOp; N]) -> Vec<u8> {
+fn frame(ops: &[StagingOp]) -> Vec<u8> {
     let mut frame = Frame::default();
     ops.iter().for_each(|op| frame.push(op));
     frame.finish()
@@ -109,6 +109,9 @@ impl Model {
         assert_eq!(area.clean_tree(), self.clean_tree);
         assert!(area.iter().eq(self.entries.values().cloned()));
         self.check_changes(area);
+        for (number, view) in area.views().numbered() {
+            assert_eq!(area.ordinal(view.path), Some(number));
+        }
         let mut seen = vec![false; area.slots()];
         for (path, entry) in &self.entries {
             assert_eq!(area.get(path.as_bytes()).as_ref(), Some(entry));
@@ -207,7 +210,7 @@ fn a_crash_between_base_and_log_loses_nothing() {
     area.apply(vec![put("a", 1, 1), put("b", 1, 1)]).unwrap();
     area.apply(vec![remove("b")]).unwrap();
     let old_log = contents(&*disk, LOG_FILE);
-    area.rebase(frame([put("c", 1, 1)]), 1).unwrap();
+    area.rebase(frame(&[put("c", 1, 1)]), 1).unwrap();
     overwrite(&*disk, LOG_FILE, &old_log);
     let mut area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
     assert_eq!(paths(&area), ["a", "c"]);
@@ -235,7 +238,7 @@ fn damage_is_an_error_that_names_the_file() {
     let (_dir, disk) = new_area();
     let mut area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
     area.apply(vec![put("a", 1, 1)]).unwrap();
-    area.rebase(frame([put("b", 1, 1)]), 1).unwrap();
+    area.rebase(frame(&[put("b", 1, 1)]), 1).unwrap();
     for (name, flips) in [(BASE_FILE, contents(&*disk, BASE_FILE).len()), (LOG_FILE, 32)] {
         let sound = contents(&*disk, name);
         for at in 0..flips {
