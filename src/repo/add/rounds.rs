@@ -138,17 +138,13 @@ impl<'a> Rounds<'a> {
         if ended {
             self.repository.monitor().phase(Phase::Writing);
         }
-        self.stage(round, output, staging)?;
+        let frame = self.batch(round, output, staging);
+        if ended { staging.apply_frame(frame) } else { staging.apply_round(frame) }?;
         Ok(ended)
     }
 
-    /// Makes the staging area say what a round stored.
-    fn stage(
-        &mut self,
-        round: Round,
-        output: RunOutput,
-        staging: &mut BinaryStagingArea,
-    ) -> Result<()> {
+    /// What makes the staging area say what a round stored.
+    fn batch(&mut self, round: Round, output: RunOutput, staging: &BinaryStagingArea) -> Frame {
         let RunOutput { mut stored, skipped } = output;
         stored.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let Round { mut puts, skipped: not_offered, warnings, .. } = round;
@@ -160,14 +156,14 @@ impl<'a> Rounds<'a> {
             while let Some(put) = puts.next_if(|put| put.path < outcome.path) {
                 self.put(&put.view(), &mut batch, &mut skips);
             }
+            // Each is dropped as soon as it is encoded.
             self.put(&view_of(&outcome), &mut batch, &mut skips);
         }
         puts.for_each(|put| self.put(&put.view(), &mut batch, &mut skips));
         let frame = batch.frame;
-        staging.apply_frame(frame)?;
         skips.extend(skipped.into_iter().map(|(path, cause)| (path, cause.to_string())));
         self.tell(skips, not_offered, &warnings);
-        Ok(())
+        frame
     }
 
     /// Adds one entry to the batch and to the report.
@@ -255,7 +251,7 @@ impl<'a> Rounds<'a> {
                 self.count(view.path, ChangeKind::Deleted);
                 frame.remove(view.path);
                 if frame.len() >= self.limit && !self.options.dry_run {
-                    staging.apply_frame(std::mem::take(&mut frame))?;
+                    staging.apply_round(std::mem::take(&mut frame))?;
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! The staging area on disk: an immutable base, mapped, and a log of the batches since.
 //!
 //! `staging/base` is replaced by rename, `staging/log` grows by one durable frame for each batch.
-//! When the log would outgrow the larger of 1 MiB and a quarter of the base, the batch goes into a
-//! new base of the next generation instead, and then an empty log replaces the old one. A crash
+//! When the log would outgrow the larger of 1 MiB and a sixteenth of the base, the batch goes into
+//! a new base of the next generation instead, and then an empty log replaces the old one; between
+//! the rounds of one command it may grow to a quarter, so that a new base is not due each time. A crash
 //! between the two leaves a log of the older generation, whose content the base already has: it
 //! is ignored, and replaced at the next write. A base that is replaced stays mapped for who
 //! opened it before.
@@ -39,7 +40,7 @@ pub use super::format::staging::{
 };
 use super::format::staging_base::StagingBase;
 pub use super::format::staging_log::Frame;
-use super::format::staging_log::{decode_header, encode_header};
+use super::format::staging_log::{HEADER_LEN as LOG_HEADER_LEN, decode_header, encode_header};
 use crate::id::TreeId;
 use crate::path::compare;
 
@@ -52,6 +53,10 @@ pub const LOG_FILE: &str = "staging/log";
 
 /// A log shorter than this never makes a new base.
 const MIN_LOG: u64 = 1 << 20;
+/// The part of the base that the log may reach: what every command reads and indexes at its start.
+const LOG_PART: u64 = 16;
+/// The same between the rounds of one command: what bounds how often the base is written.
+const ROUND_LOG_PART: u64 = 4;
 /// Readers without a lock may meet base and log of two generations; each retry meets newer ones.
 const OPEN_ATTEMPTS: usize = 16;
 
@@ -149,16 +154,22 @@ impl BinaryStagingArea {
     }
 
     fn open_base(disk: Arc<dyn Disk>, min_log: u64) -> Result<Self> {
+        let base = Arc::new(Self::map_base(&*disk, StagingBase::open)?);
+        let (len, last_tree) = (base.len(), base.header().clean_tree);
+        let (overlay, log) = (Arc::default(), LogState::NONE);
+        Ok(Self { disk, base, overlay, log, len, last_tree, min_log, out_of_step: false })
+    }
+
+    fn map_base(
+        disk: &dyn Disk,
+        open: impl Fn(FileBytes) -> super::format::Result<Base>,
+    ) -> Result<Base> {
         let file = disk.root().join(BASE_FILE);
         let Some(reader) = disk.open(Path::new(BASE_FILE))? else {
             return Err(StagingError::Missing { file });
         };
         let bytes = reader.map(0, reader.len()? as usize)?;
-        let base =
-            StagingBase::open(bytes).map_err(|source| StagingError::Format { file, source })?;
-        let (len, last_tree) = (base.len(), base.header().clean_tree);
-        let (base, overlay, log) = (Arc::new(base), Arc::default(), LogState::NONE);
-        Ok(Self { disk, base, overlay, log, len, last_tree, min_log, out_of_step: false })
+        open(bytes).map_err(|source| StagingError::Format { file, source })
     }
 
     /// The area as it is now, for reading: it shares the base and stays as it is while this one
@@ -312,13 +323,24 @@ impl BinaryStagingArea {
     /// As [`Self::apply`], for operations that are encoded already: a million of them take a
     /// fifth of the memory.
     pub fn apply_frame(&mut self, frame: Frame) -> Result<()> {
+        self.apply_within(frame, LOG_PART)
+    }
+
+    /// As [`Self::apply_frame`], for a batch that others follow at once.
+    pub fn apply_round(&mut self, frame: Frame) -> Result<()> {
+        self.apply_within(frame, ROUND_LOG_PART)
+    }
+
+    fn apply_within(&mut self, frame: Frame, part: u64) -> Result<()> {
         self.check_in_step()?;
+        let limit = self.min_log.max(self.base.file_len() / part).min(u32::MAX.into());
         let count = frame.count();
-        if count == 0 {
+        // Rounds may have left the log longer than it should stay.
+        if count == 0 && self.log.len <= limit {
             return Ok(());
         }
         frame.check().map_err(|source| self.damaged(LOG_FILE, source))?;
-        let fits = self.fits(frame.len());
+        let fits = self.log.len + frame.len() <= limit;
         let bytes = frame.finish();
         if !fits {
             return self.rebase(bytes, count);
@@ -332,12 +354,6 @@ impl BinaryStagingArea {
 
     fn check_in_step(&self) -> Result<()> {
         if self.out_of_step { Err(StagingError::OutOfStep) } else { Ok(()) }
-    }
-
-    /// Whether a frame of `size` bytes still goes into the log.
-    fn fits(&self, size: u64) -> bool {
-        let limit = self.min_log.max(self.base.file_len() / 4).min(u32::MAX.into());
-        self.log.len + size <= limit
     }
 
     /// Takes a frame into memory.
@@ -370,18 +386,40 @@ impl BinaryStagingArea {
         Ok(())
     }
 
-    /// Takes a frame into memory, writes all of it as a new base, and opens that. After an error
+    /// Takes a frame into memory, writes all of it as a new base, and maps that. After an error
     /// the area is read again from the disk, which may or may not have the change by then.
     fn rebase(&mut self, frame: Vec<u8>, count: u32) -> Result<()> {
         let written = self.absorb(frame, count).and_then(|()| self.write_base());
         self.out_of_step = true;
-        match Self::open_with(Arc::clone(&self.disk), self.min_log) {
+        let disk = Arc::clone(&self.disk);
+        let area = match &written {
+            Ok(()) => self.after_base(),
+            Err(_) => Self::open_with(disk, self.min_log),
+        };
+        match area {
             Ok(area) => {
                 *self = area;
                 written
             }
             Err(error) => written.and(Err(error)),
         }
+    }
+
+    /// The area after a new base and its empty log were written.
+    fn after_base(&mut self) -> Result<Self> {
+        self.overlay = Arc::default();
+        let base = Arc::new(Self::map_base(&*self.disk, StagingBase::open_written)?);
+        let log = LogState { len: LOG_HEADER_LEN as u64, is_ours: true, is_torn: false };
+        Ok(Self {
+            disk: Arc::clone(&self.disk),
+            len: base.len(),
+            last_tree: base.header().clean_tree,
+            base,
+            overlay: Arc::default(),
+            log,
+            min_log: self.min_log,
+            out_of_step: false,
+        })
     }
 
     fn write_base(&self) -> Result<()> {
