@@ -86,6 +86,22 @@ pub fn check_name(name: &[u8]) -> Result<(), PathError> {
     Ok(())
 }
 
+/// Checks a `/`-separated path; the empty one is the root.
+pub fn check_path(path: &[u8]) -> Result<(), PathError> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    if path.len() > MAX_PATH {
+        return Err(PathError::LongPath(path.len()));
+    }
+    let mut depth = 0;
+    for component in path.split(|byte| *byte == b'/') {
+        check_name(component)?;
+        depth += 1;
+    }
+    if depth > MAX_DEPTH { Err(PathError::TooDeep) } else { Ok(()) }
+}
+
 /// Whether some file system takes `name` for `.digstore`: letter case, ignorable Unicode
 /// characters (HFS+), the short name `DIGSTO~n` and trailing dots, spaces and streams (NTFS).
 fn is_reserved(name: &[u8]) -> bool {
@@ -122,20 +138,7 @@ impl RepoPath {
     /// Checks and wraps a `/`-separated path.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, PathError> {
         let bytes = bytes.into();
-        if bytes.is_empty() {
-            return Ok(Self(bytes));
-        }
-        if bytes.len() > MAX_PATH {
-            return Err(PathError::LongPath(bytes.len()));
-        }
-        let mut depth = 0;
-        for component in bytes.split(|byte| *byte == b'/') {
-            check_name(component)?;
-            depth += 1;
-        }
-        if depth > MAX_DEPTH {
-            return Err(PathError::TooDeep);
-        }
+        check_path(&bytes)?;
         Ok(Self(bytes))
     }
 

@@ -1,29 +1,34 @@
 //! `add`: stores what changed in the work tree and stages it.
 //!
-//! The walk compares each entry with the staging area and offers what differs to the engine while
-//! it goes on. When the engine returns, all content is durable; then one batch of operations makes
-//! the staging area say so.
+//! The walk compares each entry with the staging area as it was at the start and passes on what
+//! differs. That is stored in rounds, while the walk goes on: a round ends when what is to be
+//! staged takes the memory that `performance.file_cache_size` allows, or when much new content was
+//! read. Then everything it stored is durable, and one batch of changes makes the staging area
+//! say so. An `add` that is killed loses its last round at most. What is gone from the work tree
+//! is known, and staged, when the walk has ended.
 
-use std::collections::BTreeSet;
+mod rounds;
+
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use crossbeam_channel::{Sender, bounded};
+
+use self::rounds::Rounds;
 use super::beneath::read_link;
-use super::source::WorkTreeSource;
-use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
+use super::diff_trees::Change;
+use super::scan::Scan;
+use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, stat_one};
 use super::{RepoError, Repository, Result};
 use crate::metrics::MetricsSnapshot;
 use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::adaptive::Plan;
 use crate::storage::binary_staging::{
-    BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
+    BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView,
 };
-use crate::storage::engine::{FileOutcome, FileTask, RunOutput};
+use crate::storage::engine::FileTask;
 use crate::storage::format::staging::FileStat;
-use crate::storage::parallel_processor::{Feeder, ParallelProcessor};
 
 /// What is added.
 #[derive(Debug, Clone, Default)]
@@ -34,81 +39,57 @@ pub struct AddOptions {
     pub force: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
+    /// Report the paths too; without, only how many.
+    pub list: bool,
 }
 
 /// What `add` did.
 #[derive(Debug, Default)]
 pub struct AddReport {
     /// Paths staged that were not before.
-    pub added: Vec<RepoPath>,
+    pub added: u64,
     /// Paths whose staged content changed.
-    pub modified: Vec<RepoPath>,
+    pub modified: u64,
     /// Paths that are gone from the work tree.
-    pub deleted: Vec<RepoPath>,
+    pub deleted: u64,
+    /// The paths counted above, in path order, if they were asked for.
+    pub changes: Vec<Change>,
     /// Entries looked at.
     pub seen: u64,
-    /// What was left out and why, escaped and in words.
-    pub skipped: Vec<(RepoPath, String)>,
+    /// Paths left out; the monitor was told of each.
+    pub skipped: u64,
+    /// Those paths and why, in words, if they were asked for.
+    pub skips: Vec<(RepoPath, String)>,
     /// Counters of the run.
     pub metrics: Option<MetricsSnapshot>,
     /// How it worked at its end.
     pub plan: Option<Plan>,
 }
 
-/// What the walk finds, gathered from its threads.
+/// What the walk found in one directory, or in a piece of a large one.
 #[derive(Default)]
 struct Found {
+    /// Files to read.
+    tasks: Vec<FileTask>,
+    /// What needs no reading.
     puts: Vec<StagedEntry>,
     skipped: Vec<(RepoPath, SkipReason)>,
     warnings: Vec<String>,
-    /// Files that would be read, of a dry run.
-    candidates: Vec<FileTask>,
+    /// The thread of the walk that found it: it goes from neighbour to neighbour.
+    lane: usize,
 }
 
-/// One bit for each staged path: whether the walk met it.
-pub(super) struct SeenBits(Vec<AtomicU64>);
-
-impl SeenBits {
-    pub(super) fn new(slots: usize) -> Self {
-        Self((0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    pub(super) fn mark(&self, slot: usize) {
-        self.0[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
-    }
-
-    pub(super) fn has(&self, slot: usize) -> bool {
-        self.0[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+            && self.puts.is_empty()
+            && self.skipped.is_empty()
+            && self.warnings.is_empty()
     }
 }
 
-/// Whether a staged path and what the walk found are the same without a look at the content.
-pub(super) fn is_unchanged(staged: &StagedView<'_>, kind: WalkKind, stat: &FileStat) -> bool {
-    let same_kind = match (staged.kind, kind) {
-        (KindView::File { executable: a, .. }, WalkKind::File { executable: b }) => a == b,
-        (KindView::Symlink { .. }, WalkKind::Symlink) => true,
-        _ => false,
-    };
-    same_kind && !staged.racy && is_same_file(&staged.stat, stat)
-}
-
-/// Whether stat data shows the same file in the same state. The device number is left out: it
-/// changes between mounts of one file system.
-fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
-    (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
-}
-
-struct Adder<'a> {
-    root: &'a OwnedFd,
-    staging: &'a BinaryStagingArea,
-    seen: SeenBits,
-    entries: AtomicU64,
-    todo: (AtomicU64, AtomicU64),
-    found: Mutex<Found>,
-    repository: &'a Repository,
-    /// The repository's own directory, where it lies in the work tree.
-    own_dir: Option<RepoPath>,
-}
+/// Listings with changes that wait for the pipelines: the walk is ahead by no more.
+const QUEUED_LISTINGS: usize = 8;
 
 impl Repository {
     /// Stages what changed.
@@ -116,50 +97,36 @@ impl Repository {
         let _lock = if options.dry_run { None } else { Some(self.lock()?) };
         let mut staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        check_roots(&root, &staging, &options.roots)?;
-        let adder = Adder {
-            root: &root,
-            seen: SeenBits::new(staging.slots()),
-            staging: &staging,
-            entries: AtomicU64::new(0),
-            todo: Default::default(),
-            found: Mutex::default(),
-            repository: self,
-            own_dir: self.own_dir(),
-        };
+        let before = staging.snapshot();
+        let scan = Scan::new(self, &root, &before);
+        check_roots(&scan, &options.roots)?;
         self.monitor().phase(Phase::Processing);
-        let (output, run) = if options.dry_run {
-            adder.walk(options, None)?;
-            (RunOutput::default(), None)
-        } else {
-            let engine = self.engine()?;
-            self.monitor().watch(&engine.metrics);
-            let started = std::time::Instant::now();
-            let source = WorkTreeSource(&root);
-            let (output, walked) = ParallelProcessor::new(&engine, &source)
-                .run(|feeder| adder.walk(options, Some(feeder)))?;
-            walked?;
-            engine.metrics.add_processing_time(started.elapsed());
-            (output, Some((engine.metrics.snapshot(), engine.plan())))
-        };
-        let (mut report, ops) = adder.conclude(output, &options.roots);
-        (report.metrics, report.plan) = run.unzip();
-        if !options.dry_run {
-            self.monitor().phase(Phase::Writing);
-            staging.apply(ops)?;
-        }
-        Ok(report)
+        let finder = Finder::new(&scan, self);
+        let (sender, finds) = bounded(QUEUED_LISTINGS);
+        let mut rounds = Rounds::new(self, &scan, options);
+        let (stored, walked) = std::thread::scope(|scope| {
+            let finder = &finder;
+            let walk = scope.spawn(move || finder.walk(options, &sender));
+            let stored = rounds.store(&finds, &mut staging);
+            // Nobody receives any more, so that a walk that goes on ends too.
+            drop(finds);
+            (stored, walk.join().unwrap_or(Err(RepoError::Worker)))
+        });
+        stored?;
+        walked?;
+        self.monitor().phase(Phase::Writing);
+        rounds.stage_deletions(&mut staging)?;
+        Ok(rounds.into_report(finder.entries.into_inner()))
     }
 }
 
 /// Every root must be in the work tree or staged.
-fn check_roots(root: &OwnedFd, staging: &BinaryStagingArea, roots: &[RepoPath]) -> Result<()> {
+fn check_roots(scan: &Scan<'_>, roots: &[RepoPath]) -> Result<()> {
     for path in roots {
-        let stat = super::walk::stat_one(root, path);
-        let there = stat
+        let there = stat_one(scan.root, path)
             .map_err(|source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source })?;
-        if there.is_none() && staging.views_within(path.as_bytes()).next().is_none() {
-            return Err(path_not_found(path, "the work tree", staging));
+        if there.is_none() && !scan.holds(path.as_bytes()) {
+            return Err(path_not_found(path, "the work tree", scan.staging));
         }
     }
     Ok(())
@@ -177,252 +144,94 @@ pub(super) fn path_not_found(
     RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
 }
 
-impl Adder<'_> {
-    fn walk(&self, options: &AddOptions, feeder: Option<&Feeder<'_>>) -> Result<()> {
-        let is_tracked = |path: &[u8], is_dir: bool| {
-            if is_dir {
-                self.staging.views_within(path).next().is_some()
-            } else {
-                self.staging.view(path).is_some()
+/// Looks for what changed, on the threads of the walk.
+struct Finder<'a> {
+    scan: &'a Scan<'a>,
+    repository: &'a Repository,
+    entries: AtomicU64,
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl<'a> Finder<'a> {
+    fn new(scan: &'a Scan<'a>, repository: &'a Repository) -> Self {
+        let [entries, files, bytes] = [0; 3].map(AtomicU64::new);
+        Self { scan, repository, entries, files, bytes }
+    }
+
+    fn walk(&self, options: &AddOptions, sender: &Sender<Found>) -> Result<()> {
+        let visit = |listing| {
+            let found = self.look(listing);
+            // Nobody receives any more when the pipelines failed; they report why.
+            if !found.is_empty() && sender.send(found).is_err() {
+                return ControlFlow::Break(());
             }
+            ControlFlow::Continue(())
         };
-        let walk_options = WalkOptions {
-            threads: self.repository.threads(),
-            use_gitignore: self.repository.config().ignore.use_gitignore,
-            roots: options.roots.clone(),
-            include_ignored: options.force,
-            is_tracked: &is_tracked,
-        };
-        let walked = walk(self.root, &walk_options, |listing| self.visit(listing, feeder));
-        let path = || self.repository.place().work_tree.clone();
-        let _ = walked.map_err(|source| RepoError::WorkTreeRead { path: path(), source })?;
-        if self.repository.cancel_token().is_cancelled() {
-            return Err(RepoError::Interrupted);
-        }
-        let (files, bytes) = (&self.todo.0, &self.todo.1);
-        self.repository
-            .monitor()
-            .totals(files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
+        let _ = self.scan.walk(&options.roots, options.force, visit)?;
+        let (files, bytes) = (&self.files, &self.bytes);
+        let totals = (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
+        self.repository.monitor().totals(totals.0, totals.1);
         Ok(())
     }
 
-    fn visit(&self, listing: DirListing, feeder: Option<&Feeder<'_>>) -> ControlFlow<()> {
-        if self.own_dir.as_ref().is_some_and(|own| listing.dir.is_within(own)) {
-            return ControlFlow::Continue(());
-        }
+    fn look(&self, mut listing: DirListing) -> Found {
         self.entries.fetch_add(listing.entries.len() as u64, Ordering::Relaxed);
         self.repository.monitor().discovered(listing.entries.len() as u64);
-        let mut tasks = Vec::new();
-        let mut found = Found::default();
-        let is_empty = !listing.has_children && !listing.more && !listing.dir.is_root();
-        if is_empty {
-            self.visit_empty(listing.dir.clone(), &mut found);
+        let mut found =
+            Found { lane: rayon::current_thread_index().unwrap_or(0), ..Found::default() };
+        if !listing.has_children && !listing.more && !listing.dir.is_root() {
+            self.look_at_empty(&listing.dir, &mut found);
         }
-        for entry in &listing.entries {
-            self.visit_entry(&listing.dir, entry, &mut tasks, &mut found);
-        }
-        found.skipped = listing.skipped;
+        self.scan.differences(&listing, |path, entry, staged| {
+            self.look_at(path, entry, staged, &mut found);
+        });
+        found.skipped.append(&mut listing.skipped);
         found.warnings.extend(listing.warnings.iter().map(ToString::to_string));
-        self.todo.0.fetch_add(tasks.len() as u64, Ordering::Relaxed);
-        self.todo.1.fetch_add(tasks.iter().map(|task| task.size).sum(), Ordering::Relaxed);
-        let closed = if let Some(feeder) = feeder {
-            feeder.offer(tasks).is_err()
-        } else {
-            found.candidates = tasks;
-            false
-        };
-        self.gather(found);
-        if closed || self.repository.cancel_token().is_cancelled() {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        self.files.fetch_add(found.tasks.len() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(found.tasks.iter().map(|task| task.size).sum(), Ordering::Relaxed);
+        found
     }
 
-    fn gather(&self, found: Found) {
-        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        all.puts.extend(found.puts);
-        all.skipped.extend(found.skipped);
-        all.warnings.extend(found.warnings);
-        all.candidates.extend(found.candidates);
-    }
-
-    fn mark(&self, path: &RepoPath) {
-        if let Some(slot) = self.staging.ordinal(path.as_bytes()) {
-            self.seen.mark(slot);
-        }
-    }
-
-    fn visit_empty(&self, path: RepoPath, found: &mut Found) {
-        self.mark(&path);
-        let staged = self.staging.view(path.as_bytes());
+    fn look_at_empty(&self, dir: &RepoPath, found: &mut Found) {
+        self.scan.mark(dir.as_bytes());
+        let staged = self.scan.staging.view(dir.as_bytes());
         if !staged.is_some_and(|staged| staged.kind == KindView::EmptyDir) {
-            let stat = FileStat::default();
-            found.puts.push(StagedEntry { path, kind: StagedKind::EmptyDir, stat, racy: false });
+            let (path, kind, stat) = (dir.clone(), StagedKind::EmptyDir, FileStat::default());
+            found.puts.push(StagedEntry { path, kind, stat, racy: false });
         }
     }
 
-    fn visit_entry(
+    fn look_at(
         &self,
-        dir: &RepoPath,
+        path: &[u8],
         entry: &WalkEntry,
-        tasks: &mut Vec<FileTask>,
+        staged: Option<&StagedView<'_>>,
         found: &mut Found,
     ) {
-        // The walk has checked the name.
-        let Ok(path) = dir.join(&entry.name) else { return };
-        self.mark(&path);
-        let staged = self.staging.view(path.as_bytes());
-        if staged.is_some_and(|staged| is_unchanged(&staged, entry.kind, &entry.stat)) {
-            return;
+        // The walk has checked the path.
+        let path = RepoPath::new_unchecked(path.to_vec());
+        if let WalkKind::File { .. } = entry.kind {
+            let previous = staged.and_then(|staged| match staged.kind {
+                KindView::File { content, .. } => Some((content, staged.stat.size)),
+                KindView::Symlink { .. } | KindView::EmptyDir => None,
+            });
+            return found.tasks.push(FileTask { path, size: entry.stat.size, previous });
         }
-        match entry.kind {
-            WalkKind::File { .. } => {
-                let previous = staged.and_then(|staged| match staged.kind {
-                    KindView::File { content, .. } => Some((content, staged.stat.size)),
-                    KindView::Symlink { .. } | KindView::EmptyDir => None,
-                });
-                tasks.push(FileTask { path, size: entry.stat.size, previous });
+        let target =
+            read_link(self.scan.root, &path).map_err(|error| (error.kind(), error.to_string()));
+        let checked = target.and_then(|target| {
+            crate::storage::format::object::check_target(&target)
+                .map_err(|why| (std::io::ErrorKind::InvalidData, why))?;
+            Ok(target)
+        });
+        match checked {
+            Ok(target) => {
+                let (kind, stat) = (StagedKind::Symlink { target }, entry.stat);
+                found.puts.push(StagedEntry { path, kind, stat, racy: false });
             }
-            WalkKind::Symlink => match read_link(self.root, &path) {
-                Ok(target) => {
-                    if let Err(why) = crate::storage::format::object::check_target(&target) {
-                        found.skipped.push((
-                            path,
-                            SkipReason::Unreadable(std::io::ErrorKind::InvalidData, why),
-                        ));
-                        return;
-                    }
-                    let kind = StagedKind::Symlink { target };
-                    found.puts.push(StagedEntry { path, kind, stat: entry.stat, racy: false });
-                }
-                Err(error) => {
-                    found
-                        .skipped
-                        .push((path, SkipReason::Unreadable(error.kind(), error.to_string())));
-                }
-            },
+            Err((kind, why)) => found.skipped.push((path, SkipReason::Unreadable(kind, why))),
         }
-    }
-
-    /// Turns what was found into a report and the operations on the staging area.
-    fn conclude(self, output: RunOutput, roots: &[RepoPath]) -> (AddReport, Vec<StagingOp>) {
-        let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.warnings.iter().for_each(|warning| self.repository.monitor().warn(warning));
-        let mut report = AddReport { seen: self.entries.into_inner(), ..AddReport::default() };
-        let mut ops = Vec::new();
-        for (path, cause) in output.skipped {
-            report.skipped.push((path, cause.to_string()));
-        }
-        for (path, reason) in &found.skipped {
-            if let Some(words) = reason.message() {
-                report.skipped.push((path.clone(), words));
-            }
-        }
-        // What could not be looked at is not gone.
-        let kept: BTreeSet<&RepoPath> =
-            found.skipped.iter().filter(|skip| skip.1.hides()).map(|skip| &skip.0).collect();
-        for path in gone(self.staging, &self.seen, roots, &kept) {
-            report.deleted.push(path.clone());
-            ops.push(StagingOp::Remove(path));
-        }
-        let candidates = found.candidates.into_iter().map(|task| task.path);
-        for path in candidates {
-            note(&mut report, self.staging, path, None);
-        }
-        let stored = output.stored.into_iter().map(staged_entry);
-        for entry in found.puts.into_iter().chain(stored) {
-            make_room(self.staging, &self.seen, &entry, &mut report, &mut ops);
-            note(&mut report, self.staging, entry.path.clone(), Some(&entry.kind));
-            ops.push(StagingOp::Put(entry));
-        }
-        report.added.sort_unstable();
-        report.modified.sort_unstable();
-        report.deleted.sort_unstable();
-        report.skipped.sort_unstable();
-        (report, ops)
-    }
-}
-
-/// Files a staged path under new or modified.
-fn note(
-    report: &mut AddReport,
-    staging: &BinaryStagingArea,
-    path: RepoPath,
-    kind: Option<&StagedKind>,
-) {
-    match staging.view(path.as_bytes()) {
-        None => report.added.push(path),
-        Some(old) if kind.is_none_or(|new| old.kind != new.view()) => report.modified.push(path),
-        Some(_) => {}
-    }
-}
-
-pub(super) fn staged_entry(outcome: FileOutcome) -> StagedEntry {
-    let kind = StagedKind::File { executable: outcome.executable, content: outcome.content };
-    StagedEntry { path: outcome.path, kind, stat: outcome.stat, racy: outcome.racy }
-}
-
-/// Staged paths below the roots that the walk did not meet and that nothing hid from it.
-fn gone(
-    staging: &BinaryStagingArea,
-    seen: &SeenBits,
-    roots: &[RepoPath],
-    kept: &BTreeSet<&RepoPath>,
-) -> Vec<RepoPath> {
-    let everything = [RepoPath::root()];
-    let roots = if roots.is_empty() { &everything[..] } else { roots };
-    let mut gone = BTreeSet::new();
-    for root in roots {
-        for view in staging.views_within(root.as_bytes()) {
-            if staging.ordinal(view.path).is_some_and(|slot| seen.has(slot)) {
-                continue;
-            }
-            let Ok(path) = RepoPath::new(view.path) else { continue };
-            let mut above = Some(path.clone());
-            let mut is_hidden = false;
-            while let Some(dir) = above.filter(|_| !kept.is_empty() && !is_hidden) {
-                is_hidden = kept.contains(&dir);
-                above = dir.parent();
-            }
-            if !is_hidden {
-                gone.insert(path);
-            }
-        }
-    }
-    gone.into_iter().collect()
-}
-
-/// A path cannot be both a file and a directory: staging one removes the other. Only paths that
-/// the walk did not meet can be in the way.
-fn make_room(
-    staging: &BinaryStagingArea,
-    seen: &SeenBits,
-    entry: &StagedEntry,
-    report: &mut AddReport,
-    ops: &mut Vec<StagingOp>,
-) {
-    if staging.view(entry.path.as_bytes()).is_some() {
-        return;
-    }
-    let mut remove = |path: &[u8]| {
-        let is_seen = staging.ordinal(path).is_some_and(|slot| seen.has(slot));
-        if let Ok(path) = RepoPath::new(path)
-            && !is_seen
-            && !report.deleted.contains(&path)
-        {
-            report.deleted.push(path.clone());
-            ops.push(StagingOp::Remove(path));
-        }
-    };
-    let mut above = entry.path.parent();
-    while let Some(dir) = above.filter(|dir| !dir.is_root()) {
-        if staging.view(dir.as_bytes()).is_some() {
-            remove(dir.as_bytes());
-        }
-        above = dir.parent();
-    }
-    for below in staging.views_within(entry.path.as_bytes()) {
-        remove(below.path);
     }
 }
 

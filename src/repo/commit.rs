@@ -1,23 +1,27 @@
 //! `commit`: writes the staged state as trees and one commit, and moves the branch.
 //!
-//! The work tree is not read. Trees are built in one pass over the staging area, whose order is
-//! that of the trees; a directory whose tree is stored already costs a hash and a lookup.
+//! The work tree is not read. Where the staging area knows what changed since the parent's tree,
+//! only the trees above those paths are made anew; else all of them are, in one pass over the
+//! staging area, whose order is that of the trees. Both give the same trees.
+
+mod trees;
+mod update;
+
+pub use trees::write_trees;
+use update::{Stop, TreeUpdate};
 
 use super::source::WorkTreeSource;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId};
 use crate::metrics::MetricsSnapshot;
-use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::adaptive::Plan;
-use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
-use crate::storage::engine::Engine;
-use crate::storage::format::object::{
-    Commit, Content, EntryKind, MAX_MESSAGE, Signature, TreeEntry,
-};
+use crate::storage::binary_staging::BinaryStagingArea;
+use crate::storage::engine::{Engine, EngineError, Worker};
+use crate::storage::format::object::{Commit, MAX_MESSAGE, Signature};
 use crate::storage::format::pack::BlockKind;
 use crate::storage::format::refs::Head;
-use crate::storage::objects::{ObjectSink, TreeBuilder, TreeTotals};
+use crate::storage::objects::{ObjectSink, Objects, TreeTotals};
 
 /// What is recorded besides the files.
 #[derive(Debug, Clone)]
@@ -47,93 +51,6 @@ pub struct CommitReport {
     pub plan: Plan,
 }
 
-/// Builds the trees of entries that come in path order.
-struct TreeStack {
-    /// Open directories from the root down, each with its name.
-    open: Vec<(Vec<u8>, TreeBuilder)>,
-}
-
-impl TreeStack {
-    fn new() -> Self {
-        Self { open: vec![(Vec::new(), TreeBuilder::default())] }
-    }
-
-    fn push<S: ObjectSink>(
-        &mut self,
-        entry: &StagedEntry,
-        sink: &mut S,
-    ) -> std::result::Result<(), S::Error> {
-        let dir = entry.path.parent().unwrap_or_else(RepoPath::root);
-        let shared = {
-            let open = self.open.iter().skip(1).map(|(name, _)| name.as_slice());
-            open.zip(dir.components()).take_while(|(a, b)| a == b).count()
-        };
-        while self.open.len() > shared + 1 {
-            self.close(sink)?;
-        }
-        for name in dir.components().skip(shared) {
-            self.open.push((name.to_vec(), TreeBuilder::default()));
-        }
-        let kind = entry_kind(entry, sink)?;
-        self.add(TreeEntry { name: entry.path.name().to_vec(), kind }, sink)
-    }
-
-    fn add<S: ObjectSink>(
-        &mut self,
-        entry: TreeEntry,
-        sink: &mut S,
-    ) -> std::result::Result<(), S::Error> {
-        match self.open.last_mut() {
-            Some((_, builder)) => builder.push(entry, sink),
-            None => Ok(()),
-        }
-    }
-
-    /// Ends the innermost directory and enters it into the one around it.
-    fn close<S: ObjectSink>(&mut self, sink: &mut S) -> std::result::Result<(), S::Error> {
-        let Some((name, builder)) = self.open.pop() else { return Ok(()) };
-        let TreeTotals { tree, files, bytes } = builder.finish(sink)?;
-        self.add(TreeEntry { name, kind: EntryKind::Dir { tree, files, bytes } }, sink)
-    }
-
-    fn finish<S: ObjectSink>(mut self, sink: &mut S) -> std::result::Result<TreeTotals, S::Error> {
-        while self.open.len() > 1 {
-            self.close(sink)?;
-        }
-        let root = self.open.pop().map(|(_, builder)| builder).unwrap_or_default();
-        root.finish(sink)
-    }
-}
-
-fn entry_kind<S: ObjectSink>(
-    entry: &StagedEntry,
-    sink: &mut S,
-) -> std::result::Result<EntryKind, S::Error> {
-    Ok(match &entry.kind {
-        StagedKind::File { executable, content } => {
-            let size = if *content == Content::Empty { 0 } else { entry.stat.size };
-            EntryKind::File { executable: *executable, size, content: *content }
-        }
-        StagedKind::Symlink { target } => EntryKind::Symlink { target: target.clone() },
-        StagedKind::EmptyDir => {
-            let TreeTotals { tree, files, bytes } = TreeBuilder::default().finish(sink)?;
-            EntryKind::Dir { tree, files, bytes }
-        }
-    })
-}
-
-/// Writes the trees of everything staged.
-pub fn write_trees<S: ObjectSink>(
-    staging: &BinaryStagingArea,
-    sink: &mut S,
-) -> std::result::Result<TreeTotals, S::Error> {
-    let mut stack = TreeStack::new();
-    for entry in staging.iter() {
-        stack.push(&entry, sink)?;
-    }
-    stack.finish(sink)
-}
-
 fn check_message(message: &str) -> Result<()> {
     if message.trim().is_empty() {
         return Err(RepoError::BadMessage("empty"));
@@ -144,6 +61,27 @@ fn check_message(message: &str) -> Result<()> {
     Ok(())
 }
 
+/// Writes the trees of everything staged, with those of the parent where nothing changed.
+fn write_changed_trees(
+    staging: &BinaryStagingArea,
+    objects: &Objects,
+    parent: Option<&Commit>,
+    worker: &mut Worker<'_>,
+) -> std::result::Result<TreeTotals, EngineError> {
+    if let Some(parent) = parent
+        && let Some(update) = TreeUpdate::new(staging, objects, parent.tree)
+    {
+        let Commit { tree, files, bytes, .. } = *parent;
+        match update.write(TreeTotals { tree, files, bytes }, worker) {
+            Ok(totals) => return Ok(totals),
+            Err(Stop::Sink(error)) => return Err(error),
+            // Something of the parent cannot be read: what is staged is whole all the same.
+            Err(Stop::Unreadable) => {}
+        }
+    }
+    write_trees(staging, worker)
+}
+
 impl Repository {
     /// Records what is staged.
     pub fn commit(&self, options: CommitOptions) -> Result<CommitReport> {
@@ -152,7 +90,9 @@ impl Repository {
         let mut staging = self.staging()?;
         let head = self.refs().read_head()?;
         let parent = self.refs().head_commit()?;
-        let parent_tree = self.head_tree()?;
+        let parent_commit = parent.map(|id| Ok::<_, RepoError>(self.objects()?.commit(&id)?));
+        let parent_commit = parent_commit.transpose()?;
+        let parent_tree = parent_commit.as_ref().map(|commit| commit.tree);
         if parent.is_none() && staging.is_empty() && !options.allow_empty {
             return Err(RepoError::NothingToCommit);
         }
@@ -162,7 +102,8 @@ impl Repository {
         self.monitor().phase(Phase::Writing);
         let engine = self.engine()?;
         let started = std::time::Instant::now();
-        let (id, commit) = self.write_commit(&engine, &staging, parent, parent_tree, options)?;
+        let (id, commit) =
+            self.write_commit(&engine, &staging, parent, parent_commit.as_ref(), options)?;
         engine.metrics.add_processing_time(started.elapsed());
         staging.check()?;
         let branch = self.move_head(&head, parent, id)?;
@@ -176,13 +117,15 @@ impl Repository {
         engine: &Engine,
         staging: &BinaryStagingArea,
         parent: Option<CommitId>,
-        parent_tree: Option<crate::id::TreeId>,
+        parent_commit: Option<&Commit>,
         options: CommitOptions,
     ) -> Result<(CommitId, Commit)> {
         let root = self.work_tree_handle()?;
+        let objects = self.objects()?;
         let written = engine.write_objects(&WorkTreeSource(&root), |worker| {
-            let TreeTotals { tree, files, bytes } = write_trees(staging, worker)?;
-            if parent_tree == Some(tree) && !options.allow_empty {
+            let TreeTotals { tree, files, bytes } =
+                write_changed_trees(staging, objects, parent_commit, worker)?;
+            if parent_commit.is_some_and(|parent| parent.tree == tree) && !options.allow_empty {
                 return Ok(None);
             }
             let commit = Commit {

@@ -14,7 +14,7 @@ use crate::storage::format::pack::BlockKind;
 use crate::storage::objects::{ListBuilder, ObjectSink};
 
 /// Forgets objects; their ids are all that is wanted.
-struct Forget;
+pub(super) struct Forget;
 
 impl ObjectSink for Forget {
     type Error = Infallible;

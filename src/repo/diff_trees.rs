@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::tree_walk::TreeWalk;
+use super::tree_walk::{TreeWalk, find};
 use super::{Repository, Result};
 use crate::id::TreeId;
 use crate::path::{RepoPath, compare};
@@ -61,18 +61,26 @@ pub fn committed(walk: TreeWalk) -> impl Iterator<Item = Result<CommittedEntry>>
             Ok(item) => item,
             Err(error) => return Some(Err(error)),
         };
-        let (kind, size) = match item.kind {
-            EntryKind::File { executable, content, size } => {
-                (StagedKind::File { executable, content }, size)
-            }
-            EntryKind::Symlink { target } => (StagedKind::Symlink { target }, 0),
-            EntryKind::Dir { tree, .. } => {
-                (is_empty_tree(&tree).then_some(StagedKind::EmptyDir)?, 0)
-            }
-        };
+        let (kind, size) = as_staged(item.kind)?;
         Some(Ok(CommittedEntry { path: item.path, kind, size }))
     })
 }
+
+/// An entry of a tree as the staging area would hold it, with its size; `None` for a directory
+/// that is not empty.
+fn as_staged(kind: EntryKind) -> Option<(StagedKind, u64)> {
+    Some(match kind {
+        EntryKind::File { executable, content, size } => {
+            (StagedKind::File { executable, content }, size)
+        }
+        EntryKind::Symlink { target } => (StagedKind::Symlink { target }, 0),
+        EntryKind::Dir { tree, .. } => (is_empty_tree(&tree).then_some(StagedKind::EmptyDir)?, 0),
+    })
+}
+
+/// If more than this part of the entries changed, reading all trees in order is quicker than
+/// looking each path up.
+const MOST_CHANGED: usize = 64;
 
 /// Whether this is the tree of a directory without entries, which has one id everywhere.
 pub fn is_empty_tree(tree: &TreeId) -> bool {
@@ -108,6 +116,12 @@ impl Repository {
         if staging.clean_tree() == Some(tree) {
             return Ok(Vec::new());
         }
+        if let Some((last, changed)) = staging.changes_since_tree()
+            && last == tree
+            && changed.len() <= staging.len() / MOST_CHANGED
+        {
+            return self.changes_at(&tree, staging, &changed);
+        }
         let mut old = committed(TreeWalk::new(self.objects()?, &tree, RepoPath::root())).peekable();
         let mut changes = Vec::new();
         for new in staging.iter() {
@@ -129,6 +143,29 @@ impl Repository {
         }
         for gone in old {
             changes.push(Change { path: gone?.path, kind: ChangeKind::Deleted });
+        }
+        Ok(changes)
+    }
+
+    /// Differences between a tree and the staging area at some paths.
+    fn changes_at(
+        &self,
+        tree: &TreeId,
+        staging: &BinaryStagingArea,
+        paths: &[&[u8]],
+    ) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        for bytes in paths {
+            let Ok(path) = RepoPath::new(*bytes) else { continue };
+            let old = find(self.objects()?, tree, &path)?.and_then(as_staged);
+            let new = staging.view(bytes).map(|view| view.kind.to_kind());
+            let kind = match (old, new) {
+                (None, None) => None,
+                (None, Some(_)) => Some(ChangeKind::Added),
+                (Some(_), None) => Some(ChangeKind::Deleted),
+                (Some((old, _)), Some(new)) => compare_kinds(&old, &new),
+            };
+            changes.extend(kind.map(|kind| Change { path, kind }));
         }
         Ok(changes)
     }

@@ -1,10 +1,13 @@
 //! `rm`: removes files from the staging area and from the work tree.
 
+use std::os::fd::OwnedFd;
+
 use super::beneath::{PathKind, stat_one};
+use super::restore::normalise;
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
-use crate::storage::binary_staging::StagingOp;
+use crate::storage::binary_staging::{BinaryStagingArea, Frame};
 
 /// What is removed, and how.
 #[derive(Debug, Clone, Default)]
@@ -21,19 +24,31 @@ pub struct RemoveOptions {
     pub dry_run: bool,
 }
 
+/// What was removed.
+pub struct Removed {
+    before: BinaryStagingArea,
+    /// No one of them within another.
+    paths: Vec<RepoPath>,
+}
+
+impl Removed {
+    /// The paths in path order.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        let views = self.paths.iter().flat_map(|path| self.before.views_within(path.as_bytes()));
+        views.map(|view| view.path)
+    }
+}
+
 impl Repository {
     /// Removes what is named and returns the paths. Files that differ from what is staged, or
     /// whose staged content is not committed, are refused without `force`: their bytes may be
     /// nowhere else.
-    pub fn remove(&self, options: &RemoveOptions) -> Result<Vec<RepoPath>> {
+    pub fn remove(&self, options: &RemoveOptions) -> Result<Removed> {
         let _lock = self.lock()?;
         let mut staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let mut paths = Vec::new();
         for path in &options.paths {
-            let before = paths.len();
-            paths.extend(staging.iter_within(path.as_bytes()).map(|entry| entry.path));
-            if paths.len() == before {
+            if staging.views_within(path.as_bytes()).next().is_none() {
                 return Err(super::add::path_not_found(path, "the staging area", &staging));
             }
             let is_directory = staging.view(path.as_bytes()).is_none();
@@ -41,35 +56,45 @@ impl Repository {
                 return Err(RepoError::NeedsRecursive(path.clone()));
             }
         }
-        paths.sort_unstable();
-        paths.dedup();
+        let paths = normalise(&options.paths);
+        let removed = Removed { before: staging.snapshot(), paths };
         if !options.force && !options.cached {
-            let uncommitted = self.staged_changes(&staging)?;
-            let mut lost = Vec::new();
-            for path in &paths {
-                let is_new = uncommitted.binary_search_by(|change| change.path.cmp(path)).is_ok();
-                if is_new || self.is_modified(&root, &staging, path)? == Some(true) {
-                    lost.push(format!("'{path}'"));
-                }
-            }
-            if !lost.is_empty() {
-                return Err(RepoError::WouldLose { paths: lost });
-            }
+            self.check_nothing_is_lost(&removed, &root)?;
         }
         if options.dry_run {
-            return Ok(paths);
+            return Ok(removed);
         }
-        staging.apply(paths.iter().cloned().map(StagingOp::Remove).collect())?;
+        let mut frame = Frame::default();
+        removed.paths().for_each(|path| frame.remove(path));
+        staging.apply_frame(frame)?;
         if !options.cached {
-            let work_tree = WorkTree::open(&self.place().work_tree)?;
-            for path in &paths {
-                let stat = stat_one(&root, path).unwrap_or_default();
-                if matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _))) {
-                    work_tree.remove_file(path)?;
-                    work_tree.remove_empty_dirs_up(path)?;
-                }
+            self.remove_files(&removed, &root)?;
+        }
+        Ok(removed)
+    }
+
+    /// Refuses the removal of what is neither committed nor as it was staged.
+    fn check_nothing_is_lost(&self, removed: &Removed, root: &OwnedFd) -> Result<()> {
+        let uncommitted = self.staged_changes(&removed.before)?;
+        let mut lost = Vec::new();
+        for path in removed.paths().filter_map(|path| RepoPath::new(path).ok()) {
+            let is_new = uncommitted.binary_search_by(|change| change.path.cmp(&path)).is_ok();
+            if is_new || self.is_modified(root, &removed.before, &path)? == Some(true) {
+                lost.push(format!("'{path}'"));
             }
         }
-        Ok(paths)
+        if lost.is_empty() { Ok(()) } else { Err(RepoError::WouldLose { paths: lost }) }
+    }
+
+    fn remove_files(&self, removed: &Removed, root: &OwnedFd) -> Result<()> {
+        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        for path in removed.paths().filter_map(|path| RepoPath::new(path).ok()) {
+            let stat = stat_one(root, &path).unwrap_or_default();
+            if matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _))) {
+                work_tree.remove_file(&path)?;
+                work_tree.remove_empty_dirs_up(&path)?;
+            }
+        }
+        Ok(())
     }
 }

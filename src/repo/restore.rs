@@ -317,7 +317,7 @@ fn clear_empty_dir(work_tree: &WorkTree, path: &RepoPath) -> Result<()> {
 }
 
 /// Sorted, without paths that lie below others; the root when there are none.
-fn normalise(paths: &[RepoPath]) -> Vec<RepoPath> {
+pub(super) fn normalise(paths: &[RepoPath]) -> Vec<RepoPath> {
     let mut sorted = paths.to_vec();
     if sorted.is_empty() {
         sorted.push(RepoPath::root());

@@ -2,21 +2,20 @@
 //!
 //! No content is read but of files whose times changed and whose size did not, and of racy ones.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::add::{SeenBits, is_unchanged};
 use super::beneath::{PathKind, read_link, stat_one};
 use super::content::content_of;
 use super::diff_trees::{Change, ChangeKind};
-use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
+use super::scan::{Hidden, Scan, is_unchanged};
+use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
-use crate::storage::binary_staging::{BinaryStagingArea, KindView};
+use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::chunker::Chunker;
 use crate::storage::format::refs::Head;
 
@@ -42,16 +41,13 @@ struct Found {
     changes: Vec<Change>,
     /// Equal size, other times: the content decides.
     doubtful: Vec<RepoPath>,
-    untracked: BTreeSet<Vec<u8>>,
+    untracked: Vec<Vec<u8>>,
     skipped: Vec<(RepoPath, SkipReason)>,
 }
 
 struct Looker<'a> {
-    staging: &'a BinaryStagingArea,
-    seen: SeenBits,
+    scan: Scan<'a>,
     found: Mutex<Found>,
-    /// The repository's own directory, where it lies in the work tree.
-    own_dir: Option<RepoPath>,
 }
 
 impl Repository {
@@ -59,21 +55,22 @@ impl Repository {
     pub fn status(&self) -> Result<StatusReport> {
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let looker = Looker {
-            staging: &staging,
-            seen: SeenBits::new(staging.slots()),
-            found: Mutex::default(),
-            own_dir: self.own_dir(),
-        };
-        looker.walk(self, &root)?;
-        let gone = looker.gone();
-        let Found { mut changes, doubtful, untracked, skipped } =
-            looker.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let hidden: BTreeSet<&RepoPath> =
-            skipped.iter().filter(|skip| skip.1.hides()).map(|skip| &skip.0).collect();
-        changes.extend(gone.into_iter().filter(|change| !is_below(&change.path, &hidden)));
+        let looker = Looker { scan: Scan::new(self, &root, &staging), found: Mutex::default() };
+        let _ = looker.scan.walk(&[], false, |listing| {
+            looker.visit(listing);
+            ControlFlow::Continue(())
+        })?;
+        let Looker { scan, found } = looker;
+        let Found { mut changes, doubtful, mut untracked, skipped } =
+            found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut hidden = Hidden::default();
+        skipped.iter().for_each(|(path, reason)| hidden.note(path, reason));
+        let gone = scan.gone(b"", &hidden).filter_map(|view| RepoPath::new(view.path).ok());
+        changes.extend(gone.map(|path| Change { path, kind: ChangeKind::Deleted }));
         changes.extend(self.look_closer(&root, &staging, &doubtful));
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        untracked.sort_unstable();
+        untracked.dedup();
         let head = self.refs().read_head()?;
         let staged = self.staged_changes(&staging)?;
         staging.check()?;
@@ -82,7 +79,7 @@ impl Repository {
             head,
             staged,
             unstaged: changes,
-            untracked: untracked.into_iter().collect(),
+            untracked,
             // What cannot be stored at all, such as a FIFO, is `add`'s to tell.
             skipped: skipped
                 .into_iter()
@@ -151,63 +148,23 @@ impl Repository {
     }
 }
 
-fn is_below(path: &RepoPath, dirs: &BTreeSet<&RepoPath>) -> bool {
-    !dirs.is_empty() && dirs.iter().any(|dir| path.is_within(dir))
-}
-
 impl Looker<'_> {
-    fn walk(&self, repository: &Repository, root: &OwnedFd) -> Result<()> {
-        let is_tracked = |path: &[u8], is_dir: bool| {
-            if is_dir {
-                self.staging.views_within(path).next().is_some()
-            } else {
-                self.staging.view(path).is_some()
-            }
-        };
-        let options = WalkOptions {
-            threads: repository.threads(),
-            use_gitignore: repository.config().ignore.use_gitignore,
-            roots: Vec::new(),
-            include_ignored: false,
-            is_tracked: &is_tracked,
-        };
-        let walked = walk(root, &options, |listing| {
-            self.visit(listing);
-            if repository.cancel_token().is_cancelled() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        let path = || repository.place().work_tree.clone();
-        match walked.map_err(|source| RepoError::WorkTreeRead { path: path(), source })? {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(RepoError::Interrupted),
-        }
-    }
-
     fn visit(&self, listing: DirListing) {
-        if self.own_dir.as_ref().is_some_and(|own| listing.dir.is_within(own)) {
-            return;
+        let (dir, mut found) = (&listing.dir, Found::default());
+        if !listing.has_children && !listing.more && !dir.is_root() {
+            self.visit_empty(dir, &mut found);
         }
-        let mut found = Found::default();
-        let dir_is_new = !listing.dir.is_root()
-            && self.staging.views_within(listing.dir.as_bytes()).next().is_none();
-        if !listing.has_children && !listing.more && !listing.dir.is_root() {
-            self.visit_empty(&listing.dir, &mut found);
-        } else if dir_is_new {
-            if !listing.entries.is_empty() {
-                found.untracked.insert(self.untracked_top(&listing.dir));
-            }
-        } else {
-            for entry in &listing.entries {
-                self.visit_entry(&listing.dir, entry, &mut found);
-            }
+        self.scan.differences(&listing, |path, entry, staged| match staged {
+            None => found.untracked.push(path.to_vec()),
+            Some(staged) => classify(path, entry, staged, &mut found),
+        });
+        if !found.untracked.is_empty() && !dir.is_root() && !self.scan.holds(dir.as_bytes()) {
+            found.untracked = vec![self.untracked_top(dir)];
         }
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        all.changes.extend(found.changes);
-        all.doubtful.extend(found.doubtful);
-        all.untracked.extend(found.untracked);
+        all.changes.append(&mut found.changes);
+        all.doubtful.append(&mut found.doubtful);
+        all.untracked.append(&mut found.untracked);
         all.skipped.extend(listing.skipped);
     }
 
@@ -215,7 +172,7 @@ impl Looker<'_> {
     fn untracked_top(&self, dir: &RepoPath) -> Vec<u8> {
         let mut top = dir.clone();
         while let Some(above) = top.parent().filter(|above| !above.is_root()) {
-            if self.staging.views_within(above.as_bytes()).next().is_some() {
+            if self.scan.holds(above.as_bytes()) {
                 break;
             }
             top = above;
@@ -225,61 +182,33 @@ impl Looker<'_> {
         bytes
     }
 
-    fn mark(&self, path: &RepoPath) {
-        if let Some(slot) = self.staging.ordinal(path.as_bytes()) {
-            self.seen.mark(slot);
-        }
-    }
-
     fn visit_empty(&self, dir: &RepoPath, found: &mut Found) {
-        match self.staging.view(dir.as_bytes()) {
-            Some(staged) if staged.kind == KindView::EmptyDir => self.mark(dir),
+        self.scan.mark(dir.as_bytes());
+        match self.scan.staging.view(dir.as_bytes()) {
+            Some(staged) if staged.kind == KindView::EmptyDir => {}
             Some(_) => {
-                self.mark(dir);
                 found.changes.push(Change { path: dir.clone(), kind: ChangeKind::TypeChanged });
             }
             // An emptied directory shows as the files that are gone from it.
-            None if self.staging.views_within(dir.as_bytes()).next().is_some() => {}
-            None => {
-                found.untracked.insert(self.untracked_top(dir));
-            }
+            None if self.scan.holds(dir.as_bytes()) => {}
+            None => found.untracked.push(self.untracked_top(dir)),
         }
     }
+}
 
-    fn visit_entry(&self, dir: &RepoPath, entry: &WalkEntry, found: &mut Found) {
-        let Ok(path) = dir.join(&entry.name) else { return };
-        let Some(staged) = self.staging.view(path.as_bytes()) else {
-            found.untracked.insert(path.as_bytes().to_vec());
-            return;
-        };
-        self.mark(&path);
-        if is_unchanged(&staged, entry.kind, &entry.stat) {
-            return;
+/// How an entry of the work tree differs from what is staged, as far as stat data tell.
+fn classify(path: &[u8], entry: &WalkEntry, staged: &StagedView<'_>, found: &mut Found) {
+    // The walk has checked the path.
+    let path = RepoPath::new_unchecked(path.to_vec());
+    let kind = match (staged.kind, entry.kind) {
+        (KindView::File { executable, .. }, WalkKind::File { executable: now }) => {
+            if executable == now && staged.stat.size == entry.stat.size {
+                return found.doubtful.push(path);
+            }
+            ChangeKind::Modified
         }
-        let kind = match (staged.kind, entry.kind) {
-            (KindView::File { executable, .. }, WalkKind::File { executable: now }) => {
-                if executable == now && staged.stat.size == entry.stat.size {
-                    found.doubtful.push(path);
-                    return;
-                }
-                ChangeKind::Modified
-            }
-            (KindView::Symlink { .. }, WalkKind::Symlink) => {
-                found.doubtful.push(path);
-                return;
-            }
-            _ => ChangeKind::TypeChanged,
-        };
-        found.changes.push(Change { path, kind });
-    }
-
-    /// Staged paths that the walk did not meet.
-    fn gone(&self) -> Vec<Change> {
-        let unseen = self.staging.views().filter(|view| {
-            let slot = self.staging.ordinal(view.path);
-            slot.is_some_and(|slot| !self.seen.has(slot))
-        });
-        let paths = unseen.filter_map(|view| RepoPath::new(view.path).ok());
-        paths.map(|path| Change { path, kind: ChangeKind::Deleted }).collect()
-    }
+        (KindView::Symlink { .. }, WalkKind::Symlink) => return found.doubtful.push(path),
+        _ => ChangeKind::TypeChanged,
+    };
+    found.changes.push(Change { path, kind });
 }

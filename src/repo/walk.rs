@@ -2,17 +2,19 @@
 //!
 //! Directories are the unit of work: a task opens its directory by its path below the root handle
 //! (no symlink followed, no handle held for its children), lists it in pieces, and starts a task
-//! for each subdirectory. The visitor is called from the walker's threads and may block, which is
-//! how a slow consumer holds the walk back. A name that is ignored is never asked for its stat.
+//! for each subdirectory. The pieces of a large directory are looked at by all threads while one
+//! reads on. The visitor is called from the walker's threads and may block, which is how a slow
+//! consumer holds the walk back. A name that is ignored is never asked for its stat.
 
 mod names;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::Scope;
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, statat};
@@ -28,11 +30,14 @@ use crate::path::{MAX_DEPTH, MAX_PATH, PathError, REPOSITORY_DIR, RepoPath, chec
 use crate::storage::format::staging::FileStat;
 
 /// Most entries that are delivered in one piece.
-pub const MAX_PIECE: usize = 16_384;
+pub const MAX_PIECE: usize = 4096;
 /// Beginning of the names of files under construction in the work tree.
 pub const TEMPORARY_PREFIX: &str = ".digstore-tmp-";
 /// Bytes of directory entries that are read at once.
 const DIR_BUFFER: usize = 32 << 10;
+/// Most pieces of one directory that wait for a thread, for each thread: what bounds the memory
+/// of names read ahead.
+const PIECES_AHEAD: usize = 4;
 
 /// What the walk delivers as an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +54,8 @@ pub enum WalkKind {
 /// One file or symlink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalkEntry {
-    /// Its name in its directory.
-    pub name: Vec<u8>,
+    /// Where its name lies in the listing; see [`DirListing::name`].
+    name: Range<u32>,
     /// What it is.
     pub kind: WalkKind,
     /// What `lstat` said.
@@ -92,15 +97,28 @@ pub struct DirListing {
     pub dir: RepoPath,
     /// Its files and symlinks, sorted by name within the piece.
     pub entries: Vec<WalkEntry>,
-    /// Whether any entry that is not ignored was seen in this piece or an earlier one, of
-    /// whatever type. In the last piece, `false` means that the directory is empty.
+    /// Their names, one after the other.
+    names: Vec<u8>,
+    /// Whether any entry that is not ignored was seen in this piece, of whatever type; in the
+    /// last one, in any piece: `false` means that the directory is empty.
     pub has_children: bool,
     /// What was left out.
     pub skipped: Vec<(RepoPath, SkipReason)>,
     /// What was odd about ignore files.
     pub warnings: Vec<IgnoreWarning>,
-    /// Another piece of the same directory follows, from the same thread.
+    /// Another piece of the same directory follows.
     pub more: bool,
+}
+
+impl DirListing {
+    /// The name of one of its entries in the directory.
+    pub fn name(&self, entry: &WalkEntry) -> &[u8] {
+        name_in(&self.names, entry)
+    }
+}
+
+fn name_in<'n>(names: &'n [u8], entry: &WalkEntry) -> &'n [u8] {
+    &names[entry.name.start as usize..entry.name.end as usize]
 }
 
 /// Asks whether a path is tracked; with `true`, whether anything below that directory is.
@@ -125,6 +143,7 @@ struct Walker<'a> {
     options: &'a WalkOptions<'a>,
     visit: &'a (dyn Fn(DirListing) -> ControlFlow<()> + Sync),
     stopped: AtomicBool,
+    threads: usize,
 }
 
 /// Walks the work tree below `root`. Whatever cannot be read is reported in
@@ -138,7 +157,9 @@ where
         .thread_name(|index| format!("walk-{index}"))
         .build()
         .map_err(io::Error::other)?;
-    let walker = Walker { root, options, visit: &visit, stopped: AtomicBool::new(false) };
+    let stopped = AtomicBool::new(false);
+    let count = threads.current_num_threads();
+    let walker = Walker { root, options, visit: &visit, stopped, threads: count };
     threads.scope(|scope| walker.start(scope));
     let stopped = walker.stopped.load(Ordering::Relaxed);
     Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -152,12 +173,29 @@ struct Task {
     rules: Arc<IgnoreRules>,
 }
 
-/// A directory while it is listed.
-struct Lister<'w, 'a> {
-    walker: &'w Walker<'a>,
-    handle: &'w OwnedFd,
+/// A directory while it is listed, shared by the pieces of it.
+struct Dir {
+    handle: Arc<OwnedFd>,
+    path: RepoPath,
     depth: usize,
     rules: Arc<IgnoreRules>,
+    /// Whether a piece saw an entry that is not ignored.
+    has_children: AtomicBool,
+    /// Pieces not delivered yet, with the last one from the beginning.
+    pieces: AtomicUsize,
+}
+
+impl Dir {
+    fn new(handle: Arc<OwnedFd>, path: RepoPath, depth: usize, rules: Arc<IgnoreRules>) -> Self {
+        let (has_children, pieces) = (AtomicBool::new(false), AtomicUsize::new(1));
+        Self { handle, path, depth, rules, has_children, pieces }
+    }
+}
+
+/// Looks at the names of one piece.
+struct Lister<'w, 'a> {
+    walker: &'w Walker<'a>,
+    dir: &'w Dir,
     listing: DirListing,
     /// The directory with a slash, then the name of the entry at hand.
     path: Vec<u8>,
@@ -201,27 +239,56 @@ impl Walker<'_> {
             Err(errno) if is_absent(errno) && !task.dir.is_root() => return,
             Err(errno) => return self.skip(task.dir, errno.into()),
         };
+        self.list_opened(scope, task, &Arc::new(handle));
+    }
+
+    fn list_opened<'s>(&'s self, scope: &Scope<'s>, task: Task, handle: &Arc<OwnedFd>) {
         let mut buffer = Vec::with_capacity(DIR_BUFFER);
-        let mut reader = RawDir::new(&handle, buffer.spare_capacity_mut());
+        let mut reader = RawDir::new(&**handle, buffer.spare_capacity_mut());
         let mut names = Names::default();
-        let mut lister: Option<Lister<'_, '_>> = None;
-        let mut task = Some(task);
-        loop {
-            let filled = names.fill(&mut reader);
-            let ended = filled.unwrap_or(true);
-            if let Some(task) = task.take() {
-                let presence = Presence { names: &names, complete: ended, handle: &handle };
-                lister = self.begin(task, &presence);
+        let mut filled = names.fill(&mut reader);
+        let presence = Presence { names: &names, complete: filled.unwrap_or(true), handle };
+        let mut warnings = Vec::new();
+        let Some(rules) = self.rules_inside(&task, &presence, &mut warnings) else { return };
+        let dir = Arc::new(Dir::new(Arc::clone(handle), task.dir, task.depth, rules));
+        while filled == Ok(false) && !self.is_stopped() {
+            let waiting = dir.pieces.fetch_add(1, Ordering::AcqRel);
+            let listing =
+                DirListing { warnings: std::mem::take(&mut warnings), ..DirListing::default() };
+            if waiting > PIECES_AHEAD * self.threads {
+                self.piece(scope, &dir, &names, Ok(false), listing);
+            } else {
+                let (dir, names) = (Arc::clone(&dir), std::mem::take(&mut names));
+                scope.spawn(move |scope| self.piece(scope, &dir, &names, Ok(false), listing));
             }
-            let Some(lister) = lister.as_mut() else { return };
-            lister.piece(&names, filled);
-            for task in lister.subdirectories.drain(..) {
-                self.spawn(scope, task);
-            }
-            if ended || self.is_stopped() {
-                return;
-            }
+            filled = names.fill(&mut reader);
         }
+        let listing = DirListing { warnings, ..DirListing::default() };
+        self.piece(scope, &dir, &names, filled, listing);
+    }
+
+    /// Looks at one piece and delivers it.
+    fn piece<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        dir: &Dir,
+        names: &Names,
+        filled: rustix::io::Result<bool>,
+        listing: DirListing,
+    ) {
+        if self.is_stopped() {
+            return;
+        }
+        let mut lister = Lister::new(self, dir, listing);
+        lister.listing.entries.reserve(names.ends.len());
+        for (name, kind) in names.iter() {
+            lister.entry(name, kind);
+        }
+        if let Err(errno) = filled {
+            lister.listing.has_children = true;
+            lister.listing.skipped.push((dir.path.clone(), errno.into()));
+        }
+        lister.finish().into_iter().for_each(|task| self.spawn(scope, task));
     }
 
     /// Starts at the roots: everything, or the entries that are named.
@@ -263,38 +330,37 @@ impl Walker<'_> {
             Err(errno) if is_absent(errno) => return,
             Err(errno) => return self.skip(dir.clone(), errno.into()),
         };
+        let depth = dir.components().count();
+        let dir = Dir::new(Arc::new(handle), dir.clone(), depth, Arc::clone(rules));
         for piece in named.chunks(MAX_PIECE) {
             let warnings = std::mem::take(&mut warnings);
-            let listing = DirListing { warnings, ..DirListing::default() };
-            let depth = dir.components().count();
-            let mut lister =
-                Lister::new(self, &handle, depth, Arc::clone(rules), dir.clone(), listing);
+            let listing = DirListing { warnings, has_children: true, ..DirListing::default() };
+            dir.pieces.fetch_add(1, Ordering::AcqRel);
+            let mut lister = Lister::new(self, &dir, listing);
             lister.is_named = true;
             for path in piece {
                 lister.entry(path.name(), FileType::Unknown);
             }
-            lister.listing.has_children = true;
-            lister.finish(false);
-            lister.subdirectories.drain(..).for_each(|task| self.spawn(scope, task));
+            lister.finish().into_iter().for_each(|task| self.spawn(scope, task));
         }
     }
 
-    /// Prepares for the first piece; `None` when the directory is not entered.
-    fn begin<'w>(&'w self, task: Task, presence: &Presence<'_, 'w>) -> Option<Lister<'w, 'w>> {
-        let Task { dir, depth, rules } = task;
-        if depth > 0 && presence.has(REPOSITORY_DIR) {
-            self.skip(dir, SkipReason::NestedRepository);
+    /// The rules inside a directory; `None` when it is not entered.
+    fn rules_inside(
+        &self,
+        task: &Task,
+        presence: &Presence<'_, '_>,
+        warnings: &mut Vec<IgnoreWarning>,
+    ) -> Option<Arc<IgnoreRules>> {
+        if task.depth > 0 && presence.has(REPOSITORY_DIR) {
+            self.skip(task.dir.clone(), SkipReason::NestedRepository);
             return None;
         }
-        let mut listing = DirListing::default();
-        let rules = if self.options.include_ignored {
-            rules
-        } else {
-            let files =
-                [DIGIGNORE, GITIGNORE].map(|name| Some(name).filter(|_| presence.has(name)));
-            load_rules(presence.handle.as_fd(), &rules, &dir, files, &mut listing.warnings)
-        };
-        Some(Lister::new(self, presence.handle, depth, rules, dir, listing))
+        if self.options.include_ignored {
+            return Some(Arc::clone(&task.rules));
+        }
+        let files = [DIGIGNORE, GITIGNORE].map(|name| Some(name).filter(|_| presence.has(name)));
+        Some(load_rules(presence.handle.as_fd(), &task.rules, &task.dir, files, warnings))
     }
 }
 
@@ -314,46 +380,29 @@ fn group_by_parent(roots: &[RepoPath]) -> BTreeMap<RepoPath, Vec<RepoPath>> {
 }
 
 impl<'w, 'a> Lister<'w, 'a> {
-    fn new(
-        walker: &'w Walker<'a>,
-        handle: &'w OwnedFd,
-        depth: usize,
-        rules: Arc<IgnoreRules>,
-        dir: RepoPath,
-        mut listing: DirListing,
-    ) -> Self {
-        let mut path = dir.as_bytes().to_vec();
+    fn new(walker: &'w Walker<'a>, dir: &'w Dir, listing: DirListing) -> Self {
+        let mut path = dir.path.as_bytes().to_vec();
         if !path.is_empty() {
             path.push(b'/');
         }
-        listing.dir = dir;
         let (base, subdirectories) = (path.len(), Vec::new());
-        Self { walker, handle, depth, rules, listing, path, base, subdirectories, is_named: false }
+        Self { walker, dir, listing, path, base, subdirectories, is_named: false }
     }
 
-    /// Looks at one piece and delivers it.
-    fn piece(&mut self, names: &Names, filled: rustix::io::Result<bool>) {
-        self.listing.entries.reserve(names.ends.len());
-        for (name, kind) in names.iter() {
-            self.entry(name, kind);
+    /// Delivers what was found and returns the subdirectories.
+    fn finish(self) -> Vec<Task> {
+        let Self { walker, dir, mut listing, subdirectories, .. } = self;
+        let names = &listing.names;
+        listing.entries.sort_unstable_by(|a, b| name_in(names, a).cmp(name_in(names, b)));
+        listing.dir = dir.path.clone();
+        if listing.has_children {
+            dir.has_children.store(true, Ordering::Relaxed);
         }
-        if let Err(errno) = filled {
-            self.listing.has_children = true;
-            self.listing.skipped.push((self.listing.dir.clone(), errno.into()));
-        }
-        self.finish(filled == Ok(false));
-    }
-
-    /// Delivers what was found so far.
-    fn finish(&mut self, more: bool) {
-        let mut listing = std::mem::take(&mut self.listing);
-        listing.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        listing.more = more;
-        if more {
-            self.listing.dir = listing.dir.clone();
-            self.listing.has_children = listing.has_children;
-        }
-        self.walker.deliver(listing);
+        // Whoever ends last has seen what the others stored before.
+        listing.more = dir.pieces.fetch_sub(1, Ordering::AcqRel) > 1;
+        listing.has_children |= dir.has_children.load(Ordering::Relaxed);
+        walker.deliver(listing);
+        subdirectories
     }
 
     fn entry(&mut self, name: &[u8], kind: FileType) {
@@ -379,8 +428,8 @@ impl<'w, 'a> Lister<'w, 'a> {
     /// Whether ignore rules hide the entry at hand.
     fn is_hidden(&self, is_dir: bool) -> bool {
         !self.walker.options.include_ignored
-            && !self.rules.is_empty()
-            && self.rules.is_ignored_bytes(&self.path, is_dir)
+            && !self.dir.rules.is_empty()
+            && self.dir.rules.is_ignored_bytes(&self.path, is_dir)
     }
 
     /// An entry that ignore rules do not hide, or that is tracked.
@@ -408,7 +457,7 @@ impl<'w, 'a> Lister<'w, 'a> {
         if self.path.len() > MAX_PATH {
             return Err(PathError::LongPath(self.path.len()));
         }
-        if self.depth >= MAX_DEPTH {
+        if self.dir.depth >= MAX_DEPTH {
             return Err(PathError::TooDeep);
         }
         Ok(())
@@ -416,12 +465,10 @@ impl<'w, 'a> Lister<'w, 'a> {
 
     fn subdirectory(&mut self, pruned: bool) {
         let dir = RepoPath::new_unchecked(self.path.clone());
-        let rules = if pruned && !self.rules.is_pruned() {
-            self.rules.pruned(&dir)
-        } else {
-            Arc::clone(&self.rules)
-        };
-        self.subdirectories.push(Task { dir, depth: self.depth + 1, rules });
+        let rules = &self.dir.rules;
+        let rules =
+            if pruned && !rules.is_pruned() { rules.pruned(&dir) } else { Arc::clone(rules) };
+        self.subdirectories.push(Task { dir, depth: self.dir.depth + 1, rules });
     }
 
     fn skip(&mut self, reason: SkipReason) {
@@ -430,7 +477,7 @@ impl<'w, 'a> Lister<'w, 'a> {
 
     /// Asks for the stat; where the listing named no type, or another one, decides anew.
     fn with_stat(&mut self, name: &[u8], expected: FileType) {
-        let stat = match statat(self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match statat(&*self.dir.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return,
             Err(errno) => {
@@ -446,7 +493,10 @@ impl<'w, 'a> Lister<'w, 'a> {
             // Not what the listing said: `entry` decides with the type that is now known.
             _ => return self.entry(name, found),
         };
-        self.listing.entries.push(WalkEntry { name: name.to_vec(), kind, stat: file_stat(&stat) });
+        let start = self.listing.names.len() as u32;
+        self.listing.names.extend_from_slice(name);
+        let name = start..self.listing.names.len() as u32;
+        self.listing.entries.push(WalkEntry { name, kind, stat: file_stat(&stat) });
     }
 }
 

@@ -1,8 +1,8 @@
 //! Many small files: gathered into batches, hashed one by one, compressed together in solid blocks.
 //! Small is what fits into a block; a file of more than one chunk is cut where it lies in the block.
 //!
-//! Files come from the walk in whatever order; those of one directory stay together, because
-//! neighbours compress well together. A batch is what one worker takes at a time. How many files
+//! Files come from the walk in lanes, one for each of its threads, so that neighbours stay together:
+//! they compress well together. A batch is what one worker takes at a time. How many files
 //! that is follows the workers: when they wait, what has been gathered goes at once, and batches get
 //! smaller; while they are busy, batches grow to the size that the plan allows, which costs the
 //! queue least.
@@ -38,7 +38,7 @@ pub struct BatchProcessor {
     largest_file: u64,
     /// Files in the next batch.
     target: AtomicUsize,
-    /// What each thread of the walk has gathered: a thread goes from neighbour to neighbour.
+    /// What has been gathered in each lane.
     pending: Vec<Mutex<Batch>>,
 }
 
@@ -51,6 +51,8 @@ pub struct Batch {
 
 /// Files of a batch that goes early, and to begin with.
 const MIN_BATCH: usize = 32;
+/// Batches that are gathered at once.
+const LANES: usize = 64;
 /// Bytes worth a worker's while, when it has nothing else to do.
 const EARLY_BYTES: u64 = 128 << 10;
 
@@ -71,7 +73,7 @@ impl BatchProcessor {
             performance_metrics: Arc::clone(&engine.metrics.batch),
             largest_file: engine.plan().segment_bytes as u64,
             target: AtomicUsize::new(MIN_BATCH),
-            pending: (0..=rayon::current_num_threads()).map(|_| Mutex::default()).collect(),
+            pending: (0..LANES).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -80,11 +82,16 @@ impl BatchProcessor {
         size <= self.largest_file
     }
 
-    /// Takes a file in; `waiting` is how many pieces of work wait for workers. Returns a batch that
+    /// Takes a file in that comes in a `lane` with its neighbours; `waiting` is how many pieces of work wait for workers. Returns a batch that
     /// is complete.
-    pub fn gather(&self, task: FileTask, plan: &Plan, waiting: usize) -> Option<Batch> {
-        let thread = rayon::current_thread_index().map_or(0, |index| index + 1);
-        let pending = &self.pending[thread % self.pending.len()];
+    pub fn gather(
+        &self,
+        lane: usize,
+        task: FileTask,
+        plan: &Plan,
+        waiting: usize,
+    ) -> Option<Batch> {
+        let pending = &self.pending[lane % LANES];
         let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.bytes += task.size;
         pending.files.push(task);

@@ -53,9 +53,10 @@ pub struct Feeder<'e> {
 }
 
 impl Feeder<'_> {
-    /// Offers files, waiting while the workers are behind. An error means that a worker failed.
+    /// Offers files that come in one lane, waiting while the workers are behind. An error means that a worker failed.
     pub fn offer(
         &self,
+        lane: usize,
         tasks: impl IntoIterator<Item = FileTask>,
     ) -> std::result::Result<(), Closed> {
         let mut plan = None;
@@ -67,7 +68,7 @@ impl Feeder<'_> {
                 continue;
             }
             let plan = plan.get_or_insert_with(|| self.engine.plan());
-            if let Some(batch) = self.batches.gather(task, plan, self.jobs.len()) {
+            if let Some(batch) = self.batches.gather(lane, task, plan, self.jobs.len()) {
                 self.send(Job::Batch(batch))?;
             }
         }

@@ -6,13 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::{path_json, paths_json};
+use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
 use crate::path::RepoPath;
 use crate::repo::add::{AddOptions, AddReport};
+use crate::repo::diff_trees::ChangeKind;
 
 /// Store files and stage them for the next commit.
 ///
@@ -45,30 +46,31 @@ pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
     if args.all && roots.is_empty() || roots.iter().any(RepoPath::is_root) {
         roots.clear();
     }
-    let options = AddOptions { roots, force: args.force, dry_run: args.dry_run };
+    let list = context.ui.is_json() || args.dry_run || context.ui.verbosity() > 0;
+    let options = AddOptions { roots, force: args.force, dry_run: args.dry_run, list };
     let report = repository.add(&options)?;
     repository.monitor().finish();
-    for (path, why) in &report.skipped {
-        context.ui.warn(format!("left out '{path}': {why}"));
-    }
     if context.ui.is_json() {
         context.ui.document(&summary_json(&report, started))?;
     } else {
-        if args.dry_run || context.ui.verbosity() > 0 {
-            list(&report, context)?;
-        }
+        print_changes(&report, context)?;
         if !args.dry_run {
             context.ui.message(summary(&report, started));
         }
     }
-    Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
+    Ok(if report.skipped == 0 { ExitCode::Success } else { ExitCode::Partial })
 }
 
-fn list(report: &AddReport, context: &Context<'_>) -> anyhow::Result<()> {
-    for (word, paths) in
-        [("add", &report.added), ("modify", &report.modified), ("remove", &report.deleted)]
-    {
-        for path in paths {
+const WORDS: [(&str, ChangeKind); 3] =
+    [("add", ChangeKind::Added), ("modify", ChangeKind::Modified), ("remove", ChangeKind::Deleted)];
+
+fn of_kind(report: &AddReport, kind: ChangeKind) -> impl Iterator<Item = &RepoPath> {
+    report.changes.iter().filter(move |change| change.kind == kind).map(|change| &change.path)
+}
+
+fn print_changes(report: &AddReport, context: &Context<'_>) -> anyhow::Result<()> {
+    for (word, kind) in WORDS {
+        for path in of_kind(report, kind) {
             context.ui.line(format!("{word} '{path}'"))?;
         }
     }
@@ -78,16 +80,16 @@ fn list(report: &AddReport, context: &Context<'_>) -> anyhow::Result<()> {
 /// One line: what was staged, what it took.
 fn summary(report: &AddReport, started: Instant) -> String {
     let time = started.elapsed();
-    let staged = report.added.len() + report.modified.len() + report.deleted.len();
+    let staged = report.added + report.modified + report.deleted;
     if staged == 0 {
         let looked = format::counted(report.seen, "file");
         return format!("nothing to stage: {looked} unchanged ({})", format::duration(time));
     }
     let mut text = format!(
         "staged {} new, {} modified, {} deleted",
-        format::count(report.added.len() as u64),
-        format::count(report.modified.len() as u64),
-        format::count(report.deleted.len() as u64),
+        format::count(report.added),
+        format::count(report.modified),
+        format::count(report.deleted),
     );
     if let Some(metrics) = report.metrics.filter(|metrics| metrics.files_processed > 0) {
         text.push_str(&format!(
@@ -110,8 +112,10 @@ fn summary(report: &AddReport, started: Instant) -> String {
 }
 
 fn summary_json(report: &AddReport, started: Instant) -> serde_json::Value {
+    let paths =
+        |kind| -> Vec<_> { of_kind(report, kind).map(|path| path_json(path.as_bytes())).collect() };
     let skipped: Vec<_> = report
-        .skipped
+        .skips
         .iter()
         .map(|(path, why)| {
             let mut value = path_json(path.as_bytes());
@@ -122,9 +126,9 @@ fn summary_json(report: &AddReport, started: Instant) -> serde_json::Value {
     json!({
         "message_type": "summary",
         "schema_version": 1,
-        "added": paths_json(&report.added),
-        "modified": paths_json(&report.modified),
-        "deleted": paths_json(&report.deleted),
+        "added": paths(ChangeKind::Added),
+        "modified": paths(ChangeKind::Modified),
+        "deleted": paths(ChangeKind::Deleted),
         "skipped": skipped,
         "files_seen": report.seen,
         "seconds": started.elapsed().as_secs_f64(),

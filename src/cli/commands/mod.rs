@@ -13,7 +13,6 @@ pub mod store;
 
 use serde_json::{Value, json};
 
-use crate::path::RepoPath;
 use crate::storage::format::object::Signature;
 
 /// A path for JSON: text, and the exact bytes in hexadecimal where it is not UTF-8.
@@ -27,10 +26,6 @@ fn path_json(bytes: &[u8]) -> Value {
         }
         json!({ "path": String::from_utf8_lossy(bytes), "path_hex": hex })
     }
-}
-
-fn paths_json(paths: &[RepoPath]) -> Vec<Value> {
-    paths.iter().map(|path| path_json(path.as_bytes())).collect()
 }
 
 /// A time with its own offset, RFC 3339.

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use clap::Args;
 use serde_json::json;
 
-use super::paths_json;
+use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::path::escape;
 use crate::repo::remove::RemoveOptions;
 
 /// Remove files from the staging area and the work tree.
@@ -43,10 +44,10 @@ pub(crate) fn run(args: &RmArgs, context: &Context<'_>) -> CommandResult {
     };
     let removed = repository.remove(&options)?;
     if context.ui.is_json() {
-        context.ui.document(&json!({ "schema_version": 1, "removed": paths_json(&removed), "dry_run": args.dry_run }))?;
+        context.ui.document(&json!({ "schema_version": 1, "removed": removed.paths().map(path_json).collect::<Vec<_>>(), "dry_run": args.dry_run }))?;
     } else {
-        for path in &removed {
-            context.ui.line(format!("rm '{path}'"))?;
+        for path in removed.paths() {
+            context.ui.line(format!("rm '{}'", escape(path)))?;
         }
     }
     Ok(ExitCode::Success)

@@ -1,6 +1,7 @@
 //! `digstore status`.
 
 use std::io::Write;
+use std::iter::Peekable;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -40,9 +41,9 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     } else if args.short || args.porcelain.is_some() || args.zero {
         for (letters, path) in rows(&report) {
             if args.zero {
-                context.ui.out().write_all(&[letters.as_bytes(), b" ", &path, b"\0"].concat())?;
+                context.ui.out().write_all(&[letters.as_bytes(), b" ", path, b"\0"].concat())?;
             } else {
-                context.ui.line(format!("{letters} {}", escape(&path)))?;
+                context.ui.line(format!("{letters} {}", escape(path)))?;
             }
         }
     } else {
@@ -52,18 +53,19 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
 }
 
 /// git's two letters for each path, in path order, untracked ones last.
-fn rows(report: &StatusReport) -> Vec<(String, Vec<u8>)> {
-    let mut rows = std::collections::BTreeMap::new();
-    for change in &report.staged {
-        rows.insert(change.path.clone(), (change.kind.letter(), ' '));
-    }
-    for change in &report.unstaged {
-        rows.entry(change.path.clone()).or_insert((' ', ' ')).1 = change.kind.letter();
-    }
-    let tracked =
-        rows.into_iter().map(|(path, (x, y))| (format!("{x}{y}"), path.as_bytes().to_vec()));
-    let untracked = report.untracked.iter().map(|path| ("??".to_owned(), path.clone()));
-    tracked.chain(untracked).collect()
+fn rows(report: &StatusReport) -> impl Iterator<Item = (String, &[u8])> {
+    let (mut staged, mut unstaged) =
+        (report.staged.iter().peekable(), report.unstaged.iter().peekable());
+    let tracked = std::iter::from_fn(move || {
+        let path =
+            [staged.peek(), unstaged.peek()].into_iter().flatten().map(|one| &one.path).min()?;
+        let letter = |changes: &mut Peekable<std::slice::Iter<'_, Change>>| {
+            changes.next_if(|change| change.path == *path).map_or(' ', |one| one.kind.letter())
+        };
+        let (x, y) = (letter(&mut staged), letter(&mut unstaged));
+        Some((format!("{x}{y}"), path.as_bytes()))
+    });
+    tracked.chain(report.untracked.iter().map(|path| ("??".to_owned(), path.as_slice())))
 }
 
 fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {

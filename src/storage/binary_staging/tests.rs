@@ -34,6 +34,12 @@ fn remove(path: &str) -> StagingOp {
     StagingOp::Remove(RepoPath::new(path).unwrap())
 }
 
+fn frame(ops: &[StagingOp]) -> Vec<u8> {
+    let mut frame = Frame::default();
+    ops.iter().for_each(|op| frame.push(op));
+    frame.finish()
+}
+
 fn paths(area: &BinaryStagingArea) -> Vec<String> {
     area.iter().map(|entry| entry.path.to_string()).collect()
 }
@@ -80,6 +86,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     entries: BTreeMap<RepoPath, StagedEntry>,
     clean_tree: Option<TreeId>,
+    /// The entries when the tree was marked.
+    marked: Option<(TreeId, BTreeMap<RepoPath, StagedEntry>)>,
 }
 
 impl Model {
@@ -100,10 +108,18 @@ impl Model {
         assert_eq!(area.len(), self.entries.len());
         assert_eq!(area.clean_tree(), self.clean_tree);
         assert!(area.iter().eq(self.entries.values().cloned()));
+        self.check_changes(area);
+        for (number, view) in area.views().numbered() {
+            assert_eq!(area.ordinal(view.path), Some(number));
+        }
         let mut seen = vec![false; area.slots()];
         for (path, entry) in &self.entries {
             assert_eq!(area.get(path.as_bytes()).as_ref(), Some(entry));
             let ordinal = area.ordinal(path.as_bytes()).unwrap();
+            for guess in [ordinal, ordinal + 1, 0] {
+                let found = area.locate(path.as_bytes(), guess);
+                assert_eq!(found, Some((ordinal, entry.view())));
+            }
             assert!(!std::mem::replace(&mut seen[ordinal], true));
         }
         for dir in ["", "a", "b", "c-", "a/b", "none"] {
@@ -113,6 +129,21 @@ impl Model {
             let here = self.entries.contains_key(&RepoPath::new(dir).unwrap());
             assert_eq!(area.view(dir).is_some(), here);
             assert_eq!(area.ordinal(dir).is_some(), here);
+        }
+    }
+}
+
+impl Model {
+    /// Outside of the changed paths, the area is as it was when the tree was marked.
+    fn check_changes(&self, area: &BinaryStagingArea) {
+        let Some((tree, changed)) = area.changes_since_tree() else { return };
+        let (marked, then) = self.marked.as_ref().unwrap();
+        assert_eq!(tree, *marked);
+        assert!(changed.is_sorted_by(|a, b| compare(a, b).is_lt()));
+        assert_eq!(changed.is_empty(), self.clean_tree.is_some());
+        for path in self.entries.keys().chain(then.keys()) {
+            let [old, new] = [then, &self.entries].map(|all| all.get(path).map(|one| &one.kind));
+            assert!(old == new || changed.contains(&path.as_bytes()), "{path}");
         }
     }
 }
@@ -127,6 +158,7 @@ fn take_step(step: Step, model: &mut Model, area: &mut BinaryStagingArea) {
         }
         Step::MarkClean(tree) => {
             model.clean_tree = Some(TreeId::of(&[tree]));
+            model.marked = Some((TreeId::of(&[tree]), model.entries.clone()));
             area.mark_clean(TreeId::of(&[tree])).unwrap();
         }
         Step::TearLog(tail) => {
@@ -178,7 +210,7 @@ fn a_crash_between_base_and_log_loses_nothing() {
     area.apply(vec![put("a", 1, 1), put("b", 1, 1)]).unwrap();
     area.apply(vec![remove("b")]).unwrap();
     let old_log = contents(&*disk, LOG_FILE);
-    area.rebase(|area| area.absorb(put("c", 1, 1))).unwrap();
+    area.rebase(frame(&[put("c", 1, 1)]), 1).unwrap();
     overwrite(&*disk, LOG_FILE, &old_log);
     let mut area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
     assert_eq!(paths(&area), ["a", "c"]);
@@ -206,7 +238,7 @@ fn damage_is_an_error_that_names_the_file() {
     let (_dir, disk) = new_area();
     let mut area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
     area.apply(vec![put("a", 1, 1)]).unwrap();
-    area.rebase(|_| ()).unwrap();
+    area.rebase(frame(&[put("b", 1, 1)]), 1).unwrap();
     for (name, flips) in [(BASE_FILE, contents(&*disk, BASE_FILE).len()), (LOG_FILE, 32)] {
         let sound = contents(&*disk, name);
         for at in 0..flips {
@@ -239,6 +271,21 @@ fn an_error_leaves_the_area_as_the_disk_has_it() {
     std::fs::create_dir(&tmp).unwrap();
     area.apply(many()).unwrap();
     assert_eq!(area.len(), 10);
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was() {
+    let (_dir, disk) = new_area();
+    let mut area = BinaryStagingArea::open_with(disk, 400).unwrap();
+    area.apply(vec![put("a", 1, 1)]).unwrap();
+    let mut snapshot = area.snapshot();
+    for round in 0..5 {
+        area.apply(vec![put("a", 2, 1), put(&format!("b{round}"), 1, 1)]).unwrap();
+        assert_eq!(paths(&snapshot), ["a"]);
+        assert_eq!(snapshot.get(b"a"), Some(file("a", 1, 1)));
+    }
+    assert_eq!(area.len(), 6);
+    assert!(matches!(snapshot.apply(vec![remove("a")]), Err(StagingError::OutOfStep)));
 }
 
 #[test]

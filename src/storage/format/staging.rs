@@ -7,7 +7,7 @@ use super::bytes::{Reader, push_string, u32_at, u64_at};
 use super::object::{Content, MAX_TARGET};
 use super::{FormatError, Result};
 use crate::id::ID_LEN;
-use crate::path::{MAX_PATH, RepoPath};
+use crate::path::{MAX_PATH, RepoPath, check_path};
 
 /// Version of base and log that this release writes and the newest that it reads.
 pub const VERSION: u16 = 1;
@@ -223,10 +223,10 @@ impl StagedView<'_> {
     }
 }
 
-impl StagedEntry {
-    /// Reads what [`StagedView::push`] wrote.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        let path = read_path(reader)?;
+impl<'a> StagedView<'a> {
+    /// Reads what [`Self::push`] wrote, where it lies; the path is not checked.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self> {
+        let path = reader.string(MAX_PATH)?;
         let tags = reader.array()?;
         let racy = match reader.u8()? {
             flags @ 0..=1 => flags == RACY,
@@ -241,23 +241,17 @@ impl StagedEntry {
         }
         let kind = KindView::from_tags(tags, id, target)
             .ok_or_else(|| FormatError::invalid(ENTRY, format!("unknown kind {tags:?}")))?;
-        Ok(Self { path, kind: kind.to_kind(), stat, racy })
+        Ok(Self { path, kind, stat, racy })
     }
 }
 
-/// Reads the path of an entry.
-pub(super) fn read_path(reader: &mut Reader<'_>) -> Result<RepoPath> {
-    let path = RepoPath::new(reader.string(MAX_PATH)?)
-        .map_err(|error| FormatError::invalid(ENTRY, format!("a path is refused: {error}")))?;
-    check_path(&path)?;
-    Ok(path)
-}
-
-fn check_path(path: &RepoPath) -> Result<()> {
-    if path.is_root() {
+/// Refuses what is no path of an entry.
+pub(super) fn check_entry_path(path: &[u8]) -> Result<()> {
+    if path.is_empty() {
         return Err(FormatError::invalid(ENTRY, "the root of the work tree is no entry"));
     }
-    Ok(())
+    check_path(path)
+        .map_err(|error| FormatError::invalid(ENTRY, format!("a path is refused: {error}")))
 }
 
 /// One change of the staging area. It says nothing of other paths: who puts a file where a
@@ -268,24 +262,6 @@ pub enum StagingOp {
     Put(StagedEntry),
     /// Removes the entry of a path, if there is one.
     Remove(RepoPath),
-}
-
-impl StagingOp {
-    /// Refuses what could not be read back.
-    pub fn check(&self) -> Result<()> {
-        match self {
-            Self::Put(entry) => {
-                check_path(&entry.path)?;
-                match &entry.kind {
-                    StagedKind::Symlink { target } if !is_target(target) => {
-                        Err(FormatError::invalid(ENTRY, "a symlink's target is refused"))
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Self::Remove(path) => check_path(path),
-        }
-    }
 }
 
 /// Refuses a version of a newer release.
@@ -332,27 +308,13 @@ pub(super) mod tests {
         )
     }
 
-    fn put(kind: StagedKind) -> StagingOp {
-        let path = RepoPath::new("a").unwrap();
-        StagingOp::Put(StagedEntry { path, kind, stat: FileStat::default(), racy: false })
-    }
-
-    #[test]
-    fn what_cannot_be_read_back_is_refused() {
-        assert!(StagingOp::Remove(RepoPath::root()).check().is_err());
-        for target in [vec![], vec![0], vec![b'x'; MAX_TARGET + 1]] {
-            assert!(put(StagedKind::Symlink { target }).check().is_err());
-        }
-        assert!(put(StagedKind::Symlink { target: vec![b'x'; MAX_TARGET] }).check().is_ok());
-    }
-
     proptest! {
         #[test]
         fn entries_round_trip(entry in entry()) {
             let mut out = Vec::new();
             entry.view().push(&mut out);
             let mut reader = Reader::new("test", &out);
-            prop_assert_eq!(StagedEntry::read(&mut reader), Ok(entry));
+            prop_assert_eq!(StagedView::read(&mut reader), Ok(entry.view()));
             prop_assert!(reader.finish().is_ok());
         }
     }

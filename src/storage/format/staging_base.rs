@@ -149,6 +149,13 @@ pub struct StagingBase<B> {
 impl<B: Deref<Target = [u8]>> StagingBase<B> {
     /// Verifies header, length and checksum.
     pub fn open(bytes: B) -> Result<Self> {
+        let base = Self::open_written(bytes)?;
+        split_checksum(WHAT, &base.bytes)?;
+        Ok(base)
+    }
+
+    /// Verifies header and length: for a base that this process has just written.
+    pub fn open_written(bytes: B) -> Result<Self> {
         let header = BaseHeader::decode(&bytes)?;
         // Records are fewer than 2^32, so that only the length of the strings can overflow.
         let slots_at = HEADER_LEN as u64 + header.records * RECORD_LEN as u64;
@@ -161,7 +168,6 @@ impl<B: Deref<Target = [u8]>> StagingBase<B> {
         if needed < present {
             return Err(FormatError::invalid(WHAT, format!("{} bytes too many", present - needed)));
         }
-        split_checksum(WHAT, &bytes)?;
         let strings_end = bytes.len() - SUM_LEN;
         let (slots_at, strings_at) = (slots_at as usize, strings_at as usize);
         Ok(Self { bytes, header, slots_at, strings_at, strings_end })
@@ -226,9 +232,18 @@ impl<B: Deref<Target = [u8]>> StagingBase<B> {
         })
     }
 
+    /// Whether record `number` is that of `path`: what a lookup in path order asks first.
+    pub fn is_at(&self, number: usize, path: &[u8]) -> bool {
+        number < self.len() && self.path(number) == path
+    }
+
     /// The number of the record of `path`: one probe or a few.
     pub fn find(&self, path: &[u8]) -> Option<usize> {
-        let hash = checksum(path);
+        self.find_hashed(path, checksum(path))
+    }
+
+    /// As [`Self::find`], for a path whose checksum is known.
+    pub fn find_hashed(&self, path: &[u8], hash: u64) -> Option<usize> {
         let slots = self.header.slots() as usize;
         let mut slot = hash as usize & (slots - 1);
         // A forged table may have no empty slot.

@@ -10,10 +10,10 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bytes::{Reader, push_checksum, push_string, split_checksum};
-use super::staging::{StagedEntry, StagingOp, VERSION, check_version, read_path};
+use super::staging::{StagedView, StagingOp, VERSION, check_entry_path, check_version};
 use super::{FormatError, Result};
 use crate::id::TreeId;
-use crate::path::RepoPath;
+use crate::path::MAX_PATH;
 
 /// Bytes of the log's header.
 pub const HEADER_LEN: usize = 32;
@@ -26,8 +26,6 @@ const WHAT: &str = "the log of the staging area";
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const MARK_CLEAN: u8 = 3;
-/// No operation is longer than this and its path and target.
-const MOST_FIXED_BYTES: usize = 96;
 
 /// Bytes of an empty log.
 pub fn encode_header(generation: u64) -> Vec<u8> {
@@ -53,18 +51,29 @@ pub fn decode_header(bytes: &[u8]) -> Result<u64> {
     reader.u64()
 }
 
-/// One operation as replayed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogOp {
+/// One operation, read where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogOp<'a> {
     /// Adds or replaces an entry.
-    Put(StagedEntry),
-    /// Removes an entry.
-    Remove(RepoPath),
+    Put(StagedView<'a>),
+    /// Removes the entry of a path.
+    Remove(&'a [u8]),
     /// States that the staging area equals a tree.
     MarkClean(TreeId),
 }
 
-/// A frame under construction.
+impl<'a> LogOp<'a> {
+    /// The path that it changes.
+    pub fn path(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Put(view) => Some(view.path),
+            Self::Remove(path) => Some(path),
+            Self::MarkClean(_) => None,
+        }
+    }
+}
+
+/// A batch under construction: its operations as the log has them, in one buffer.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Vec<u8>,
@@ -78,33 +87,37 @@ impl Default for Frame {
 }
 
 impl Frame {
-    /// The most bytes that the frame of `ops` has.
-    pub fn size_limit(ops: &[StagingOp]) -> u64 {
-        let size = |op: &StagingOp| {
-            let variable = match op {
-                StagingOp::Put(entry) => {
-                    entry.path.as_bytes().len() + entry.kind.view().target().len()
-                }
-                StagingOp::Remove(path) => path.as_bytes().len(),
-            };
-            (MOST_FIXED_BYTES + variable) as u64
-        };
-        FRAME_HEADER_LEN as u64 + ops.iter().map(size).sum::<u64>()
-    }
-
     /// Adds an operation.
     pub fn push(&mut self, op: &StagingOp) {
         match op {
-            StagingOp::Put(entry) => {
-                self.bytes.push(PUT);
-                entry.view().push(&mut self.bytes);
-            }
-            StagingOp::Remove(path) => {
-                self.bytes.push(REMOVE);
-                push_string(&mut self.bytes, path.as_bytes());
-            }
+            StagingOp::Put(entry) => self.put(&entry.view()),
+            StagingOp::Remove(path) => self.remove(path.as_bytes()),
         }
+    }
+
+    /// Adds or replaces an entry.
+    pub fn put(&mut self, entry: &StagedView<'_>) {
+        self.bytes.push(PUT);
+        entry.push(&mut self.bytes);
         self.count += 1;
+    }
+
+    /// Removes the entry of a path, if there is one.
+    pub fn remove(&mut self, path: &[u8]) {
+        self.bytes.push(REMOVE);
+        push_string(&mut self.bytes, path);
+        self.count += 1;
+    }
+
+    /// Number of operations.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes that the frame has so far.
+    #[expect(clippy::len_without_is_empty, reason = "a frame has a header at least")]
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// Adds the statement that the staging area equals `tree`.
@@ -114,7 +127,12 @@ impl Frame {
         self.count += 1;
     }
 
-    /// Bytes of the frame.
+    /// Refuses what could not be read back.
+    pub fn check(&self) -> Result<()> {
+        replay_payload(&self.bytes[FRAME_HEADER_LEN..], self.count, |_, _| ())
+    }
+
+    /// Bytes of the frame; a payload above 4 GiB cannot be read back.
     pub fn finish(mut self) -> Vec<u8> {
         let len = (self.bytes.len() - FRAME_HEADER_LEN) as u32;
         let (head, payload) = self.bytes.split_at_mut(FRAME_HEADER_LEN);
@@ -146,9 +164,9 @@ fn frame_at(bytes: &[u8], at: usize) -> Option<(&[u8], u32)> {
     (frame_sum(&head[..16], payload) == sum).then_some((payload, count))
 }
 
-/// Replays the frames of a log in order; returns the length of its sound part, which is shorter
-/// than `bytes` when the last write was torn.
-pub fn replay(bytes: &[u8], mut each: impl FnMut(LogOp)) -> Result<u64> {
+/// Replays the frames of a log in order, each operation with where it begins in `bytes`; returns
+/// the length of the sound part, which is shorter than `bytes` when the last write was torn.
+pub fn replay<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, LogOp<'a>)) -> Result<u64> {
     decode_header(bytes)?;
     let mut at = HEADER_LEN;
     while at < bytes.len() {
@@ -156,14 +174,32 @@ pub fn replay(bytes: &[u8], mut each: impl FnMut(LogOp)) -> Result<u64> {
             check_is_torn(bytes, at)?;
             break;
         };
-        let mut reader = Reader::new(WHAT, payload);
-        for _ in 0..count {
-            each(read_op(&mut reader)?);
-        }
-        reader.finish()?;
-        at += FRAME_HEADER_LEN + payload.len();
+        at += FRAME_HEADER_LEN;
+        replay_payload(payload, count, |offset, op| each(at + offset, op))?;
+        at += payload.len();
     }
     Ok(at as u64)
+}
+
+/// Replays the payload of one frame, which holds `count` operations.
+pub fn replay_payload<'a>(
+    payload: &'a [u8],
+    count: u32,
+    mut each: impl FnMut(usize, LogOp<'a>),
+) -> Result<()> {
+    let mut reader = Reader::new(WHAT, payload);
+    for _ in 0..count {
+        let offset = payload.len() - reader.remaining();
+        let op = read_op(&mut reader)?;
+        op.path().map_or(Ok(()), check_entry_path)?;
+        each(offset, op);
+    }
+    reader.finish()
+}
+
+/// The operation that begins at `at`, where [`replay`] found one.
+pub fn op_at(bytes: &[u8], at: usize) -> Option<LogOp<'_>> {
+    read_op(&mut Reader::new(WHAT, bytes.get(at..)?)).ok()
 }
 
 /// No sound frame begins at `bad`; an error if one begins anywhere behind.
@@ -179,10 +215,10 @@ fn check_is_torn(bytes: &[u8], bad: usize) -> Result<()> {
     }
 }
 
-fn read_op(reader: &mut Reader<'_>) -> Result<LogOp> {
+fn read_op<'a>(reader: &mut Reader<'a>) -> Result<LogOp<'a>> {
     match reader.u8()? {
-        PUT => Ok(LogOp::Put(StagedEntry::read(reader)?)),
-        REMOVE => Ok(LogOp::Remove(read_path(reader)?)),
+        PUT => Ok(LogOp::Put(StagedView::read(reader)?)),
+        REMOVE => Ok(LogOp::Remove(reader.string(MAX_PATH)?)),
         MARK_CLEAN => Ok(LogOp::MarkClean(reader.id()?.into())),
         other => Err(reader.invalid(format!("unknown operation {other}"))),
     }
@@ -190,7 +226,9 @@ fn read_op(reader: &mut Reader<'_>) -> Result<LogOp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::object::MAX_TARGET;
     use super::super::staging::tests::entry;
+    use super::super::staging::{FileStat, KindView};
     use super::*;
     use proptest::prelude::*;
 
@@ -213,25 +251,32 @@ mod tests {
             for op in batch {
                 frame.push(op);
             }
+            assert_eq!(frame.count() as usize, batch.len());
+            let len = frame.len();
             let bytes = frame.finish();
-            assert!(bytes.len() as u64 <= Frame::size_limit(batch));
+            assert_eq!(bytes.len() as u64, len);
             out.extend(bytes);
             ends.push(out.len());
         }
         (out, ends)
     }
 
-    fn read(bytes: &[u8]) -> Result<(Vec<LogOp>, u64)> {
+    fn read(bytes: &[u8]) -> Result<(Vec<LogOp<'_>>, u64)> {
         let mut ops = Vec::new();
-        let len = replay(bytes, |op| ops.push(op))?;
+        let len = replay(bytes, |at, op| {
+            assert_eq!(op_at(bytes, at), Some(op));
+            ops.push(op);
+        })?;
         Ok((ops, len))
     }
 
-    fn as_log(batches: &[Vec<StagingOp>]) -> Vec<LogOp> {
-        let op = |op: &StagingOp| match op.clone() {
-            StagingOp::Put(entry) => LogOp::Put(entry),
-            StagingOp::Remove(path) => LogOp::Remove(path),
-        };
+    fn as_log(batches: &[Vec<StagingOp>]) -> Vec<LogOp<'_>> {
+        fn op(op: &StagingOp) -> LogOp<'_> {
+            match op {
+                StagingOp::Put(entry) => LogOp::Put(entry.view()),
+                StagingOp::Remove(path) => LogOp::Remove(path.as_bytes()),
+            }
+        }
         batches.iter().flatten().map(op).collect()
     }
 
@@ -286,6 +331,26 @@ mod tests {
         ) {
             let bytes = [encode_header(1), tail].concat();
             prop_assert_eq!(read(&bytes), Ok((vec![], HEADER_LEN as u64)));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_refused() {
+        let check = |target: Vec<u8>, path: &[u8]| {
+            let kind = KindView::Symlink { target: &target };
+            let mut frame = Frame::default();
+            frame.put(&StagedView { path, kind, stat: FileStat::default(), racy: false });
+            frame.check()
+        };
+        for target in [vec![], vec![0], vec![b'x'; MAX_TARGET + 1]] {
+            assert!(check(target, b"a").is_err());
+        }
+        assert!(check(vec![b'x'; MAX_TARGET], b"a").is_ok());
+        for path in [b"".as_slice(), b"../a", b"a/.digstore", &[b'x'; 5000]] {
+            assert!(check(vec![b'x'], path).is_err());
+            let mut frame = Frame::default();
+            frame.remove(path);
+            assert!(frame.check().is_err());
         }
     }
 

@@ -299,6 +299,22 @@ impl TreeBuilder {
         self.pages.push(entry, sink)
     }
 
+    /// Whether the next entry begins a page.
+    pub fn is_at_boundary(&self) -> bool {
+        self.pages.items.is_empty()
+    }
+
+    /// Appends the entries of a stored page as they are. It must not be the last page of the
+    /// directory that it comes from, and this builder must be at a boundary: then the same entries
+    /// would give the same page. The totals know nothing of these entries.
+    pub fn push_page<S: ObjectSink>(
+        &mut self,
+        page: TreeChild,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        self.pages.push_child(0, page, sink)
+    }
+
     /// Ends the directory.
     pub fn finish<S: ObjectSink>(self, sink: &mut S) -> Result<TreeTotals, S::Error> {
         let tree = TreeId::from(self.pages.finish(sink)?);

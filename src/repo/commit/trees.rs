@@ -1,0 +1,91 @@
+//! The trees of everything staged, in one pass.
+
+use crate::path::split_last;
+use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
+use crate::storage::format::object::{Content, EntryKind, TreeEntry};
+use crate::storage::objects::{ObjectSink, TreeBuilder, TreeTotals};
+
+/// Builds the trees of entries that come in path order.
+struct TreeStack {
+    /// Open directories from the root down, each with its name.
+    open: Vec<(Vec<u8>, TreeBuilder)>,
+}
+
+impl TreeStack {
+    fn new() -> Self {
+        Self { open: vec![(Vec::new(), TreeBuilder::default())] }
+    }
+
+    fn push<S: ObjectSink>(
+        &mut self,
+        entry: &StagedView<'_>,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        let (dir, name) = split_last(entry.path);
+        let components = || dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let shared = {
+            let open = self.open.iter().skip(1).map(|(name, _)| name.as_slice());
+            open.zip(components()).take_while(|(a, b)| a == b).count()
+        };
+        while self.open.len() > shared + 1 {
+            self.close(sink)?;
+        }
+        for name in components().skip(shared) {
+            self.open.push((name.to_vec(), TreeBuilder::default()));
+        }
+        let kind = entry_kind(entry, sink)?;
+        self.add(TreeEntry { name: name.to_vec(), kind }, sink)
+    }
+
+    fn add<S: ObjectSink>(&mut self, entry: TreeEntry, sink: &mut S) -> Result<(), S::Error> {
+        match self.open.last_mut() {
+            Some((_, builder)) => builder.push(entry, sink),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the innermost directory and enters it into the one around it.
+    fn close<S: ObjectSink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
+        let Some((name, builder)) = self.open.pop() else { return Ok(()) };
+        let TreeTotals { tree, files, bytes } = builder.finish(sink)?;
+        self.add(TreeEntry { name, kind: EntryKind::Dir { tree, files, bytes } }, sink)
+    }
+
+    fn finish<S: ObjectSink>(mut self, sink: &mut S) -> Result<TreeTotals, S::Error> {
+        while self.open.len() > 1 {
+            self.close(sink)?;
+        }
+        let root = self.open.pop().map(|(_, builder)| builder).unwrap_or_default();
+        root.finish(sink)
+    }
+}
+
+/// What a tree says of a staged entry.
+pub(super) fn entry_kind<S: ObjectSink>(
+    entry: &StagedView<'_>,
+    sink: &mut S,
+) -> Result<EntryKind, S::Error> {
+    Ok(match entry.kind {
+        KindView::File { executable, content } => {
+            let size = if content == Content::Empty { 0 } else { entry.stat.size };
+            EntryKind::File { executable, size, content }
+        }
+        KindView::Symlink { target } => EntryKind::Symlink { target: target.to_vec() },
+        KindView::EmptyDir => {
+            let TreeTotals { tree, files, bytes } = TreeBuilder::default().finish(sink)?;
+            EntryKind::Dir { tree, files, bytes }
+        }
+    })
+}
+
+/// Writes the trees of everything staged.
+pub fn write_trees<S: ObjectSink>(
+    staging: &BinaryStagingArea,
+    sink: &mut S,
+) -> Result<TreeTotals, S::Error> {
+    let mut stack = TreeStack::new();
+    for entry in staging.views() {
+        stack.push(&entry, sink)?;
+    }
+    stack.finish(sink)
+}

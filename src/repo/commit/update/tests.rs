@@ -1,0 +1,168 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::{CommitOptions, write_trees};
+use super::*;
+use crate::config::Config;
+use crate::id::ChunkId;
+use crate::path::RepoPath;
+use crate::progress::NullMonitor;
+use crate::repo::content::Forget;
+use crate::repo::{Place, RepoError, Repository};
+use crate::storage::binary_staging::{FileStat, StagedEntry, StagedKind, StagingOp};
+use crate::storage::format::object::{Content, Signature};
+
+fn repository() -> (tempfile::TempDir, Repository) {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::at(dir.path());
+    Repository::init(&place).unwrap();
+    let monitor = Arc::new(NullMonitor::default());
+    let repository = Repository::open(place, Config::default(), monitor).unwrap();
+    (dir, repository)
+}
+
+fn put(path: &str, kind: StagedKind, size: u64) -> StagingOp {
+    let stat = FileStat { size, ..FileStat::default() };
+    StagingOp::Put(StagedEntry { path: RepoPath::new(path).unwrap(), kind, stat, racy: false })
+}
+
+fn file(path: &str, content: u64) -> StagingOp {
+    let id = ChunkId::of(&content.to_le_bytes());
+    let content_of =
+        StagedKind::File { executable: content.is_multiple_of(7), content: Content::Chunk(id) };
+    put(path, content_of, content)
+}
+
+/// Puts a path, and removes what it cannot stand beside.
+fn put_alone(staging: &BinaryStagingArea, path: &str, op: StagingOp) -> Vec<StagingOp> {
+    let mut ops: Vec<_> =
+        staging.iter_within(path.as_bytes()).map(|entry| StagingOp::Remove(entry.path)).collect();
+    let mut above = RepoPath::new(path).unwrap().parent();
+    while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+        ops.push(StagingOp::Remove(dir.clone()));
+        above = dir.parent();
+    }
+    ops.push(op);
+    ops
+}
+
+/// Commits, and holds the trees against those of one pass over everything.
+fn commit(repository: &Repository) {
+    let who = Signature { name: "a".into(), email: "b".into(), seconds: 0, offset_minutes: 0 };
+    let options = CommitOptions {
+        message: "x".into(),
+        author: who.clone(),
+        committer: who,
+        allow_empty: false,
+    };
+    let staging = repository.staging().unwrap();
+    let Ok(whole) = write_trees(&staging, &mut Forget);
+    match repository.commit(options) {
+        Ok(report) => {
+            let commit = report.commit;
+            assert_eq!(
+                (commit.tree, commit.files, commit.bytes),
+                (whole.tree, whole.files, whole.bytes)
+            );
+        }
+        Err(RepoError::NothingToCommit) => {
+            assert_eq!(repository.head_tree().unwrap(), Some(whole.tree));
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    File(String, u64),
+    EmptyDir(String),
+    Remove(String),
+    /// Removes what lies at and below.
+    RemoveAll(String),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    // Of a directory with many pages, of small ones, and of names that are now one, now the other.
+    let path = prop_oneof![
+        (0u32..4000).prop_map(|number| format!("many/{number:05}")),
+        "(x|y|z)(/[a-c]){0,3}",
+        (0u32..400).prop_map(|number| format!("many/deep{number}/f")),
+    ];
+    prop_oneof![
+        6 => (path.clone(), 0u64..1000).prop_map(|(path, content)| Edit::File(path, content)),
+        2 => path.clone().prop_map(Edit::EmptyDir),
+        3 => path.clone().prop_map(Edit::Remove),
+        1 => "(x|y|z)(/[a-c]){0,2}".prop_map(Edit::RemoveAll),
+    ]
+}
+
+fn apply(staging: &mut BinaryStagingArea, edit: Edit) {
+    let ops = match edit {
+        Edit::File(path, content) => put_alone(staging, &path, file(&path, content)),
+        Edit::EmptyDir(path) => {
+            let op = put(&path, StagedKind::EmptyDir, 0);
+            put_alone(staging, &path, op)
+        }
+        Edit::Remove(path) => vec![StagingOp::Remove(RepoPath::new(path).unwrap())],
+        Edit::RemoveAll(path) => staging
+            .iter_within(path.as_bytes())
+            .map(|entry| StagingOp::Remove(entry.path))
+            .collect(),
+    };
+    staging.apply(ops).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn an_update_gives_the_trees_of_one_pass(
+        first in 0u64..5000,
+        rounds in proptest::collection::vec(proptest::collection::vec(edit(), 1..12), 1..6),
+    ) {
+        let (_dir, repository) = repository();
+        let mut staging = repository.staging().unwrap();
+        let many = (0..first).map(|number| file(&format!("many/{:05}", number * 3 % 5000), number));
+        staging.apply(many.collect()).unwrap();
+        staging.apply(vec![file("x/a", 1), file("y", 2)]).unwrap();
+        commit(&repository);
+        for edits in rounds {
+            let mut staging = repository.staging().unwrap();
+            edits.into_iter().for_each(|edit| apply(&mut staging, edit));
+            commit(&repository);
+        }
+    }
+}
+
+#[test]
+fn an_update_reads_and_writes_in_proportion_to_the_changes() {
+    struct Count(Vec<ObjectId>);
+    impl ObjectSink for Count {
+        type Error = std::convert::Infallible;
+        fn put(
+            &mut self,
+            _: crate::storage::format::pack::BlockKind,
+            id: ObjectId,
+            _: Vec<u8>,
+        ) -> std::result::Result<(), Self::Error> {
+            self.0.push(id);
+            Ok(())
+        }
+    }
+    let (_dir, repository) = repository();
+    let path = |n: u64| format!("{:02}/{:02}/{n:06}", n / 1000, n / 100);
+    let mut staging = repository.staging().unwrap();
+    staging.apply((0..20_000).map(|n| file(&path(n), n)).collect()).unwrap();
+    commit(&repository);
+    let mut staging = repository.staging().unwrap();
+    staging.apply(vec![file(&path(7777), 1)]).unwrap();
+    let head = repository.refs().head_commit().unwrap().unwrap();
+    let objects = repository.objects().unwrap();
+    let old = objects.commit(&head).unwrap();
+    let update = TreeUpdate::new(&staging, objects, old.tree).unwrap();
+    let mut written = Count(Vec::new());
+    let old = TreeTotals { tree: old.tree, files: old.files, bytes: old.bytes };
+    let new = update.write(old, &mut written).unwrap();
+    assert_eq!((new.files, new.bytes), (old.files, old.bytes - 7777 + 1));
+    assert_eq!(written.0.len(), 3, "one page for each directory on the way");
+}

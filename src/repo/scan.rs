@@ -1,0 +1,223 @@
+//! One walk of the work tree beside the staging area: what `add` and `status` share.
+//!
+//! The walk marks each staged path that it meets, by number, and passes on what differs. What is
+//! staged and was not met afterwards is gone, unless something hid it from the walk.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
+use super::{RepoError, Repository, Result};
+use crate::path::{RepoPath, split_last};
+use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
+use crate::storage::format::staging::FileStat;
+
+/// One bit for each staged path: whether the walk met it.
+struct SeenBits(Vec<AtomicU64>);
+
+impl SeenBits {
+    fn new(slots: usize) -> Self {
+        Self((0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn mark(&self, slot: usize) {
+        self.0[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
+    }
+
+    fn has(&self, slot: usize) -> bool {
+        self.0[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
+    }
+}
+
+/// Whether a staged path and what the walk found are the same without a look at the content.
+pub(super) fn is_unchanged(staged: &StagedView<'_>, kind: WalkKind, stat: &FileStat) -> bool {
+    let same_kind = match (staged.kind, kind) {
+        (KindView::File { executable: a, .. }, WalkKind::File { executable: b }) => a == b,
+        (KindView::Symlink { .. }, WalkKind::Symlink) => true,
+        _ => false,
+    };
+    same_kind && !staged.racy && is_same_file(&staged.stat, stat)
+}
+
+/// Whether stat data shows the same file in the same state. The device number is left out: it
+/// changes between mounts of one file system.
+fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
+    (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
+}
+
+/// Paths that the walk could not look into: what is staged there may be there still.
+#[derive(Debug, Default)]
+pub(super) struct Hidden(HashSet<Vec<u8>>);
+
+impl Hidden {
+    /// Notes a path that was left out, if that hides what is staged there.
+    pub(super) fn note(&mut self, path: &RepoPath, reason: &SkipReason) {
+        if reason.hides() {
+            self.0.insert(path.as_bytes().to_vec());
+        }
+    }
+
+    /// Whether the path, or a directory above it, was hidden.
+    fn covers(&self, mut path: &[u8]) -> bool {
+        while !self.0.is_empty() {
+            if self.0.contains(path) {
+                return true;
+            }
+            if path.is_empty() {
+                break;
+            }
+            path = split_last(path).0;
+        }
+        false
+    }
+}
+
+/// See the module.
+pub(super) struct Scan<'a> {
+    repository: &'a Repository,
+    /// The root of the work tree.
+    pub(super) root: &'a OwnedFd,
+    /// What is staged.
+    pub(super) staging: &'a BinaryStagingArea,
+    seen: SeenBits,
+    /// The repository's own directory, where it lies in the work tree.
+    own_dir: Option<RepoPath>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        root: &'a OwnedFd,
+        staging: &'a BinaryStagingArea,
+    ) -> Self {
+        let (seen, own_dir) = (SeenBits::new(staging.slots()), repository.own_dir());
+        Self { repository, root, staging, seen, own_dir }
+    }
+
+    /// Walks what lies at the roots, or everything without any; `visit` is called from several
+    /// threads. An error also when the command was interrupted; `Break` when `visit` broke off.
+    pub(super) fn walk(
+        &self,
+        roots: &[RepoPath],
+        include_ignored: bool,
+        visit: impl Fn(DirListing) -> ControlFlow<()> + Sync,
+    ) -> Result<ControlFlow<()>> {
+        let is_tracked = |path: &[u8], is_dir: bool| {
+            if is_dir { self.holds(path) } else { self.staging.view(path).is_some() }
+        };
+        let options = WalkOptions {
+            threads: self.repository.threads(),
+            use_gitignore: self.repository.config().ignore.use_gitignore,
+            roots: roots.to_vec(),
+            include_ignored,
+            is_tracked: &is_tracked,
+        };
+        let cancel = self.repository.cancel_token();
+        let walked = walk(self.root, &options, |listing| {
+            if cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            if self.own_dir.as_ref().is_some_and(|own| listing.dir.is_within(own)) {
+                return ControlFlow::Continue(());
+            }
+            visit(listing)
+        });
+        let path = || self.repository.place().work_tree.clone();
+        let flow = walked.map_err(|source| RepoError::WorkTreeRead { path: path(), source })?;
+        if cancel.is_cancelled() { Err(RepoError::Interrupted) } else { Ok(flow) }
+    }
+
+    /// Whether anything is staged at or below a path.
+    pub(super) fn holds(&self, path: &[u8]) -> bool {
+        self.staging.views_within(path).next().is_some()
+    }
+
+    /// Notes that a path was met.
+    pub(super) fn mark(&self, path: &[u8]) {
+        if let Some(number) = self.staging.ordinal(path) {
+            self.seen.mark(number);
+        }
+    }
+
+    /// Notes that the entries of a listing were met, and calls `each` for those that are not
+    /// staged as they are, with the path and with what is staged there.
+    pub(super) fn differences(
+        &self,
+        listing: &DirListing,
+        mut each: impl FnMut(&[u8], &WalkEntry, Option<&StagedView<'_>>),
+    ) {
+        let mut path = listing.dir.as_bytes().to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        let base = path.len();
+        // The entries are in path order, and so are the numbers.
+        let mut expected = usize::MAX;
+        for entry in &listing.entries {
+            path.truncate(base);
+            path.extend_from_slice(listing.name(entry));
+            let Some((number, staged)) = self.staging.locate(&path, expected) else {
+                each(&path, entry, None);
+                continue;
+            };
+            self.seen.mark(number);
+            expected = number + 1;
+            if !is_unchanged(&staged, entry.kind, &entry.stat) {
+                each(&path, entry, Some(&staged));
+            }
+        }
+    }
+
+    /// What is staged at or below `dir`, was not met and not hidden, in path order.
+    pub(super) fn gone<'s>(
+        &'s self,
+        dir: &[u8],
+        hidden: &'s Hidden,
+    ) -> impl Iterator<Item = StagedView<'s>> {
+        let all_seen = self.seen.count() == self.staging.len();
+        let views = (!all_seen).then(|| self.staging.views_within(dir).numbered());
+        let views = views.into_iter().flatten();
+        views
+            .filter(|(number, view)| !self.seen.has(*number) && !hidden.covers(view.path))
+            .map(|(_, view)| view)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_below_a_hidden_path_is_hidden() {
+        let mut hidden = Hidden::default();
+        assert!(!hidden.covers(b"a/b"));
+        let path = |path: &str| RepoPath::new(path).unwrap();
+        hidden.note(&path("a/b"), &SkipReason::NestedRepository);
+        hidden.note(&path("c"), &SkipReason::Fifo);
+        for (path, is_hidden) in
+            [("a/b", true), ("a/b/c/d", true), ("a", false), ("a/bc", false), ("c", false)]
+        {
+            assert_eq!(hidden.covers(path.as_bytes()), is_hidden, "{path}");
+        }
+        hidden.note(&RepoPath::root(), &SkipReason::NestedRepository);
+        assert!(hidden.covers(b"x"));
+    }
+
+    #[test]
+    fn bits_are_kept_apart() {
+        let bits = SeenBits::new(130);
+        for slot in [0, 63, 64, 129, 129] {
+            assert!(!bits.has(slot) || slot == 129);
+            bits.mark(slot);
+            assert!(bits.has(slot));
+        }
+        assert_eq!(bits.count(), 4);
+        assert!(!bits.has(1) && !bits.has(128));
+    }
+}
