@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use super::beneath::read_link;
 use super::source::WorkTreeSource;
@@ -107,6 +107,8 @@ struct Adder<'a> {
     repository: &'a Repository,
     /// The repository's own directory, where it lies in the work tree.
     own_dir: Option<RepoPath>,
+    /// Processing begins with the first file that changed.
+    begin: Once,
 }
 
 impl Repository {
@@ -125,8 +127,9 @@ impl Repository {
             found: Mutex::default(),
             repository: self,
             own_dir: self.own_dir(),
+            begin: Once::new(),
         };
-        self.monitor().phase(Phase::Processing);
+        self.monitor().phase(Phase::Discovery);
         let (output, run) = if options.dry_run {
             adder.walk(options, None)?;
             (RunOutput::default(), None)
@@ -224,6 +227,9 @@ impl Adder<'_> {
         self.todo.0.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         self.todo.1.fetch_add(tasks.iter().map(|task| task.size).sum(), Ordering::Relaxed);
         let closed = if let Some(feeder) = feeder {
+            if !tasks.is_empty() {
+                self.begin.call_once(|| self.repository.monitor().phase(Phase::Processing));
+            }
             feeder.offer(tasks).is_err()
         } else {
             found.candidates = tasks;

@@ -15,6 +15,7 @@ pub mod remove;
 pub mod restore;
 pub mod revision;
 pub mod run_history;
+pub mod run_stats;
 pub mod size;
 mod source;
 pub mod status;

@@ -45,6 +45,26 @@ pub struct Run {
     pub wall: Duration,
 }
 
+impl Run {
+    /// A run that read stored files and wrote them elsewhere.
+    pub fn reading(
+        repository: &Repository,
+        command: RunCommand,
+        files: u64,
+        bytes: u64,
+        wall: Duration,
+    ) -> super::Result<Self> {
+        let metrics = MetricsSnapshot {
+            files_processed: files,
+            bytes_processed: bytes,
+            processing_seconds: wall.as_secs_f64(),
+            ..MetricsSnapshot::default()
+        };
+        let cache = repository.objects()?.reader().cache_stats();
+        Ok(Self { command, plan: None, metrics, cache, wall })
+    }
+}
+
 impl Repository {
     /// The last runs; an error if they cannot be read. No history is an empty one.
     pub fn read_run_history(&self) -> Result<RunHistory, HistoryError> {
