@@ -1,6 +1,7 @@
 //! The history of runs: what `add`, `commit`, `restore` and `get` did and how long it took, for
 //! statistics and for tuning. A cache: whatever is wrong with it never fails a command.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,16 @@ pub enum HistoryError {
     /// It is damaged, or of a newer release.
     #[error(transparent)]
     Format(#[from] FormatError),
+}
+
+impl HistoryError {
+    /// Whether the file is none that any release wrote, so that nothing is lost with it.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(error) => error.source.kind() == ErrorKind::FileTooLarge,
+            Self::Format(error) => !error.is_newer(),
+        }
+    }
 }
 
 /// What a command knows of its run.
@@ -84,24 +95,14 @@ impl Repository {
     pub fn note_run(&self, run: &Run) -> Result<(), HistoryError> {
         let (mut history, damage) = match self.read_run_history() {
             Ok(history) => (history, None),
-            Err(HistoryError::Format(error)) if !error.is_newer() => {
-                (RunHistory::default(), Some(error))
-            }
-            Err(HistoryError::Disk(error)) if error.source.kind() == too_large() => {
-                (RunHistory::default(), None)
-            }
+            Err(error) if error.is_damage() => (RunHistory::default(), Some(error)),
             Err(error) => return Err(error),
         };
         history.push(record(run));
         self.disk.create_dir(Path::new(METRICS_DIR))?;
         self.disk.replace_cache(HISTORY.as_ref(), &history.encode())?;
-        damage.map_or(Ok(()), |error| Err(error.into()))
+        damage.map_or(Ok(()), Err)
     }
-}
-
-/// What the disk says of a file above the limit.
-fn too_large() -> std::io::ErrorKind {
-    std::io::ErrorKind::FileTooLarge
 }
 
 fn nanos(seconds: f64) -> u64 {

@@ -89,7 +89,7 @@ fn rows(planner: &Planner, plan: &Plan) -> Vec<(&'static str, String)> {
         ("pool_bytes", size(plan.pool_bytes)),
         ("memory", memory_text(limits, plan)),
         ("chunk_cache", format::bytes(limits.chunk_cache_bytes())),
-        ("file_cache", format::bytes(limits.file_cache)),
+        ("file_cache", format::bytes(limits.file_cache_bytes())),
         ("tuning", planner.tuning(plan.workload).why.clone()),
     ]
 }
@@ -158,7 +158,7 @@ fn limits_json(limits: &Limits, plan: &Plan) -> Value {
         "pipelines": limits.pipelines(),
         "worker_bytes": limits.worker_bytes(&point(plan), plan.segment_bytes),
         "chunk_cache": limits.chunk_cache_bytes(),
-        "file_cache": limits.file_cache,
+        "file_cache": limits.file_cache_bytes(),
         "auto_tune": limits.auto_tune,
     })
 }

@@ -38,7 +38,8 @@ impl Report {
 
     /// Amount done and in all, in bytes, or in files where there are no bytes to count.
     pub fn done_of_total(&self) -> Option<(u64, u64)> {
-        let totals = self.counters.totals?;
+        // What is filtered is what was found; its total is that of the next phase.
+        let totals = self.counters.totals.filter(|_| self.phase != Phase::Filtering)?;
         let pair = match (totals.bytes, totals.files) {
             (0, files) => (self.files(), files),
             (bytes, _) => (self.counters.bytes_done, bytes),

@@ -143,6 +143,12 @@ impl Limits {
         if self.max_workers == 0 { self.cores * 2 } else { self.max_workers }
     }
 
+    /// Most bytes of staged metadata that are held back: a quarter of the ceiling, beside the
+    /// pipelines that are at work meanwhile.
+    pub fn file_cache_bytes(&self) -> u64 {
+        self.file_cache.min(self.ceiling() / 4)
+    }
+
     /// The point that a run takes when no earlier run proved another one better.
     pub fn base_point(&self) -> Point {
         Point {

@@ -261,8 +261,11 @@ fn note_memory(limits: &Limits, fitted: &Fitted, note: &mut Note<'_>) {
             format_args!("cut to half of all memory, {}", rounded(limits.chunk_cache_bytes())),
         );
     }
-    if limits.file_cache > limits.ceiling() / 2 {
-        note("file_cache", format_args!("larger than half of all memory; it is not cut"));
+    if limits.file_cache_bytes() < limits.file_cache {
+        note(
+            "file_cache",
+            format_args!("cut to a quarter of all memory, {}", rounded(limits.file_cache_bytes())),
+        );
     }
     if limits.buffer_bytes > fitted.segment_bytes {
         note("buffer_bytes", format_args!("cut to a segment, which is all that is read at once"));
