@@ -25,10 +25,12 @@ enum Attempt {
 impl BatchProcessor {
     /// Stores the files of one batch; a file that cannot be read is noted and left out.
     pub fn process(worker: &mut Worker<'_>, files: &[FileTask]) -> Result<()> {
+        worker.clock.restart();
         for task in files {
             worker.engine.check_cancel()?;
             Self::process_file(worker, task)?;
         }
+        worker.clock.flush(&worker.engine.metrics);
         Ok(())
     }
 
@@ -41,7 +43,9 @@ impl BatchProcessor {
                     return Ok(());
                 }
                 Ok(Ok(Attempt::Grown(task))) => {
-                    return super::streaming::StreamingChunkingEngine::process_alone(worker, &task);
+                    super::streaming::StreamingChunkingEngine::process_alone(worker, &task)?;
+                    worker.clock.restart();
+                    return Ok(());
                 }
                 Ok(Ok(Attempt::Changed)) => {}
                 Ok(Err(cause)) => {
@@ -70,11 +74,9 @@ impl BatchProcessor {
             return Ok(Ok(Attempt::Grown(FileTask { path: task.path.clone(), size })));
         }
         let start = worker.solid.plain.len();
-        let read = worker.engine.metrics.time(Stage::Reading, || {
-            let read = read_small(&opened, &mut worker.solid.plain)?;
-            let after = if read { Some(worker.source.stat(&opened.file)?) } else { None };
-            Ok::<_, io::Error>(after)
-        });
+        let read = read_small(&opened, &mut worker.solid.plain)
+            .and_then(|whole| whole.then(|| worker.source.stat(&opened.file)).transpose());
+        worker.clock.lap(Stage::Reading);
         match read {
             Ok(Some(after)) if after == opened.stat => {}
             Ok(_) => {
@@ -105,7 +107,8 @@ impl BatchProcessor {
             return Ok(Content::Empty);
         }
         let len = bytes.len() as u32;
-        let id = worker.engine.metrics.time(Stage::Hashing, || ChunkId::of(bytes));
+        let id = ChunkId::of(bytes);
+        worker.clock.lap(Stage::Hashing);
         if !worker.claim_chunk(id.into(), len) {
             worker.solid.plain.truncate(start);
             return Ok(Content::Chunk(id));
@@ -113,6 +116,7 @@ impl BatchProcessor {
         worker.solid.chunks.push((id.into(), len));
         if worker.solid.plain.len() >= worker.plan.solid_bytes {
             worker.flush_solid()?;
+            worker.clock.restart();
         }
         Ok(Content::Chunk(id))
     }

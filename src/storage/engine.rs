@@ -201,7 +201,7 @@ impl Engine {
         source: &dyn FileSource,
         feed: impl FnOnce(&Feeder<'_>) -> R + Send,
     ) -> Result<(RunOutput, R)> {
-        let (job_sender, jobs) = bounded(self.planner.most_workers() * 4);
+        let (job_sender, jobs) = bounded(self.planner.most_jobs());
         let (segment_sender, segments) = byte_channel(self.plan().queue_bytes);
         let queues = Queues { jobs, segments, segment_sender, open_files: AtomicUsize::new(0) };
         self.with_writer(|blocks| {

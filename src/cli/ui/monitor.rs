@@ -82,14 +82,16 @@ impl Report {
                 parts.push(format!("{} of {total}", format::bytes(bytes)));
             }
         } else {
-            parts.push(format::counted(self.files(), "file"));
+            let counts = self.files() != 0 || self.phase != Phase::Writing;
+            parts.extend(counts.then(|| format::counted(self.files(), "file")));
             // The walk still goes on, so that what is found is no total yet.
             let found = self.counters.discovered;
             let is_walking = self.phase == Phase::Processing && found != 0;
             parts.extend(is_walking.then(|| format!("{} found so far", format::count(found))));
             parts.extend((bytes != 0).then(|| format::bytes(bytes)));
         }
-        let stored = self.metrics.map_or(0, |metrics| metrics.bytes_stored);
+        let metrics = self.metrics.filter(|_| self.phase == Phase::Processing);
+        let stored = metrics.map_or(0, |metrics| metrics.bytes_stored);
         parts.extend((stored != 0).then(|| format!("{} stored", format::bytes(stored))));
         parts.extend(format::file_rate(self.files(), self.elapsed).filter(|_| self.files() != 0));
         parts.extend(format::byte_rate(bytes, self.elapsed).filter(|_| bytes != 0));
@@ -292,6 +294,7 @@ mod tests {
         let mut walking = report(Phase::Processing, 10, counters);
         let text = "90 files, 4,000 found so far, 1.0 MiB, 9 files/s, 0.1 MB/s";
         assert_eq!(walking.progress_text(), text);
+        assert_eq!(report(Phase::Writing, 1, CounterSnapshot::default()).progress_text(), "");
         walking.metrics =
             Some(MetricsSnapshot { bytes_stored: 2048, ..MetricsSnapshot::default() });
         assert!(walking.progress_text().contains("1.0 MiB, 2.0 KiB stored, 9 files/s"));

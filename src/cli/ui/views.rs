@@ -133,8 +133,9 @@ impl PlainView {
 
     fn line(&mut self, report: &Report) {
         self.last = Some(report.elapsed);
-        let phase = report.phase.present();
-        self.voice.console.line(&format!("{phase}: {}", report.progress_text()));
+        let (phase, text) = (report.phase.present(), report.progress_text());
+        let separator = if text.is_empty() { "" } else { ": " };
+        self.voice.console.line(&format!("{phase}{separator}{text}"));
     }
 }
 

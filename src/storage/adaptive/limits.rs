@@ -126,10 +126,15 @@ impl Limits {
         (self.pipelines() / 8).clamp(256 << 10, 32 << 20) as usize
     }
 
+    /// Bytes of files that were found and wait for a worker.
+    pub fn ahead_bytes(&self) -> u64 {
+        (self.pipelines() / 16).min(64 << 20)
+    }
+
     /// What is left of the pipelines' share for workers.
     pub fn worker_room(&self) -> u64 {
         let fixed = 2 * self.queue_bytes() + self.pool_bytes();
-        self.pipelines().saturating_sub(fixed as u64)
+        self.pipelines().saturating_sub(fixed as u64 + self.ahead_bytes())
     }
 
     /// Most bytes of decoded chunks that are kept: half of the ceiling, so that what is in flight

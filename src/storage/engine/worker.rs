@@ -9,7 +9,7 @@ use super::{
     Engine, EngineError, FileOutcome, FileSource, Job, Queues, Result, RunOutput, SkipCause,
 };
 use crate::id::ObjectId;
-use crate::metrics::{Stage, Wait};
+use crate::metrics::{Stage, StageClock, Wait};
 use crate::path::RepoPath;
 use crate::storage::adaptive::Plan;
 use crate::storage::batch::BatchProcessor;
@@ -42,6 +42,8 @@ pub struct Worker<'e> {
     pub source: &'e dyn FileSource,
     /// How to work, as of the job at hand.
     pub(in crate::storage) plan: Plan,
+    /// Times the steps of small files.
+    pub(in crate::storage) clock: StageClock,
     pub(in crate::storage) solid: BlockBuilder,
     lists: BlockBuilder,
     trees: BlockBuilder,
@@ -65,6 +67,7 @@ impl<'e> Worker<'e> {
             engine,
             source,
             plan,
+            clock: StageClock::default(),
             solid: builder(BlockKind::Data),
             lists: builder(BlockKind::List),
             trees: builder(BlockKind::Tree),
