@@ -87,4 +87,7 @@ pub enum Command {
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),
+    /// Look at how Digstore works.
+    #[command(subcommand, hide = true)]
+    Debug(commands::debug::DebugCommand),
 }

@@ -12,6 +12,7 @@ use super::ui::Ui;
 use crate::config::{Config, ConfigSources, Origin};
 use crate::path::{REPOSITORY_DIR, RepoPath};
 use crate::progress::Monitor;
+use crate::repo::run_history::Run;
 use crate::repo::{Place, RepoError, Repository};
 
 /// The surroundings of one command.
@@ -84,6 +85,14 @@ impl<'a> Context<'a> {
         // A second handler cannot be set, and one process opens one repository.
         let _ = ctrlc::set_handler(move || cancel.cancel());
         Ok(repository)
+    }
+
+    /// Enters a run into the history. What goes wrong there is worth a word with `-v` only.
+    pub(crate) fn note_run(&self, repository: &Repository, run: &Run) {
+        if let Err(error) = repository.note_run(run) {
+            let error = anyhow::Error::from(error);
+            self.ui.detail(1, format!("warning: the history of runs: {error:#}"));
+        }
     }
 
     /// A path as typed, relative to the work tree.

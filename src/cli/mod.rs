@@ -85,5 +85,6 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Store(command) => commands::store::run(&command, context),
+        Command::Debug(command) => commands::debug::run(&command, context),
     }
 }

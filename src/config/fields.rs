@@ -142,7 +142,7 @@ settings! {
         max_worker_threads: usize = 0, in 0..=1024;
         /// Most small files that a worker takes at a time.
         batch_size: usize = 500, in 1..=1_000_000;
-        /// Bytes of one read of a large file, and of one write when files are restored.
+        /// Bytes of one read of a large file.
         buffer_size: ByteSize = ByteSize::kib(64), in ByteSize::kib(4)..=ByteSize::mib(64);
         /// Most memory for buffers and caches together; less where the machine has less.
         max_memory_usage: ByteSize = ByteSize::gib(2), in ByteSize::mib(64)..=NO_LIMIT;

@@ -10,6 +10,7 @@
 mod rounds;
 
 use std::ops::ControlFlow;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Sender, bounded};
@@ -100,7 +101,7 @@ impl Repository {
         let before = staging.snapshot();
         let scan = Scan::new(self, &root, &before);
         check_roots(&scan, &options.roots)?;
-        self.monitor().phase(Phase::Processing);
+        self.monitor().phase(Phase::Discovery);
         let finder = Finder::new(&scan, self);
         let (sender, finds) = bounded(QUEUED_LISTINGS);
         let mut rounds = Rounds::new(self, &scan, options);
@@ -151,17 +152,22 @@ struct Finder<'a> {
     entries: AtomicU64,
     files: AtomicU64,
     bytes: AtomicU64,
+    /// Processing begins with the first file that changed.
+    begin: Once,
 }
 
 impl<'a> Finder<'a> {
     fn new(scan: &'a Scan<'a>, repository: &'a Repository) -> Self {
         let [entries, files, bytes] = [0; 3].map(AtomicU64::new);
-        Self { scan, repository, entries, files, bytes }
+        Self { scan, repository, entries, files, bytes, begin: Once::new() }
     }
 
     fn walk(&self, options: &AddOptions, sender: &Sender<Found>) -> Result<()> {
         let visit = |listing| {
             let found = self.look(listing);
+            if !found.tasks.is_empty() && !options.dry_run {
+                self.begin.call_once(|| self.repository.monitor().phase(Phase::Processing));
+            }
             // Nobody receives any more when the pipelines failed; they report why.
             if !found.is_empty() && sender.send(found).is_err() {
                 return ControlFlow::Break(());

@@ -16,6 +16,7 @@ pub mod remove;
 pub mod restore;
 pub mod revision;
 pub mod run_history;
+pub mod run_stats;
 mod scan;
 pub mod size;
 mod source;

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::walk::{WalkKind, WalkOptions, walk};
+use super::walk::{WalkKind, WalkOptions, stat_one, walk};
 use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
 use crate::progress::Phase;
@@ -15,6 +15,17 @@ impl Repository {
         let planner = self.planner();
         let root = self.work_tree_handle()?;
         let own_dir = self.own_dir();
+        for path in roots {
+            let stat = stat_one(&root, path);
+            let there = stat.map_err(|source| RepoError::WorkTreeRead {
+                path: path.to_os().to_owned(),
+                source,
+            })?;
+            if there.is_none() {
+                let (path, place) = (path.as_bytes().to_vec(), "the work tree".to_owned());
+                return Err(RepoError::PathNotFound { path, place, nearest: None });
+            }
+        }
         self.monitor().phase(Phase::Discovery);
         let options = WalkOptions {
             threads: self.threads(),

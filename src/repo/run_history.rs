@@ -1,6 +1,7 @@
 //! The history of runs: what `add`, `commit`, `restore` and `get` did and how long it took, for
 //! statistics and for tuning. A cache: whatever is wrong with it never fails a command.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,16 @@ pub enum HistoryError {
     Format(#[from] FormatError),
 }
 
+impl HistoryError {
+    /// Whether the file is none that any release wrote, so that nothing is lost with it.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(error) => error.source.kind() == ErrorKind::FileTooLarge,
+            Self::Format(error) => !error.is_newer(),
+        }
+    }
+}
+
 /// What a command knows of its run.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
@@ -43,6 +54,26 @@ pub struct Run {
     pub cache: CacheStats,
     /// Time by the clock, from command entry.
     pub wall: Duration,
+}
+
+impl Run {
+    /// A run that read stored files and wrote them elsewhere.
+    pub fn reading(
+        repository: &Repository,
+        command: RunCommand,
+        files: u64,
+        bytes: u64,
+        wall: Duration,
+    ) -> super::Result<Self> {
+        let metrics = MetricsSnapshot {
+            files_processed: files,
+            bytes_processed: bytes,
+            processing_seconds: wall.as_secs_f64(),
+            ..MetricsSnapshot::default()
+        };
+        let cache = repository.objects()?.reader().cache_stats();
+        Ok(Self { command, plan: None, metrics, cache, wall })
+    }
 }
 
 impl Repository {
@@ -64,24 +95,14 @@ impl Repository {
     pub fn note_run(&self, run: &Run) -> Result<(), HistoryError> {
         let (mut history, damage) = match self.read_run_history() {
             Ok(history) => (history, None),
-            Err(HistoryError::Format(error)) if !error.is_newer() => {
-                (RunHistory::default(), Some(error))
-            }
-            Err(HistoryError::Disk(error)) if error.source.kind() == too_large() => {
-                (RunHistory::default(), None)
-            }
+            Err(error) if error.is_damage() => (RunHistory::default(), Some(error)),
             Err(error) => return Err(error),
         };
         history.push(record(run));
         self.disk.create_dir(Path::new(METRICS_DIR))?;
         self.disk.replace_cache(HISTORY.as_ref(), &history.encode())?;
-        damage.map_or(Ok(()), |error| Err(error.into()))
+        damage.map_or(Ok(()), Err)
     }
-}
-
-/// What the disk says of a file above the limit.
-fn too_large() -> std::io::ErrorKind {
-    std::io::ErrorKind::FileTooLarge
 }
 
 fn nanos(seconds: f64) -> u64 {

@@ -49,7 +49,7 @@ pub struct Batch {
     bytes: u64,
 }
 
-/// Files of a batch that goes early, and to begin with.
+/// Fewest files that a batch is made to have.
 const MIN_BATCH: usize = 32;
 /// Batches that are gathered at once.
 const LANES: usize = 64;
@@ -72,7 +72,7 @@ impl BatchProcessor {
             chunk_dedup_cache: Arc::clone(&engine.chunk_dedup),
             performance_metrics: Arc::clone(&engine.metrics.batch),
             largest_file: engine.plan().segment_bytes as u64,
-            target: AtomicUsize::new(MIN_BATCH),
+            target: AtomicUsize::new(engine.planner.limits().batch_files),
             pending: (0..LANES).map(|_| Mutex::default()).collect(),
         }
     }
@@ -115,7 +115,8 @@ impl BatchProcessor {
         let take = |pending: &Mutex<Batch>| {
             std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        self.pending.iter().map(take).filter(|batch| !batch.files.is_empty())
+        let rest = self.pending.iter().map(take).filter(|batch| !batch.files.is_empty());
+        rest.inspect(|_| self.performance_metrics.add_batch(false))
     }
 
     /// Stores the files of one batch; a file that cannot be read is noted and left out. Those that
@@ -216,6 +217,7 @@ impl BatchProcessor {
         };
         if worker.solid.plain.len() >= worker.plan.solid_bytes {
             worker.flush_solid()?;
+            clock.restart();
         }
         Ok(content)
     }

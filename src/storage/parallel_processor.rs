@@ -37,8 +37,6 @@ enum Work {
     Job(Job),
 }
 
-/// Batches and files that may wait for each worker.
-const JOBS_PER_WORKER: usize = 4;
 /// Time between two looks whether a full queue is still served.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -144,7 +142,7 @@ impl<'e> ParallelProcessor<'e> {
             source,
             batches: BatchProcessor::new(engine),
             streaming: StreamingChunkingEngine::new(engine),
-            jobs: bounded(engine.planner.most_workers() * JOBS_PER_WORKER),
+            jobs: bounded(engine.planner.most_jobs()),
             shared: unbounded(),
         }
     }

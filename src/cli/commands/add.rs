@@ -1,11 +1,12 @@
 //! `digstore add`.
 
 use std::ffi::OsString;
-use std::time::Instant;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
+use super::debug::plan_json;
 use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
@@ -14,6 +15,8 @@ use crate::cli::ui::format;
 use crate::path::RepoPath;
 use crate::repo::add::{AddOptions, AddReport};
 use crate::repo::diff_trees::ChangeKind;
+use crate::repo::run_history::Run;
+use crate::storage::format::run_history::RunCommand;
 
 /// Store files and stage them for the next commit.
 ///
@@ -40,7 +43,6 @@ pub struct AddArgs {
 }
 
 pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
-    let started = Instant::now();
     let repository = context.open()?;
     let mut roots = context.repo_paths(&repository, &args.paths)?;
     if args.all && roots.is_empty() || roots.iter().any(RepoPath::is_root) {
@@ -50,12 +52,19 @@ pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
     let options = AddOptions { roots, force: args.force, dry_run: args.dry_run, list };
     let report = repository.add(&options)?;
     repository.monitor().finish();
+    let time = context.ui.elapsed();
+    if let Some(metrics) = report.metrics.filter(|metrics| metrics.files_processed > 0) {
+        let cache = repository.objects()?.reader().cache_stats();
+        let command = RunCommand::Add;
+        let run = Run { command, plan: report.plan, metrics, cache, wall: time };
+        context.note_run(&repository, &run);
+    }
     if context.ui.is_json() {
-        context.ui.document(&summary_json(&report, started))?;
+        context.ui.document(&summary_json(&report, time))?;
     } else {
         print_changes(&report, context)?;
         if !args.dry_run {
-            context.ui.message(summary(&report, started));
+            context.ui.message(summary(&report, time));
         }
     }
     Ok(if report.skipped == 0 { ExitCode::Success } else { ExitCode::Partial })
@@ -78,8 +87,7 @@ fn print_changes(report: &AddReport, context: &Context<'_>) -> anyhow::Result<()
 }
 
 /// One line: what was staged, what it took.
-fn summary(report: &AddReport, started: Instant) -> String {
-    let time = started.elapsed();
+fn summary(report: &AddReport, time: Duration) -> String {
     let staged = report.added + report.modified + report.deleted;
     if staged == 0 {
         let looked = format::counted(report.seen, "file");
@@ -111,7 +119,7 @@ fn summary(report: &AddReport, started: Instant) -> String {
     text
 }
 
-fn summary_json(report: &AddReport, started: Instant) -> serde_json::Value {
+fn summary_json(report: &AddReport, time: Duration) -> serde_json::Value {
     let paths =
         |kind| -> Vec<_> { of_kind(report, kind).map(|path| path_json(path.as_bytes())).collect() };
     let skipped: Vec<_> = report
@@ -131,7 +139,8 @@ fn summary_json(report: &AddReport, started: Instant) -> serde_json::Value {
         "deleted": paths(ChangeKind::Deleted),
         "skipped": skipped,
         "files_seen": report.seen,
-        "seconds": started.elapsed().as_secs_f64(),
+        "seconds": time.as_secs_f64(),
         "metrics": report.metrics,
+        "plan": report.plan.as_ref().map(plan_json),
     })
 }

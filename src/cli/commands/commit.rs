@@ -15,8 +15,10 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
 use crate::config::Config;
 use crate::repo::commit::{CommitOptions, CommitReport};
+use crate::repo::run_history::Run;
 use crate::repo::{RepoError, Repository};
 use crate::storage::format::object::{MAX_MESSAGE, Signature};
+use crate::storage::format::run_history::RunCommand;
 
 /// Record what is staged. The work tree is not read.
 #[derive(Debug, Args)]
@@ -53,6 +55,10 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
     let options = CommitOptions { message, author, committer, allow_empty: args.allow_empty };
     let report = repository.commit(options)?;
     repository.monitor().finish();
+    let cache = repository.objects()?.reader().cache_stats();
+    let (metrics, plan, wall) = (report.metrics, Some(report.plan), context.ui.elapsed());
+    let run = Run { command: RunCommand::Commit, plan, metrics, cache, wall };
+    context.note_run(&repository, &run);
     print(&report, context)?;
     Ok(ExitCode::Success)
 }
@@ -68,6 +74,7 @@ fn print(report: &CommitReport, context: &Context<'_>) -> anyhow::Result<()> {
             "branch": report.branch,
             "files": report.commit.files,
             "bytes": report.commit.bytes,
+            "metrics": report.metrics,
         }))?);
     }
     context.ui.line(format!("committed {}", report.id))?;

@@ -12,9 +12,11 @@ use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::path::RepoPath;
 use crate::repo::read::ByteRange;
+use crate::repo::run_history::Run;
 use crate::repo::worktree::WorkTree;
 use crate::repo::{RepoError, Repository};
 use crate::storage::format::object::Content;
+use crate::storage::format::run_history::RunCommand;
 
 /// Print the bytes of a stored file. Every byte is verified before it is printed.
 #[derive(Debug, Args)]
@@ -34,6 +36,9 @@ pub struct GetArgs {
     #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
     range: Option<String>,
 }
+
+/// Shorter reads say nothing about speed and are not entered into the history (16 MiB).
+const NOTED: u64 = 16 << 20;
 
 struct Found {
     path: RepoPath,
@@ -60,6 +65,12 @@ pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
     match &args.output {
         Some(output) => to_file(&repository, context, &found, range, output)?,
         None => to_stdout(&repository, context, &found, range)?,
+    }
+    let bytes = range.end - range.start;
+    if bytes > NOTED {
+        let time = context.ui.elapsed();
+        let run = Run::reading(&repository, RunCommand::Get, 1, bytes, time)?;
+        context.note_run(&repository, &run);
     }
     Ok(ExitCode::Success)
 }

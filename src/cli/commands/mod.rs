@@ -2,12 +2,14 @@
 
 pub mod add;
 pub mod commit;
+pub mod debug;
 pub mod get;
 pub mod init;
 pub mod log;
 pub mod ls;
 pub mod restore;
 pub mod rm;
+pub mod stats;
 pub mod status;
 pub mod store;
 

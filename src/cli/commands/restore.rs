@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
@@ -14,7 +13,9 @@ use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
 use crate::repo::restore::RestoreOptions;
+use crate::repo::run_history::Run;
 use crate::repo::{RepoError, Repository};
+use crate::storage::format::run_history::RunCommand;
 
 /// Bring files back from the staging area or from a commit.
 ///
@@ -42,7 +43,6 @@ pub struct RestoreArgs {
 }
 
 pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
-    let started = Instant::now();
     let repository = context.open()?;
     let paths = context.repo_paths(&repository, &args.paths)?;
     let default = if args.staged || args.target.is_some() { Some("HEAD") } else { None };
@@ -74,7 +74,11 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     for (path, why) in &report.skipped {
         context.ui.warn(format!("left out '{path}': {why}"));
     }
-    let time = started.elapsed();
+    let time = context.ui.elapsed();
+    if report.files > 0 {
+        let run = Run::reading(&repository, RunCommand::Restore, report.files, report.bytes, time)?;
+        context.note_run(&repository, &run);
+    }
     if context.ui.is_json() {
         let skipped: Vec<_> =
             report.skipped.iter().map(|(path, _)| path_json(path.as_bytes())).collect();

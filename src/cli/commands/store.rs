@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::path_json;
+use super::stats::{StatsArgs, stats};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -15,6 +16,8 @@ use crate::repo::size::SizeReport;
 pub enum StoreCommand {
     /// Show how many bytes there are and what the store saves.
     Size(SizeArgs),
+    /// Show what there is and how the last runs went.
+    Stats(StatsArgs),
     /// Check what is stored and name everything that is damaged.
     Verify(VerifyArgs),
     /// Make a new staging area from the last commit, in the place of a damaged one.
@@ -43,6 +46,7 @@ pub struct VerifyArgs {
 pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResult {
     match command {
         StoreCommand::Size(args) => size(args, context),
+        StoreCommand::Stats(args) => stats(args, context),
         StoreCommand::Verify(args) => verify(args, context),
         StoreCommand::ResetStaging => {
             let staged = context.open()?.reset_staging()?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::format;
 use super::views::View;
+use crate::metrics::{MetricsSnapshot, PerformanceMetrics};
 use crate::progress::{CounterSnapshot, Counters, Monitor, Phase};
 
 /// Time between two looks at the counters.
@@ -20,20 +21,25 @@ pub struct Report {
     pub elapsed: Duration,
     /// Its counters.
     pub counters: CounterSnapshot,
+    /// What the pipelines counted so far, where the operation has any.
+    pub metrics: Option<MetricsSnapshot>,
 }
 
 impl Report {
     /// Files to show: those found while looking for files, those done otherwise.
     pub fn files(&self) -> u64 {
         match self.phase {
-            Phase::Discovery => self.counters.files_done.max(self.counters.discovered),
+            Phase::Discovery | Phase::Filtering => {
+                self.counters.files_done.max(self.counters.discovered)
+            }
             _ => self.counters.files_done,
         }
     }
 
     /// Amount done and in all, in bytes, or in files where there are no bytes to count.
     pub fn done_of_total(&self) -> Option<(u64, u64)> {
-        let totals = self.counters.totals?;
+        // What is filtered is what was found; its total is that of the next phase.
+        let totals = self.counters.totals.filter(|_| self.phase != Phase::Filtering)?;
         let pair = match (totals.bytes, totals.files) {
             (0, files) => (self.files(), files),
             (bytes, _) => (self.counters.bytes_done, bytes),
@@ -76,9 +82,17 @@ impl Report {
                 parts.push(format!("{} of {total}", format::bytes(bytes)));
             }
         } else {
-            parts.push(format::counted(self.files(), "file"));
+            let counts = self.files() != 0 || self.phase != Phase::Writing;
+            parts.extend(counts.then(|| format::counted(self.files(), "file")));
+            // The walk still goes on, so that what is found is no total yet.
+            let found = self.counters.discovered;
+            let is_walking = self.phase == Phase::Processing && found != 0;
+            parts.extend(is_walking.then(|| format!("{} found so far", format::count(found))));
             parts.extend((bytes != 0).then(|| format::bytes(bytes)));
         }
+        let metrics = self.metrics.filter(|_| self.phase == Phase::Processing);
+        let stored = metrics.map_or(0, |metrics| metrics.bytes_stored);
+        parts.extend((stored != 0).then(|| format!("{} stored", format::bytes(stored))));
         parts.extend(format::file_rate(self.files(), self.elapsed).filter(|_| self.files() != 0));
         parts.extend(format::byte_rate(bytes, self.elapsed).filter(|_| bytes != 0));
         parts.extend(self.remaining().map(|left| format!("ETA {}", format::duration(left))));
@@ -95,6 +109,12 @@ impl Report {
         if parts.is_empty() {
             return format!("{} took {time}", self.phase.present());
         }
+        if let (Phase::Filtering, Some(changed)) = (self.phase, self.counters.totals) {
+            let files = format::counted(self.files(), "file");
+            let changed =
+                format!("{}, {}", format::count(changed.files), format::bytes(changed.bytes));
+            return format!("Filtered {files}: {changed} to be processed ({time})");
+        }
         format!("{} {} in {time}", self.phase.past(), parts.join(", "))
     }
 }
@@ -109,6 +129,9 @@ struct Shared {
 struct State {
     view: Box<dyn View>,
     current: Option<(Phase, Instant)>,
+    /// When a walk began that goes on while files are processed already.
+    walk: Option<Instant>,
+    metrics: Option<Arc<PerformanceMetrics>>,
     stop: bool,
 }
 
@@ -117,14 +140,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the current phase and enters another or none.
+    /// Ends the current phase and enters another or none. A walk goes on while the first files are
+    /// processed, and ends when the total is known.
     fn enter(&self, phase: Option<Phase>) {
         let mut state = self.state();
-        if state.current.map(|(current, _)| current) == phase {
-            return;
-        }
-        if let Some(report) = state.report(&self.counters) {
-            state.view.end(&report);
+        match (state.current, phase) {
+            (current, phase) if current.map(|(current, _)| current) == phase => return,
+            (Some((Phase::Discovery, since)), Some(Phase::Processing)) => state.walk = Some(since),
+            _ => {
+                state.end_walk(&self.counters);
+                if let Some(report) = state.report(&self.counters) {
+                    state.view.end(&report);
+                }
+            }
         }
         self.counters.restart();
         state.current = phase.map(|phase| (phase, Instant::now()));
@@ -148,7 +176,19 @@ impl Shared {
 impl State {
     fn report(&self, counters: &Counters) -> Option<Report> {
         let (phase, since) = self.current?;
-        Some(Report { phase, elapsed: since.elapsed(), counters: counters.snapshot() })
+        let metrics = self.metrics.as_ref().map(|metrics| metrics.snapshot());
+        Some(Report { phase, elapsed: since.elapsed(), counters: counters.snapshot(), metrics })
+    }
+
+    /// Shows that the walk ended: what it found, and what of that is to be processed.
+    fn end_walk(&mut self, counters: &Counters) {
+        let Some(since) = self.walk.take() else { return };
+        let elapsed = since.elapsed();
+        let CounterSnapshot { discovered, totals, .. } = counters.snapshot();
+        let found = CounterSnapshot { discovered, ..CounterSnapshot::default() };
+        let report = |phase, counters| Report { phase, elapsed, counters, metrics: None };
+        self.view.end(&report(Phase::Discovery, found));
+        self.view.end(&report(Phase::Filtering, CounterSnapshot { totals, ..found }));
     }
 }
 
@@ -161,7 +201,8 @@ pub struct LiveMonitor {
 impl LiveMonitor {
     /// Starts the ticker; without a thread to spare only the ends of phases are shown.
     pub fn new(view: Box<dyn View>) -> Self {
-        let state = Mutex::new(State { view, current: None, stop: false });
+        let state = State { view, current: None, walk: None, metrics: None, stop: false };
+        let state = Mutex::new(state);
         let shared =
             Arc::new(Shared { counters: Counters::default(), state, stopped: Condvar::new() });
         let seen = Arc::clone(&shared);
@@ -186,6 +227,15 @@ impl Monitor for LiveMonitor {
         self.shared.enter(None);
     }
 
+    fn watch(&self, metrics: &Arc<PerformanceMetrics>) {
+        self.shared.state().metrics = Some(Arc::clone(metrics));
+    }
+
+    fn totals(&self, files: u64, bytes: u64) {
+        self.shared.counters.set_totals(files, bytes);
+        self.shared.state().end_walk(&self.shared.counters);
+    }
+
     fn warn(&self, message: &str) {
         self.shared.state().view.warn(message);
     }
@@ -208,7 +258,7 @@ mod tests {
     use crate::progress::Totals;
 
     pub(super) fn report(phase: Phase, seconds: u64, counters: CounterSnapshot) -> Report {
-        Report { phase, elapsed: Duration::from_secs(seconds), counters }
+        Report { phase, elapsed: Duration::from_secs(seconds), counters, metrics: None }
     }
 
     #[test]
@@ -231,6 +281,23 @@ mod tests {
             "90 of 100 files, 1.0 MiB of 4.0 MiB, 9 files/s, 0.1 MB/s, ETA 30.0 s"
         );
         assert!(known.bar_text().starts_with("ETA 30.0 s, 0.1 MB/s, 9 files/s, 1.0 MiB of"));
+    }
+
+    #[test]
+    fn what_is_found_and_what_is_done_are_shown_while_the_walk_goes_on() {
+        let counters = CounterSnapshot {
+            files_done: 90,
+            bytes_done: 1 << 20,
+            discovered: 4000,
+            ..CounterSnapshot::default()
+        };
+        let mut walking = report(Phase::Processing, 10, counters);
+        let text = "90 files, 4,000 found so far, 1.0 MiB, 9 files/s, 0.1 MB/s";
+        assert_eq!(walking.progress_text(), text);
+        assert_eq!(report(Phase::Writing, 1, CounterSnapshot::default()).progress_text(), "");
+        walking.metrics =
+            Some(MetricsSnapshot { bytes_stored: 2048, ..MetricsSnapshot::default() });
+        assert!(walking.progress_text().contains("1.0 MiB, 2.0 KiB stored, 9 files/s"));
     }
 
     #[test]
@@ -260,8 +327,15 @@ mod tests {
             phase: Phase::Discovery,
             elapsed: Duration::from_millis(800),
             counters: found,
+            metrics: None,
         };
         assert_eq!(scanned.end_text(), "Scanned 17,137 files in 0.8 s");
+        let totals = Some(Totals { files: 37, bytes: 1 << 20 });
+        let filtered = report(Phase::Filtering, 3, CounterSnapshot { totals, ..found });
+        assert_eq!(
+            filtered.end_text(),
+            "Filtered 17,137 files: 37, 1.0 MiB to be processed (3.0 s)"
+        );
         assert_eq!(report(Phase::Writing, 3, found).end_text(), "Writing took 3.0 s");
     }
 }

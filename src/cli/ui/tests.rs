@@ -13,7 +13,8 @@ fn captured(change: impl FnOnce(&mut UiOptions)) -> Captured {
 fn report(millis: u64, bytes_done: u64) -> Report {
     let totals = Some(Totals { files: 4, bytes: 4000 });
     let counters = CounterSnapshot { files_done: 1, bytes_done, discovered: 4, totals };
-    Report { phase: Phase::Processing, elapsed: Duration::from_millis(millis), counters }
+    let elapsed = Duration::from_millis(millis);
+    Report { phase: Phase::Processing, elapsed, counters, metrics: None }
 }
 
 /// Shows a phase of `millis` at ten looks a second.
@@ -106,6 +107,7 @@ fn json_lines_have_every_published_field() {
         "message_type": "status", "phase": "processing",
         "seconds_elapsed": 1.0, "seconds_remaining": 3.0, "percent_done": 25.0,
         "total_files": 4, "files_done": 1, "total_bytes": 4000, "bytes_done": 1000,
+        "files_found": 4,
     });
     assert_eq!(lines[0], expected);
     assert_eq!(lines[2]["percent_done"], 100.0);
@@ -120,6 +122,33 @@ fn a_terminal_gets_a_line_for_each_phase_that_took_time() {
     show(&mut view, 800);
     view.warn("cannot read 'x'");
     assert_eq!(said.err(), "✓ Processed 1 file, 3.9 KiB in 0.8 s\nwarning: cannot read 'x'\n");
+}
+
+#[test]
+fn a_walk_ends_after_processing_began_and_before_it_ends() {
+    let said = captured(|options| options.progress = ProgressMode::Json);
+    let monitor = said.ui.monitor();
+    let metrics = Arc::new(crate::metrics::PerformanceMetrics::default());
+    monitor.watch(&metrics);
+    monitor.phase(Phase::Discovery);
+    monitor.discovered(5);
+    monitor.phase(Phase::Processing);
+    monitor.advance(1, 10);
+    metrics.add_file(10);
+    monitor.discovered(2);
+    monitor.totals(3, 30);
+    monitor.advance(2, 20);
+    monitor.phase(Phase::Writing);
+    drop(monitor);
+    let text = said.err();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["discovery", "filtering", "processing", "writing"], "{text}");
+    assert_eq!((&lines[0]["files_done"], &lines[0]["total_files"]), (&7.into(), &().into()));
+    assert_eq!((&lines[1]["files_found"], &lines[1]["total_files"]), (&7.into(), &3.into()));
+    assert_eq!((&lines[2]["files_done"], &lines[2]["bytes_done"]), (&3.into(), &30.into()));
+    assert_eq!(lines[2]["metrics"]["files_processed"], 1);
 }
 
 #[test]

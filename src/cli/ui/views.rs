@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::monitor::Report;
 use super::{Style, Voice};
+use crate::metrics::MetricsSnapshot;
 
 /// Most often that a bar is drawn in a second.
 pub(super) const BAR_RATE: u8 = 20;
@@ -132,8 +133,9 @@ impl PlainView {
 
     fn line(&mut self, report: &Report) {
         self.last = Some(report.elapsed);
-        let phase = report.phase.present();
-        self.voice.console.line(&format!("{phase}: {}", report.progress_text()));
+        let (phase, text) = (report.phase.present(), report.progress_text());
+        let separator = if text.is_empty() { "" } else { ": " };
+        self.voice.console.line(&format!("{phase}{separator}{text}"));
     }
 }
 
@@ -182,6 +184,10 @@ struct Status {
     files_done: u64,
     total_bytes: Option<u64>,
     bytes_done: u64,
+    /// Found since the operation began, while the walk goes on.
+    files_found: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<MetricsSnapshot>,
 }
 
 impl From<&Report> for Status {
@@ -197,6 +203,8 @@ impl From<&Report> for Status {
             files_done: report.files(),
             total_bytes: totals.map(|totals| totals.bytes),
             bytes_done: report.counters.bytes_done,
+            files_found: report.counters.discovered,
+            metrics: report.metrics,
         }
     }
 }

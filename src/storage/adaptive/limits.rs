@@ -132,9 +132,14 @@ impl Limits {
         usize::try_from(self.pipelines()).unwrap_or(usize::MAX)
     }
 
+    /// Bytes of files that were found and wait for a worker.
+    pub fn ahead_bytes(&self) -> u64 {
+        (self.pipelines() / 16).min(64 << 20)
+    }
+
     /// What is left of the pipelines' share for workers.
     pub fn worker_room(&self) -> u64 {
-        self.pipelines().saturating_sub(self.queue_bytes() as u64)
+        self.pipelines().saturating_sub(self.queue_bytes() as u64 + self.ahead_bytes())
     }
 
     /// Most bytes of decoded chunks that are kept: half of the ceiling, so that what is in flight
@@ -146,6 +151,12 @@ impl Limits {
     /// Worker threads when nothing else speaks: what the user set, or twice the cores.
     pub fn wanted_workers(&self) -> usize {
         if self.max_workers == 0 { self.cores * 2 } else { self.max_workers }
+    }
+
+    /// Most bytes of staged metadata that are held back: a quarter of the ceiling, beside the
+    /// pipelines that are at work meanwhile.
+    pub fn file_cache_bytes(&self) -> u64 {
+        self.file_cache.min(self.ceiling() / 4)
     }
 
     /// The point that a run takes when no earlier run proved another one better.

@@ -3,12 +3,9 @@
 //! Linux tells all of it in small text files; a system without them tells nothing, and then the
 //! settings alone count.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::storage::queues::available_cores;
-
-/// Where the kernel mounts control groups.
-const CGROUP: &str = "/sys/fs/cgroup";
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,25 +43,58 @@ fn field(text: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// What the control groups around this process leave it, version 2 of the interface: the least of
-/// limit minus use over the group and those above it. Pages of files that the kernel can drop do
-/// not count as used.
+/// Where a version of the control groups keeps what.
+struct Interface {
+    /// What stands between the colons of its line in `/proc/self/cgroup`.
+    controllers: &'static str,
+    root: &'static str,
+    limit: &'static str,
+    used: &'static str,
+    /// The line of `memory.stat` with the pages of files that the kernel can drop.
+    droppable: &'static str,
+}
+
+const INTERFACES: [Interface; 2] = [
+    Interface {
+        controllers: "::",
+        root: "/sys/fs/cgroup",
+        limit: "memory.max",
+        used: "memory.current",
+        droppable: "inactive_file ",
+    },
+    Interface {
+        controllers: ":memory:",
+        root: "/sys/fs/cgroup/memory",
+        limit: "memory.limit_in_bytes",
+        used: "memory.usage_in_bytes",
+        droppable: "total_inactive_file ",
+    },
+];
+
+/// What the control groups around this process leave it: the least of limit minus use over the
+/// group and those above it. Pages of files that the kernel can drop do not count as used.
 fn group_available(groups: &str, read: &dyn Fn(&Path) -> String) -> Option<u64> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let dirs = Path::new(own).ancestors().map(|dir| Path::new(CGROUP).join(dir));
     let number = |text: String| text.trim().parse::<u64>().ok();
-    dirs.filter_map(|dir| {
-        let limit = number(read(&dir.join("memory.max")))?;
-        let used = number(read(&dir.join("memory.current")))?;
-        let stat = read(&dir.join("memory.stat"));
-        let droppable = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("inactive_file "))
-            .and_then(|bytes| bytes.parse().ok())
-            .unwrap_or(0);
-        Some(limit.saturating_sub(used.saturating_sub(droppable)))
-    })
-    .min()
+    let left = |interface: &Interface| {
+        let own = groups.lines().find_map(|line| {
+            let number_less = line.trim_start_matches(|ch: char| ch.is_ascii_digit());
+            number_less.strip_prefix(interface.controllers)?.strip_prefix('/')
+        })?;
+        let dirs = Path::new(own).ancestors().map(|dir| Path::new(interface.root).join(dir));
+        let left_in = |dir: PathBuf| {
+            let limit = number(read(&dir.join(interface.limit)))?;
+            let used = number(read(&dir.join(interface.used)))?;
+            let stat = read(&dir.join("memory.stat"));
+            let droppable = stat
+                .lines()
+                .find_map(|line| line.strip_prefix(interface.droppable))
+                .and_then(|bytes| bytes.parse().ok())
+                .unwrap_or(0);
+            Some(limit.saturating_sub(used.saturating_sub(droppable)))
+        };
+        dirs.filter_map(left_in).min()
+    };
+    INTERFACES.iter().filter_map(left).min()
 }
 
 #[cfg(test)]
@@ -100,6 +130,18 @@ mod tests {
         };
         assert_eq!(group_available("0::/a/b\n", &inner), Some(500));
         assert_eq!(group_available("1:cpu:/a\n", &files), None);
+
+        let first = |path: &Path| {
+            let text = match path.to_str().unwrap() {
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes" => "700\n",
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes" => "300\n",
+                "/sys/fs/cgroup/memory/memory.stat" => "inactive_file 1\ntotal_inactive_file 50\n",
+                _ => "",
+            };
+            text.to_owned()
+        };
+        let groups = "8:pids:/\n12:memory:/inner/one\n0::/\n";
+        assert_eq!(group_available(groups, &first), Some(450), "version 1, seen from inside");
         assert_eq!(group_available("", &files), None);
     }
 

@@ -15,6 +15,11 @@ use crate::storage::format::run_history::RunHistory;
 /// and its compressor cost about as much as they would save.
 const HANDFUL: u64 = 32;
 
+/// Bytes of a file that waits: its path, and what is known of it.
+const FILE_BYTES: u64 = 128;
+/// Most jobs that wait, whatever memory there is.
+const MOST_JOBS: usize = 4096;
+
 /// Why a parameter of a plan is what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
@@ -66,6 +71,14 @@ impl Planner {
     pub fn most_workers(&self) -> usize {
         let tuned = self.tunings.iter().map(|tuning| tuning.point.workers);
         tuned.max().unwrap_or(1).max(1)
+    }
+
+    /// Most jobs that wait for a worker: how far the walk may run ahead. The further it does, the
+    /// sooner the total is known; what waits takes memory.
+    pub fn most_jobs(&self) -> usize {
+        let files = self.tunings.iter().map(|tuning| tuning.point.batch_files).max().unwrap_or(1);
+        let jobs = self.limits.ahead_bytes() / (files as u64 * FILE_BYTES);
+        (jobs as usize).min(MOST_JOBS).max(4 * self.most_workers())
     }
 
     /// How to go on.
@@ -261,8 +274,11 @@ fn note_memory(limits: &Limits, fitted: &Fitted, note: &mut Note<'_>) {
             format_args!("cut to half of all memory, {}", rounded(limits.chunk_cache_bytes())),
         );
     }
-    if limits.file_cache > limits.ceiling() / 2 {
-        note("file_cache", format_args!("larger than half of all memory; it is not cut"));
+    if limits.file_cache_bytes() < limits.file_cache {
+        note(
+            "file_cache",
+            format_args!("cut to a quarter of all memory, {}", rounded(limits.file_cache_bytes())),
+        );
     }
     if limits.buffer_bytes > fitted.segment_bytes {
         note("buffer_bytes", format_args!("cut to a segment, which is all that is read at once"));

@@ -72,10 +72,10 @@ fn memory_bounds_the_workers_then_the_blocks() {
     // Memory, cores, workers, solid KiB.
     let table = [
         (2 << 30, 4, 8, 2048),
-        (2 << 30, 256, 89, 2048),
+        (2 << 30, 256, 83, 2048),
         (256 * MIB, 4, 8, 2048),
         (64 * MIB, 4, 2, 2048),
-        (16 * MIB, 4, 1, 1024),
+        (16 * MIB, 4, 1, 512),
         (MIB, 4, 1, 256),
         (0, 4, 1, 256),
     ];
@@ -94,8 +94,8 @@ fn what_the_plan_takes_is_within_the_pipelines_share() {
             for level in [None, Some(-7), Some(9), Some(19)] {
                 let limits = Limits { cores, memory, level, ..limits() };
                 let fitted = limits.fit(limits.base_point());
-                let queue = limits.queue_bytes() as u64;
-                let taken = fitted.point.workers as u64 * fitted.worker_bytes + queue;
+                let shared = limits.queue_bytes() as u64 + limits.ahead_bytes();
+                let taken = fitted.point.workers as u64 * fitted.worker_bytes + shared;
                 let is_least = fitted.point.workers == 1 && fitted.point.solid_bytes == 256 << 10;
                 assert!(taken <= memory / 2 || is_least, "{limits:?} {fitted:?}");
                 assert!(level.is_some() || taken <= memory / 2, "the default level always fits");
@@ -172,4 +172,13 @@ fn queue_and_pool_stay_as_they_are_for_a_whole_run() {
     let after = planner.plan();
     assert_eq!((before.queue_bytes, before.pool_bytes), (after.queue_bytes, after.pool_bytes));
     assert!(after.workers <= planner.most_workers());
+}
+
+#[test]
+fn the_walk_runs_ahead_as_far_as_memory_allows() {
+    let jobs = |limits: Limits| planner(limits, &[]).most_jobs();
+    assert_eq!(jobs(limits()), 1048);
+    assert_eq!(jobs(Limits { memory: 64 * MIB, ..limits() }), 32);
+    assert_eq!(jobs(Limits { memory: 64 * MIB, batch_files: 1, ..limits() }), 4096);
+    assert_eq!(jobs(Limits { memory: 0, ..limits() }), 32, "four for each worker at least");
 }

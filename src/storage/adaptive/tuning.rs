@@ -2,10 +2,11 @@
 //!
 //! The climb is replayed from the history at each run, so nothing but the history is kept: it starts
 //! at the defaults, and once enough comparable runs of a point are known, one parameter is moved by
-//! one step for the next runs. A step that proves at least [`GAIN`] faster is kept and the climb goes
-//! on from there; any other is left for good. Every step kept raises the measured rate, so the climb
-//! never goes round in circles, and it ends where no neighbour is faster. When the runs it rests on
-//! fall out of the history, it begins anew, on what the machine is like by then.
+//! one step. Machines are busier at some times than at others, so runs of a trial take turns with runs
+//! of the best point, and the two are compared only where they lie side by side. A step that proves at
+//! least [`GAIN`] faster, and faster than chance, is kept and the climb goes on from there; any other
+//! is left. No point is taken twice in one climb, so it ends, where no neighbour is faster. When the
+//! runs it rests on fall out of the history, it begins anew, on what the machine is like by then.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -14,10 +15,10 @@ use super::WorkloadType;
 use super::limits::{Limits, Point};
 use crate::storage::format::run_history::{RunCommand, RunHistory, RunRecord};
 
-/// Runs of a point that must be known before its rate counts.
+/// Runs of a point that must be known before its neighbours are tried.
 pub const RUNS: usize = 3;
-/// Runs of a point that count, the newest first.
-const RECENT: usize = 9;
+/// Runs of a trial that decide: as many faster ones keep it, as many others reject it.
+const MAJORITY: usize = 2;
 /// Shortest run that counts, in bytes: a shorter one measures the start of the process.
 pub const MIN_BYTES: u64 = 64 << 20;
 /// A step is kept when it makes runs faster by this factor.
@@ -25,7 +26,7 @@ pub const GAIN: f64 = 1.03;
 /// A step to a lower level costs space, some 3 % a level, and must pay more.
 const LEVEL_GAIN: f64 = 1.10;
 /// A trial whose first run falls below this share of the best rate is not repeated.
-const HOPELESS: f64 = 0.85;
+const HOPELESS: f64 = 0.92;
 
 /// Sizes of solid blocks that are tried.
 const SOLID_BYTES: RangeInclusive<usize> = (256 << 10)..=(4 << 20);
@@ -131,10 +132,11 @@ pub fn tune(history: &RunHistory, workload: WorkloadType, limits: &Limits) -> Tu
 
 /// Runs the climb from the base point as far as the samples reach.
 fn climb(samples: &[Sample], limits: &Limits, tuning: &mut Tuning) {
+    let mut left = Vec::new();
     loop {
         let best = tuning.best;
         let rates = rates_at(samples, &best);
-        if rates.len() < RUNS {
+        if rates.len() < RUNS && left.is_empty() {
             (tuning.point, tuning.stage) = (best, Stage::Measuring);
             tuning.why = format!(
                 "{} of {RUNS} runs of this workload above {} MiB are known",
@@ -143,13 +145,19 @@ fn climb(samples: &[Sample], limits: &Limits, tuning: &mut Tuning) {
             );
             return;
         }
-        let rate = median(&rates);
-        tuning.best_rate = Some(rate);
-        match next_step(samples, limits, &best, rate) {
-            Step::Keep(neighbour) => tuning.best = neighbour,
-            Step::Try(neighbour, parameter) => {
-                (tuning.point, tuning.stage) = (neighbour, Stage::Trying(parameter));
-                tuning.why = format!("trying another {parameter}, to see whether it is faster");
+        tuning.best_rate = Some(median(&rates[..rates.len().min(RUNS)]));
+        match next_step(samples, limits, &best, &left) {
+            Step::Keep(neighbour) => {
+                left.push(best);
+                tuning.best = neighbour;
+            }
+            Step::Try(point, parameter) => {
+                (tuning.point, tuning.stage) = (point, Stage::Trying(parameter));
+                tuning.why = if point == best {
+                    format!("taking turns with a trial of another {parameter}")
+                } else {
+                    format!("trying another {parameter}, to see whether it is faster")
+                };
                 return;
             }
             Step::Settle => {
@@ -196,10 +204,9 @@ pub fn point_of(run: &RunRecord) -> Point {
     }
 }
 
-/// The newest rates of a point.
+/// The rates of a point, the newest first.
 fn rates_at(samples: &[Sample], point: &Point) -> Vec<f64> {
-    let here = samples.iter().filter(|sample| sample.point == *point);
-    here.map(|sample| sample.rate).take(RECENT).collect()
+    samples.iter().filter(|sample| sample.point == *point).map(|sample| sample.rate).collect()
 }
 
 /// The middle value; of an even number the lower one.
@@ -215,23 +222,64 @@ enum Step {
     Settle,
 }
 
+/// What the trial of a neighbour came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Faster,
+    NotFaster,
+    Open,
+}
+
 /// The first neighbour that is known to be faster or not known well enough.
-fn next_step(samples: &[Sample], limits: &Limits, best: &Point, rate: f64) -> Step {
+fn next_step(samples: &[Sample], limits: &Limits, best: &Point, left: &[Point]) -> Step {
     for (neighbour, parameter) in neighbours(best, limits) {
-        let rates = rates_at(samples, &neighbour);
-        let gain = if neighbour.solid_level < best.solid_level { LEVEL_GAIN } else { GAIN };
-        let highest = rates.iter().copied().fold(0.0, f64::max);
-        if !rates.is_empty() && highest < rate * HOPELESS {
+        if left.contains(&neighbour) {
             continue;
         }
-        if rates.len() < RUNS {
-            return Step::Try(neighbour, parameter);
-        }
-        if median(&rates) >= rate * gain {
-            return Step::Keep(neighbour);
+        match verdict(samples, best, &neighbour) {
+            Verdict::Faster => return Step::Keep(neighbour),
+            Verdict::NotFaster => {}
+            Verdict::Open => {
+                let was_trial = samples.first().is_some_and(|run| run.point == neighbour);
+                return Step::Try(if was_trial { *best } else { neighbour }, parameter);
+            }
         }
     }
     Step::Settle
+}
+
+/// Compares the newest runs of a neighbour with the runs of the best point between and beside them.
+fn verdict(samples: &[Sample], best: &Point, neighbour: &Point) -> Verdict {
+    let trials = samples.iter().enumerate().filter(|(_, run)| run.point == *neighbour);
+    let trials: Vec<(usize, f64)> =
+        trials.map(|(at, run)| (at, run.rate)).take(2 * MAJORITY - 1).collect();
+    let (Some((newest, _)), Some((oldest, first))) = (trials.first(), trials.last()) else {
+        return Verdict::Open;
+    };
+    let beside = newest.saturating_sub(1)..(oldest + 2).min(samples.len());
+    let mut rates = rates_at(&samples[beside], best);
+    if rates.is_empty() {
+        rates = rates_at(samples, best);
+    }
+    let rate = median(&rates);
+    let gain = if neighbour.solid_level < best.solid_level { LEVEL_GAIN } else { GAIN };
+    let needed = rate * gain.max(1.0 + spread(&rates) / 2.0);
+    let faster = trials.iter().filter(|(_, trial)| *trial >= needed).count();
+    if faster >= MAJORITY {
+        Verdict::Faster
+    } else if trials.len() - faster >= MAJORITY || *first < rate * HOPELESS {
+        Verdict::NotFaster
+    } else {
+        Verdict::Open
+    }
+}
+
+/// How far apart values lie, as a share of their median: what chance alone may look like.
+fn spread(values: &[f64]) -> f64 {
+    let highest = values.iter().copied().fold(f64::MIN, f64::max);
+    let lowest = values.iter().copied().fold(f64::MAX, f64::min);
+    let middle = median(values);
+    if middle > 0.0 { (highest - lowest) / middle } else { 0.0 }
 }
 
 /// The points one step away that the user's settings and the memory allow.
@@ -386,6 +434,32 @@ mod tests {
         assert_eq!(tuning.stage, Stage::Settled);
         let trials = history.runs.iter().filter(|run| point_of(run) != base).count();
         assert_eq!(trials, neighbours(&base, &limits).len());
+    }
+
+    #[test]
+    fn a_machine_that_gets_busier_misleads_nobody() {
+        let limits = limits(2);
+        // Each run is slower than the one before, whatever the point; then each is faster.
+        for drift in [0.99, 1.01] {
+            let mut busy = 1e9;
+            let (history, tuning) = simulate(120, &limits, |_| {
+                busy *= drift;
+                busy
+            });
+            assert_eq!((tuning.point, tuning.stage), (limits.base_point(), Stage::Settled));
+            let trials = history.runs.iter().filter(|run| point_of(run) != tuning.point).count();
+            assert!(trials <= 3 * neighbours(&tuning.point, &limits).len(), "{trials}");
+        }
+    }
+
+    #[test]
+    fn trials_take_turns_with_the_best_point() {
+        let limits = limits(4);
+        let (history, _) = simulate(7, &limits, |point| point.workers as f64 * 1e7);
+        let base = limits.base_point();
+        let is_trial: Vec<bool> = history.runs.iter().map(|run| point_of(run) != base).collect();
+        // Three to know the best point; fewer workers are hopeless at once; the next trial.
+        assert_eq!(is_trial, [false, false, false, true, true, false, true]);
     }
 
     #[test]
