@@ -76,6 +76,7 @@ impl<'e> Worker<'e> {
     /// Sends what is gathered and tells what became of the files.
     pub fn finish(mut self) -> Result<RunOutput> {
         self.flush_all()?;
+        self.engine.metrics.note_pool(self.engine.buffers.stats().peak as u64);
         Ok(self.output)
     }
 
