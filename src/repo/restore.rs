@@ -1,5 +1,6 @@
 //! `restore`: brings files back from the staging area or from a commit.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::beneath::{PathKind, stat_one};
@@ -41,9 +42,10 @@ impl Repository {
     fn restore_into(&self, options: &RestoreOptions, target: &Path) -> Result<CheckoutReport> {
         self.monitor().phase(Phase::Restoring);
         let work_tree = WorkTree::create(target)?;
-        let staging = self.staging()?;
-        let report = self.checkout(&work_tree, self.entries(options, &staging)?)?;
-        staging.check()?;
+        // What comes from a commit needs no staging area.
+        let staging = options.source.is_none().then(|| self.staging()).transpose()?;
+        let report = self.checkout(&work_tree, self.entries(options, staging.as_ref())?)?;
+        staging.map_or(Ok(()), |staging| staging.check())?;
         Ok(report)
     }
 
@@ -61,37 +63,56 @@ impl Repository {
     fn restore_in_place(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
         let _lock = self.lock()?;
         let mut staging = self.staging()?;
+        // A second view of it, so that what is listed stays while what was restored is noted.
+        let listed = self.staging()?;
         let root = self.work_tree_handle()?;
-        self.monitor().phase(Phase::Filtering);
-        let mut wanted = Vec::new();
-        for entry in self.entries(options, &staging)? {
-            let entry = entry?;
-            let is_staged = staging
-                .view(entry.path.as_bytes())
-                .is_some_and(|view| view.kind == entry.kind.view());
-            if !(is_staged && self.is_modified(&root, &staging, &entry.path)? == Some(false)) {
-                wanted.push(entry);
-            }
-        }
-        self.monitor().phase(Phase::Restoring);
         let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let bytes = wanted.iter().map(|entry| entry.size).sum();
-        self.monitor().totals(wanted.len() as u64, bytes);
-        Self::clear_the_way(&work_tree, &wanted)?;
-        let report = self.checkout(&work_tree, wanted.iter().cloned().map(Ok))?;
-        let mut refreshed = Vec::new();
-        for entry in wanted {
-            let is_staged = staging
-                .view(entry.path.as_bytes())
-                .is_some_and(|view| view.kind == entry.kind.view());
-            if let (true, Ok(Some((_, stat)))) = (is_staged, stat_one(&root, &entry.path)) {
-                // Written this very moment, so the times prove nothing yet.
-                let CommittedEntry { path, kind, .. } = entry;
-                refreshed.push(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }));
+        let mut entries = self.entries(options, Some(&listed))?;
+        let mut report = CheckoutReport::default();
+        let mut last_dir = None;
+        loop {
+            self.monitor().phase(Phase::Filtering);
+            let (mut wanted, mut cost, limit) = (Vec::new(), 0, self.read_limits().plan);
+            for entry in entries.by_ref() {
+                let entry = entry?;
+                let dir = entry.path.parent();
+                if dir != last_dir {
+                    report.swept += dir.as_ref().map_or(0, |dir| work_tree.sweep(dir));
+                    last_dir = dir;
+                }
+                let same = is_staged(&staging, &entry)
+                    && self.is_modified(&root, &staging, &entry.path)? == Some(false);
+                if !same {
+                    cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
+                    wanted.push(entry);
+                }
+                if cost > limit {
+                    break;
+                }
+            }
+            let is_last = cost <= limit;
+            self.monitor().phase(Phase::Restoring);
+            if is_last && report.files == 0 {
+                let bytes = wanted.iter().map(|entry| entry.size).sum();
+                self.monitor().totals(wanted.len() as u64, bytes);
+            }
+            report.add(self.restore_some(&work_tree, &wanted)?);
+            staging.apply(refreshed(&root, &staging, wanted))?;
+            if is_last {
+                break;
             }
         }
-        staging.apply(refreshed)?;
+        listed.check()?;
         Ok(report)
+    }
+
+    fn restore_some(
+        &self,
+        work_tree: &WorkTree,
+        wanted: &[CommittedEntry],
+    ) -> Result<CheckoutReport> {
+        Self::clear_the_way(work_tree, wanted)?;
+        self.checkout(work_tree, wanted.iter().cloned().map(Ok))
     }
 
     /// Removes empty directories in the place of files: they hold nothing to lose. One that is not
@@ -109,10 +130,10 @@ impl Repository {
     fn entries<'a>(
         &'a self,
         options: &RestoreOptions,
-        staging: &'a BinaryStagingArea,
+        staging: Option<&'a BinaryStagingArea>,
     ) -> Result<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> {
         let paths = normalise(&options.paths);
-        let Some(source) = options.source else {
+        if let (None, Some(staging)) = (options.source, staging) {
             for path in &paths {
                 if staging.views_within(path.as_bytes()).next().is_none() && !path.is_root() {
                     return Err(super::add::path_not_found(path, "the staging area", staging));
@@ -124,11 +145,13 @@ impl Repository {
                 let size = if matches!(kind, StagedKind::File { .. }) { stat.size } else { 0 };
                 Ok(CommittedEntry { path, kind, size })
             })));
-        };
-        let tree = self.objects()?.commit(&source)?.tree;
+        }
         let mut parts: Vec<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> = Vec::new();
-        for path in paths {
-            parts.push(self.committed_below(&tree, &path, &source)?);
+        if let Some(source) = options.source {
+            let tree = self.objects()?.commit(&source)?.tree;
+            for path in &paths {
+                parts.push(self.committed_below(&tree, path, &source)?);
+            }
         }
         Ok(Box::new(parts.into_iter().flatten()))
     }
@@ -139,9 +162,9 @@ impl Repository {
         options: &RestoreOptions,
         mut visit: impl FnMut(CommittedEntry) -> Result<()>,
     ) -> Result<()> {
-        let staging = self.staging()?;
-        self.entries(options, &staging)?.try_for_each(|entry| visit(entry?))?;
-        Ok(staging.check()?)
+        let staging = options.source.is_none().then(|| self.staging()).transpose()?;
+        self.entries(options, staging.as_ref())?.try_for_each(|entry| visit(entry?))?;
+        staging.map_or(Ok(()), |staging| Ok(staging.check()?))
     }
 
     /// Content, size and mode of a file: in the commit named; without one, in the last commit, and
@@ -307,6 +330,26 @@ impl Repository {
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(changes)
     }
+}
+
+fn is_staged(staging: &BinaryStagingArea, entry: &CommittedEntry) -> bool {
+    let view = staging.view(entry.path.as_bytes());
+    view.is_some_and(|view| view.kind == entry.kind.view())
+}
+
+/// What the staging area says of files that were restored as they are staged.
+fn refreshed(
+    root: &OwnedFd,
+    staging: &BinaryStagingArea,
+    restored: Vec<CommittedEntry>,
+) -> Vec<StagingOp> {
+    let refresh = |entry: CommittedEntry| {
+        let (_, stat) = stat_one(root, &entry.path).ok().flatten()?;
+        // Written this very moment, so the times prove nothing yet.
+        let CommittedEntry { path, kind, .. } = entry;
+        Some(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }))
+    };
+    restored.into_iter().filter(|entry| is_staged(staging, entry)).filter_map(refresh).collect()
 }
 
 fn clear_empty_dir(work_tree: &WorkTree, path: &RepoPath) -> Result<()> {

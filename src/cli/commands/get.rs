@@ -3,10 +3,13 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
+use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -43,6 +46,7 @@ struct Found {
 }
 
 pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
+    let started = Instant::now();
     let repository = context.open()?;
     let (file, fragment) = match args.file.rsplit_once("#bytes=") {
         Some((file, range)) => (file, Some(range)),
@@ -60,6 +64,17 @@ pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
     match &args.output {
         Some(output) => to_file(&repository, context, &found, range, output)?,
         None => to_stdout(&repository, context, &found, range)?,
+    }
+    let cache = repository.cache_stats()?;
+    context.ui.detail(1, cache_line(&cache));
+    if args.output.is_some() && context.ui.is_json() {
+        let mut summary = path_json(found.path.as_bytes());
+        summary["message_type"] = json!("summary");
+        summary["schema_version"] = json!(1);
+        summary["bytes"] = json!(range.end - range.start);
+        summary["cache"] = json!(cache);
+        summary["seconds"] = json!(started.elapsed().as_secs_f64());
+        context.ui.document(&summary)?;
     }
     Ok(ExitCode::Success)
 }

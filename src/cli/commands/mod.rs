@@ -13,7 +13,9 @@ pub mod store;
 
 use serde_json::{Value, json};
 
+use crate::cli::ui::format;
 use crate::path::RepoPath;
+use crate::storage::cache::CacheStats;
 use crate::storage::format::object::Signature;
 
 /// A path for JSON: text, and the exact bytes in hexadecimal where it is not UTF-8.
@@ -31,6 +33,18 @@ fn path_json(bytes: &[u8]) -> Value {
 
 fn paths_json(paths: &[RepoPath]) -> Vec<Value> {
     paths.iter().map(|path| path_json(path.as_bytes())).collect()
+}
+
+/// What the cache of decoded blocks did, for `-v`.
+fn cache_line(cache: &CacheStats) -> String {
+    let CacheStats { hot_hits, warm_hits, misses, evictions, bytes, limit } = *cache;
+    format!(
+        "block cache: {} hits ({hot_hits} hot, {warm_hits} warm), {misses} misses, {evictions} \
+         evictions; {} of {}",
+        hot_hits + warm_hits,
+        format::bytes(bytes as u64),
+        format::bytes(limit as u64)
+    )
 }
 
 /// A time with its own offset, RFC 3339.

@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
-use super::path_json;
+use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -74,13 +74,18 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     for (path, why) in &report.skipped {
         context.ui.warn(format!("left out '{path}': {why}"));
     }
+    let cache = repository.cache_stats()?;
+    if report.swept > 0 {
+        let files = format::counted(report.swept, "temporary file");
+        context.ui.message(format!("removed {files} that a killed command left"));
+    }
     let time = started.elapsed();
     if context.ui.is_json() {
         let skipped: Vec<_> =
             report.skipped.iter().map(|(path, _)| path_json(path.as_bytes())).collect();
         context.ui.document(&json!({
             "message_type": "summary", "schema_version": 1, "files": report.files,
-            "bytes": report.bytes, "skipped": skipped, "seconds": time.as_secs_f64(),
+            "bytes": report.bytes, "skipped": skipped, "swept": report.swept, "cache": cache, "seconds": time.as_secs_f64(),
         }))?;
     } else {
         let files = format::counted(report.files, "file");
@@ -89,6 +94,7 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
             format::bytes(report.bytes),
             format::duration(time)
         ));
+        context.ui.detail(1, cache_line(&cache));
     }
     Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
 }
