@@ -43,7 +43,6 @@ impl CheckoutReport {
         self.files += other.files;
         self.bytes += other.bytes;
         self.skipped.extend(other.skipped);
-        self.swept += other.swept;
     }
 }
 

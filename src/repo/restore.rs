@@ -44,7 +44,14 @@ impl Repository {
         let work_tree = WorkTree::create(target)?;
         // What comes from a commit needs no staging area.
         let staging = options.source.is_none().then(|| self.staging()).transpose()?;
-        let report = self.checkout(&work_tree, self.entries(options, staging.as_ref())?)?;
+        let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
+        let entries = self.entries(options, staging.as_ref())?.inspect(|entry| {
+            if let (false, Ok(entry)) = (work_tree.is_fresh(), entry) {
+                sweep.pass(&entry.path);
+            }
+        });
+        let mut report = self.checkout(&work_tree, entries)?;
+        report.swept = sweep.swept;
         staging.map_or(Ok(()), |staging| staging.check())?;
         Ok(report)
     }
@@ -69,17 +76,13 @@ impl Repository {
         let work_tree = WorkTree::open(&self.place().work_tree)?;
         let mut entries = self.entries(options, Some(&listed))?;
         let mut report = CheckoutReport::default();
-        let mut last_dir = None;
+        let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
         loop {
             self.monitor().phase(Phase::Filtering);
             let (mut wanted, mut cost, limit) = (Vec::new(), 0, self.read_limits().plan);
             for entry in entries.by_ref() {
                 let entry = entry?;
-                let dir = entry.path.parent();
-                if dir != last_dir {
-                    report.swept += dir.as_ref().map_or(0, |dir| work_tree.sweep(dir));
-                    last_dir = dir;
-                }
+                sweep.pass(&entry.path);
                 let same = is_staged(&staging, &entry)
                     && self.is_modified(&root, &staging, &entry.path)? == Some(false);
                 if !same {
@@ -103,6 +106,7 @@ impl Repository {
             }
         }
         listed.check()?;
+        report.swept = sweep.swept;
         Ok(report)
     }
 
@@ -329,6 +333,23 @@ impl Repository {
         staging.apply(removals)?;
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(changes)
+    }
+}
+
+/// Sweeps the directories of paths that come in their order.
+struct Sweep<'a> {
+    work_tree: &'a WorkTree,
+    last_dir: Option<RepoPath>,
+    swept: u64,
+}
+
+impl Sweep<'_> {
+    fn pass(&mut self, path: &RepoPath) {
+        let dir = path.parent();
+        if dir != self.last_dir {
+            self.swept += dir.as_ref().map_or(0, |dir| self.work_tree.sweep(dir));
+            self.last_dir = dir;
+        }
     }
 }
 

@@ -11,9 +11,11 @@ pub mod rm;
 pub mod status;
 pub mod store;
 
+use std::io::{self, Write};
+
 use serde_json::{Value, json};
 
-use crate::cli::ui::format;
+use crate::cli::ui::{Ui, format};
 use crate::path::RepoPath;
 use crate::storage::cache::CacheStats;
 use crate::storage::format::object::Signature;
@@ -33,6 +35,40 @@ fn path_json(bytes: &[u8]) -> Value {
 
 fn paths_json(paths: &[RepoPath]) -> Vec<Value> {
     paths.iter().map(|path| path_json(path.as_bytes())).collect()
+}
+
+/// A JSON document with one long list, written as it comes, so that it takes no memory.
+struct JsonList<'a> {
+    ui: &'a Ui,
+    name: &'static str,
+    is_begun: bool,
+}
+
+impl<'a> JsonList<'a> {
+    fn new(ui: &'a Ui, name: &'static str) -> Self {
+        Self { ui, name, is_begun: false }
+    }
+
+    /// The next element.
+    fn push(&mut self, element: &Value) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(element)?.replace('\n', "\n    ");
+        let mut out = self.ui.out();
+        if std::mem::replace(&mut self.is_begun, true) {
+            write!(out, ",\n    {text}")
+        } else {
+            write!(out, "{{\n  \"{}\": [\n    {text}", self.name)
+        }
+    }
+
+    /// Ends list and document.
+    fn finish(self) -> io::Result<()> {
+        if !self.is_begun {
+            let mut document = json!({ "schema_version": 1 });
+            document[self.name] = json!([]);
+            return self.ui.document(&document);
+        }
+        self.ui.line("\n  ],\n  \"schema_version\": 1\n}")
+    }
 }
 
 /// What the cache of decoded blocks did, for `-v`.
