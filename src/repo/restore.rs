@@ -69,45 +69,61 @@ impl Repository {
     /// data, so that the next command need not read the files again.
     fn restore_in_place(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
         let _lock = self.lock()?;
-        let mut staging = self.staging()?;
-        // A second view of it, so that what is listed stays while what was restored is noted.
-        let listed = self.staging()?;
+        let staging = self.staging()?;
         let root = self.work_tree_handle()?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let mut entries = self.entries(options, Some(&listed))?;
+        let mut entries = self.entries(options, Some(&staging))?;
         let mut report = CheckoutReport::default();
         let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
         loop {
             self.monitor().phase(Phase::Filtering);
-            let (mut wanted, mut cost, limit) = (Vec::new(), 0, self.read_limits().plan);
-            for entry in entries.by_ref() {
-                let entry = entry?;
-                sweep.pass(&entry.path);
-                let same = is_staged(&staging, &entry)
-                    && self.is_modified(&root, &staging, &entry.path)? == Some(false);
-                if !same {
-                    cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
-                    wanted.push(entry);
-                }
-                if cost > limit {
-                    break;
-                }
-            }
-            let is_last = cost <= limit;
+            let (wanted, is_last) = self.next_wanted(&mut *entries, &staging, &root, &mut sweep)?;
             self.monitor().phase(Phase::Restoring);
             if is_last && report.files == 0 {
                 let bytes = wanted.iter().map(|entry| entry.size).sum();
                 self.monitor().totals(wanted.len() as u64, bytes);
             }
             report.add(self.restore_some(&work_tree, &wanted)?);
-            staging.apply(refreshed(&root, &staging, wanted))?;
+            // Through a view of its own, so that what is listed here stays as it was.
+            let noted = refreshed(&root, &staging, wanted);
+            staging.forget_pages();
+            self.objects()?.reader().trim();
+            if !noted.is_empty() {
+                self.staging()?.apply(noted)?;
+            }
             if is_last {
                 break;
             }
         }
-        listed.check()?;
+        staging.check()?;
         report.swept = sweep.swept;
         Ok(report)
+    }
+
+    /// The next entries that are not in the work tree as they should be, as many as a plan may hold;
+    /// and whether they are the last.
+    fn next_wanted(
+        &self,
+        entries: &mut dyn Iterator<Item = Result<CommittedEntry>>,
+        staging: &BinaryStagingArea,
+        root: &OwnedFd,
+        sweep: &mut Sweep<'_>,
+    ) -> Result<(Vec<CommittedEntry>, bool)> {
+        let (mut wanted, mut cost, limit) = (Vec::new(), 0, self.read_limits().plan);
+        for entry in entries {
+            let entry = entry?;
+            sweep.pass(&entry.path);
+            let is_same = is_staged(staging, &entry)
+                && self.is_modified(root, staging, &entry.path)? == Some(false);
+            if !is_same {
+                cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
+                wanted.push(entry);
+            }
+            if cost > limit {
+                return Ok((wanted, false));
+            }
+        }
+        Ok((wanted, true))
     }
 
     fn restore_some(

@@ -64,6 +64,7 @@ impl Repository {
         let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         report.problems.extend(tally.problems);
         (report.objects, report.bytes) = (tally.objects, tally.bytes);
+        self.objects()?.reader().trim();
         self.verify_reachable(&mut report, &tally.damaged)?;
         Ok(report)
     }

@@ -147,6 +147,7 @@ impl BinaryStagingArea {
         let bytes = reader.map(0, reader.len()? as usize)?;
         let base =
             StagingBase::open(bytes).map_err(|source| StagingError::Format { file, source })?;
+        base.bytes().forget_pages();
         let (len, clean_tree) = (base.len(), base.header().clean_tree);
         let (overlay, log) = (Overlay::default(), LogState::NONE);
         Ok(Self { disk, base, overlay, log, len, clean_tree, min_log, out_of_step: false })
@@ -289,6 +290,11 @@ impl BinaryStagingArea {
         if self.out_of_step { Err(StagingError::OutOfStep) } else { self.check() }
     }
 
+    /// Takes the pages of the base out of the process's memory until they are used again.
+    pub fn forget_pages(&self) {
+        self.base.bytes().forget_pages();
+    }
+
     /// Whether the base was whole when it was used last. Who concludes from an absence, or from
     /// all entries together, asks afterwards; changes do so themselves.
     pub fn check(&self) -> Result<()> {
@@ -347,6 +353,7 @@ impl BinaryStagingArea {
         change(self);
         self.out_of_step = true;
         let written = self.write_base();
+        self.forget_pages();
         match Self::open_with(Arc::clone(&self.disk), self.min_log) {
             Ok(area) => {
                 *self = area;
