@@ -36,7 +36,8 @@ pub struct RestoreArgs {
     /// Restore the staging area instead of the work tree.
     #[arg(short = 'S', long, conflicts_with = "target")]
     staged: bool,
-    /// Restore into another directory, which is made if need be.
+    /// Restore into another directory, which is made if need be; if it holds nothing, files are
+    /// written directly, so that a killed restore leaves it incomplete.
     #[arg(short, long, value_name = "DIR")]
     target: Option<PathBuf>,
 }
