@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,7 +95,10 @@ fn what_is_staged_guides_the_next_version_and_changes_no_id() {
         let sandbox = Sandbox::new();
         sandbox.write("data", &first);
         let metrics = add(&sandbox, settings);
-        assert_eq!((number(&metrics["bytes_mapped"]), number(&metrics["chunks_predicted"])), (0, 0));
+        assert_eq!(
+            (number(&metrics["bytes_mapped"]), number(&metrics["chunks_predicted"])),
+            (0, 0)
+        );
         sandbox.write("data", &second);
         let metrics = add(&sandbox, settings);
         assert_eq!(ids(&sandbox), ids(&fresh));
@@ -113,7 +116,8 @@ fn what_is_staged_guides_the_next_version_and_changes_no_id() {
 fn holes_are_neither_read_nor_stored_and_come_back() {
     let sandbox = Sandbox::new();
     let island = noise(4, 3 * MIB);
-    let file = File::create(sandbox.path("sparse")).unwrap();
+    sandbox.write("sparse", "");
+    let file = OpenOptions::new().write(true).open(sandbox.path("sparse")).unwrap();
     file.write_all_at(&island, 200 * MIB as u64 + 12_345).unwrap();
     file.set_len(600 * MIB as u64 + 77).unwrap();
     drop(file);
@@ -133,7 +137,8 @@ fn holes_are_neither_read_nor_stored_and_come_back() {
     let target = sandbox.beside("copy");
     sandbox.ok(["restore", "-s", &id, "--target", target.to_str().unwrap()]);
     assert!(fs::read(target.join("sparse")).unwrap() == bytes);
-    let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(target.join("sparse")).unwrap());
+    let blocks =
+        std::os::unix::fs::MetadataExt::blocks(&fs::metadata(target.join("sparse")).unwrap());
     assert!(blocks * 512 < 8 * MIB as u64, "{blocks} blocks for 3 MiB of data");
 }
 

@@ -5,6 +5,7 @@
 //! so that no write can pass through a link.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,10 +23,6 @@ use crate::storage::format::object::Content;
 use crate::storage::format::pack::BlockKind;
 use crate::storage::pack_store::{BlockKey, Location, StoreError, verified};
 use crate::storage::queues::{CancelToken, FirstError};
-
-/// Files in a row that lie elsewhere, after which the block of a file is taken to be complete:
-/// those of several threads alternate, and each holds some hundred files.
-const OUT_OF_SIGHT: u64 = 2048;
 
 /// What a checkout did.
 #[derive(Debug, Default)]
@@ -46,7 +43,6 @@ impl CheckoutReport {
         self.files += other.files;
         self.bytes += other.bytes;
         self.skipped.extend(other.skipped);
-        self.swept += other.swept;
     }
 }
 
@@ -69,8 +65,8 @@ impl SmallFile {
 #[derive(Default)]
 struct Gathered {
     files: Vec<SmallFile>,
-    /// Number of the file that came last.
-    last: u64,
+    /// Chunks in the block.
+    chunks: usize,
 }
 
 /// A file of several chunks, written by all threads. Whoever lets go of it last gives it its name, if
@@ -92,6 +88,9 @@ struct Link {
     target: Vec<u8>,
 }
 
+/// A block and the files in it that are wanted.
+type BlockFiles = (BlockKey, Vec<SmallFile>);
+
 /// What is planned and not handed to a thread yet.
 #[derive(Default)]
 struct Planned {
@@ -99,30 +98,38 @@ struct Planned {
     links: Vec<Link>,
     /// Bytes of memory of both.
     bytes: usize,
-    /// Files of one chunk so far.
-    count: u64,
-    /// Count at which complete blocks are looked for.
-    next_look: u64,
 }
 
 impl Planned {
-    fn push(&mut self, file: SmallFile) {
+    /// Files a file under its block, of which `chunks_of` tells how many chunks it holds. Once
+    /// there are as many files, none is likely to come any more, and the block is given out.
+    fn push(
+        &mut self,
+        file: SmallFile,
+        chunks_of: impl FnOnce(BlockKey) -> Result<usize>,
+    ) -> Result<Option<BlockFiles>> {
+        let key = (file.location.pack, file.location.chunk.block);
+        let gathered = match self.small.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(Gathered { files: Vec::new(), chunks: chunks_of(key)? })
+            }
+        };
         self.bytes += file.cost();
-        self.count += 1;
-        let gathered = self.small.entry((file.location.pack, file.location.chunk.block));
-        let gathered = gathered.or_default();
-        gathered.last = self.count;
         gathered.files.push(file);
+        let is_complete = gathered.files.len() >= gathered.chunks;
+        let complete = if is_complete { self.small.remove(&key) } else { None };
+        Ok(complete.map(|gathered| {
+            self.bytes -= gathered.files.iter().map(SmallFile::cost).sum::<usize>();
+            (key, gathered.files)
+        }))
     }
 
-    /// The blocks that no file came for in a while, in their order, or all of them.
-    fn take_complete(&mut self, all: bool) -> Vec<(BlockKey, Vec<SmallFile>)> {
-        let horizon = self.count.saturating_sub(OUT_OF_SIGHT);
-        let taken = self.small.extract_if(|_, gathered| all || gathered.last <= horizon);
-        let mut blocks: Vec<_> = taken.map(|(key, gathered)| (key, gathered.files)).collect();
+    /// All blocks, in their order.
+    fn take_blocks(&mut self) -> Vec<BlockFiles> {
+        let mut blocks: Vec<_> =
+            self.small.drain().map(|(key, gathered)| (key, gathered.files)).collect();
         blocks.sort_unstable_by_key(|(key, _)| *key);
-        let bytes: usize = blocks.iter().flat_map(|block| &block.1).map(SmallFile::cost).sum();
-        self.bytes = self.bytes.saturating_sub(bytes);
         blocks
     }
 }
@@ -236,20 +243,17 @@ impl<'a> Checkout<'a> {
             }
             self.plan(entry, &mut planned, jobs)?;
             if planned.bytes > self.plan_bytes {
-                Self::send(planned.take_complete(true), jobs);
+                Self::send(planned.take_blocks(), jobs);
                 self.write_links(std::mem::take(&mut planned.links))?;
                 planned.bytes = 0;
-            } else if planned.count >= planned.next_look {
-                Self::send(planned.take_complete(false), jobs);
-                planned.next_look = planned.count + OUT_OF_SIGHT / 4;
             }
         }
-        Self::send(planned.take_complete(true), jobs);
+        Self::send(planned.take_blocks(), jobs);
         Ok(planned.links)
     }
 
     /// Hands blocks over; workers that are gone have noted why.
-    fn send(blocks: Vec<(BlockKey, Vec<SmallFile>)>, jobs: &Sender<Job>) {
+    fn send(blocks: impl IntoIterator<Item = BlockFiles>, jobs: &Sender<Job>) {
         for (key, files) in blocks {
             let _ = jobs.send(Job::Block(key, files));
         }
@@ -297,7 +301,12 @@ impl<'a> Checkout<'a> {
                     let block = location.chunk.block;
                     return Err(StoreError::Block { pack: location.pack, block, why }.into());
                 }
-                planned.push(SmallFile { path, executable, id, location });
+                let file = SmallFile { path, executable, id, location };
+                let store = self.reader.objects.reader().store();
+                let chunks_of = |(pack, block): BlockKey| {
+                    Ok(store.pack(&pack)?.block(block)?.chunk_count as usize)
+                };
+                Self::send(planned.push(file, chunks_of)?, jobs);
             }
             StagedKind::File { executable, content } => {
                 self.plan_large(&path, executable, &content, size, jobs)?;
@@ -375,8 +384,8 @@ impl<'a> Checkout<'a> {
 
     fn write_block(&self, key: BlockKey, files: &[SmallFile]) -> Result<()> {
         let reader = self.reader.objects.reader();
-        let wanted = files.iter().map(|file| file.location.chunk.len as usize).sum();
-        let block = reader.finish(reader.begin(key, wanted)?)?;
+        // All files of a block come together, so that it is cached only when it comes again.
+        let block = reader.finish(reader.begin(key, usize::MAX)?)?;
         for file in files {
             self.check_cancel()?;
             let bytes = verified(BlockKind::Data, &file.id, &file.location, &block)?;
@@ -414,20 +423,18 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_complete_when_no_file_came_for_it_in_a_while() {
+    fn a_block_is_given_out_when_all_its_files_came() {
         let mut planned = Planned::default();
-        // Two threads packed the files by turns; then come those of other blocks.
-        for number in 0..OUT_OF_SIGHT as u32 * 3 {
-            planned.push(file(if number < 2000 { number % 2 } else { number / 500 }));
+        let mut push = |block| planned.push(file(block), |_| Ok(3)).unwrap();
+        for number in [0, 1, 0, 2, 1] {
+            assert!(push(number).is_none());
         }
-        let blocks = |taken: Vec<(BlockKey, Vec<SmallFile>)>| -> Vec<u32> {
-            taken.iter().map(|((_, block), _)| *block).collect()
-        };
-        let early = blocks(planned.take_complete(false));
-        assert!(early.starts_with(&[0, 1]) && early.is_sorted());
-        let late = blocks(planned.take_complete(true));
-        assert!(late.len() >= 4 && late[0] > *early.last().unwrap());
+        let ((_, block), files) = push(1).unwrap();
+        assert_eq!((block, files.len()), (1, 3));
+        assert!(push(1).is_none(), "the same content under another name comes again");
+        assert_eq!(planned.bytes, 4 * file(0).cost());
+        let blocks: Vec<u32> = planned.take_blocks().iter().map(|block| block.0.1).collect();
+        assert_eq!(blocks, [0, 1, 2]);
         assert!(planned.small.is_empty());
-        assert_eq!(planned.bytes, 0);
     }
 }

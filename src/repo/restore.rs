@@ -1,5 +1,6 @@
 //! `restore`: brings files back from the staging area or from a commit.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::beneath::{PathKind, stat_one};
@@ -41,9 +42,17 @@ impl Repository {
     fn restore_into(&self, options: &RestoreOptions, target: &Path) -> Result<CheckoutReport> {
         self.monitor().phase(Phase::Restoring);
         let work_tree = WorkTree::create(target)?;
-        let staging = self.staging()?;
-        let report = self.checkout(&work_tree, self.entries(options, &staging)?)?;
-        staging.check()?;
+        // What comes from a commit needs no staging area.
+        let staging = options.source.is_none().then(|| self.staging()).transpose()?;
+        let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
+        let entries = self.entries(options, staging.as_ref())?.inspect(|entry| {
+            if let (false, Ok(entry)) = (work_tree.is_fresh(), entry) {
+                sweep.pass(&entry.path);
+            }
+        });
+        let mut report = self.checkout(&work_tree, entries)?;
+        report.swept = sweep.swept;
+        staging.map_or(Ok(()), |staging| staging.check())?;
         Ok(report)
     }
 
@@ -60,38 +69,70 @@ impl Repository {
     /// data, so that the next command need not read the files again.
     fn restore_in_place(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
         let _lock = self.lock()?;
-        let mut staging = self.staging()?;
+        let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        self.monitor().phase(Phase::Filtering);
-        let mut wanted = Vec::new();
-        for entry in self.entries(options, &staging)? {
+        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        let mut entries = self.entries(options, Some(&staging))?;
+        let mut report = CheckoutReport::default();
+        let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
+        loop {
+            self.monitor().phase(Phase::Filtering);
+            let (wanted, is_last) = self.next_wanted(&mut *entries, &staging, &root, &mut sweep)?;
+            self.monitor().phase(Phase::Restoring);
+            if is_last && report.files == 0 {
+                let bytes = wanted.iter().map(|entry| entry.size).sum();
+                self.monitor().totals(wanted.len() as u64, bytes);
+            }
+            report.add(self.restore_some(&work_tree, &wanted)?);
+            // Through a view of its own, so that what is listed here stays as it was.
+            let noted = refreshed(&root, &staging, wanted);
+            staging.forget_pages();
+            self.objects()?.reader().trim();
+            if !noted.is_empty() {
+                self.staging()?.apply(noted)?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        staging.check()?;
+        report.swept = sweep.swept;
+        Ok(report)
+    }
+
+    /// The next entries that are not in the work tree as they should be, as many as a plan may hold;
+    /// and whether they are the last.
+    fn next_wanted(
+        &self,
+        entries: &mut dyn Iterator<Item = Result<CommittedEntry>>,
+        staging: &BinaryStagingArea,
+        root: &OwnedFd,
+        sweep: &mut Sweep<'_>,
+    ) -> Result<(Vec<CommittedEntry>, bool)> {
+        let (mut wanted, mut cost, limit) = (Vec::new(), 0, self.read_limits().plan);
+        for entry in entries {
             let entry = entry?;
-            let is_staged = staging
-                .view(entry.path.as_bytes())
-                .is_some_and(|view| view.kind == entry.kind.view());
-            if !(is_staged && self.is_modified(&root, &staging, &entry.path)? == Some(false)) {
+            sweep.pass(&entry.path);
+            let is_same = is_staged(staging, &entry)
+                && self.is_modified(root, staging, &entry.path)? == Some(false);
+            if !is_same {
+                cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
                 wanted.push(entry);
             }
-        }
-        self.monitor().phase(Phase::Restoring);
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let bytes = wanted.iter().map(|entry| entry.size).sum();
-        self.monitor().totals(wanted.len() as u64, bytes);
-        Self::clear_the_way(&work_tree, &wanted)?;
-        let report = self.checkout(&work_tree, wanted.iter().cloned().map(Ok))?;
-        let mut refreshed = Vec::new();
-        for entry in wanted {
-            let is_staged = staging
-                .view(entry.path.as_bytes())
-                .is_some_and(|view| view.kind == entry.kind.view());
-            if let (true, Ok(Some((_, stat)))) = (is_staged, stat_one(&root, &entry.path)) {
-                // Written this very moment, so the times prove nothing yet.
-                let CommittedEntry { path, kind, .. } = entry;
-                refreshed.push(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }));
+            if cost > limit {
+                return Ok((wanted, false));
             }
         }
-        staging.apply(refreshed)?;
-        Ok(report)
+        Ok((wanted, true))
+    }
+
+    fn restore_some(
+        &self,
+        work_tree: &WorkTree,
+        wanted: &[CommittedEntry],
+    ) -> Result<CheckoutReport> {
+        Self::clear_the_way(work_tree, wanted)?;
+        self.checkout(work_tree, wanted.iter().cloned().map(Ok))
     }
 
     /// Removes empty directories in the place of files: they hold nothing to lose. One that is not
@@ -109,10 +150,10 @@ impl Repository {
     fn entries<'a>(
         &'a self,
         options: &RestoreOptions,
-        staging: &'a BinaryStagingArea,
+        staging: Option<&'a BinaryStagingArea>,
     ) -> Result<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> {
         let paths = normalise(&options.paths);
-        let Some(source) = options.source else {
+        if let (None, Some(staging)) = (options.source, staging) {
             for path in &paths {
                 if staging.views_within(path.as_bytes()).next().is_none() && !path.is_root() {
                     return Err(super::add::path_not_found(path, "the staging area", staging));
@@ -124,11 +165,13 @@ impl Repository {
                 let size = if matches!(kind, StagedKind::File { .. }) { stat.size } else { 0 };
                 Ok(CommittedEntry { path, kind, size })
             })));
-        };
-        let tree = self.objects()?.commit(&source)?.tree;
+        }
         let mut parts: Vec<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> = Vec::new();
-        for path in paths {
-            parts.push(self.committed_below(&tree, &path, &source)?);
+        if let Some(source) = options.source {
+            let tree = self.objects()?.commit(&source)?.tree;
+            for path in &paths {
+                parts.push(self.committed_below(&tree, path, &source)?);
+            }
         }
         Ok(Box::new(parts.into_iter().flatten()))
     }
@@ -139,9 +182,9 @@ impl Repository {
         options: &RestoreOptions,
         mut visit: impl FnMut(CommittedEntry) -> Result<()>,
     ) -> Result<()> {
-        let staging = self.staging()?;
-        self.entries(options, &staging)?.try_for_each(|entry| visit(entry?))?;
-        Ok(staging.check()?)
+        let staging = options.source.is_none().then(|| self.staging()).transpose()?;
+        self.entries(options, staging.as_ref())?.try_for_each(|entry| visit(entry?))?;
+        staging.map_or(Ok(()), |staging| Ok(staging.check()?))
     }
 
     /// Content, size and mode of a file: in the commit named; without one, in the last commit, and
@@ -307,6 +350,43 @@ impl Repository {
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(changes)
     }
+}
+
+/// Sweeps the directories of paths that come in their order.
+struct Sweep<'a> {
+    work_tree: &'a WorkTree,
+    last_dir: Option<RepoPath>,
+    swept: u64,
+}
+
+impl Sweep<'_> {
+    fn pass(&mut self, path: &RepoPath) {
+        let dir = path.parent();
+        if dir != self.last_dir {
+            self.swept += dir.as_ref().map_or(0, |dir| self.work_tree.sweep(dir));
+            self.last_dir = dir;
+        }
+    }
+}
+
+fn is_staged(staging: &BinaryStagingArea, entry: &CommittedEntry) -> bool {
+    let view = staging.view(entry.path.as_bytes());
+    view.is_some_and(|view| view.kind == entry.kind.view())
+}
+
+/// What the staging area says of files that were restored as they are staged.
+fn refreshed(
+    root: &OwnedFd,
+    staging: &BinaryStagingArea,
+    restored: Vec<CommittedEntry>,
+) -> Vec<StagingOp> {
+    let refresh = |entry: CommittedEntry| {
+        let (_, stat) = stat_one(root, &entry.path).ok().flatten()?;
+        // Written this very moment, so the times prove nothing yet.
+        let CommittedEntry { path, kind, .. } = entry;
+        Some(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }))
+    };
+    restored.into_iter().filter(|entry| is_staged(staging, entry)).filter_map(refresh).collect()
 }
 
 fn clear_empty_dir(work_tree: &WorkTree, path: &RepoPath) -> Result<()> {

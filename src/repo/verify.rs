@@ -1,9 +1,11 @@
 //! `store verify`: reads what is stored and names everything that is damaged, down to the paths
 //! and commits it affects.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
+use lru::LruCache;
 use rayon::prelude::*;
 
 use super::tree_walk::TreeWalk;
@@ -15,6 +17,9 @@ use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::format::pack::{ChunkEntry, PackKind};
 use crate::storage::pack_store::{PackStore, StoreError, describe};
+
+/// Files whose soundness is remembered, so that those of many commits are looked up once: 8 MiB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
 
 /// What `store verify` found.
 #[derive(Debug, Default)]
@@ -59,6 +64,7 @@ impl Repository {
         let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         report.problems.extend(tally.problems);
         (report.objects, report.bytes) = (tally.objects, tally.bytes);
+        self.objects()?.reader().trim();
         self.verify_reachable(&mut report, &tally.damaged)?;
         Ok(report)
     }
@@ -139,7 +145,7 @@ impl Repository {
         report: &mut VerifyReport,
         damaged: &HashSet<ObjectId>,
     ) -> Result<()> {
-        let mut sound: HashMap<Content, bool> = HashMap::new();
+        let mut sound = LruCache::new(REMEMBERED);
         let refs = self.refs().list("");
         let head = self.refs().head_commit();
         for error in [refs.as_ref().err(), head.as_ref().err()].into_iter().flatten() {
@@ -210,7 +216,7 @@ impl Repository {
         content: &Content,
         size: u64,
         damaged: &HashSet<ObjectId>,
-        known: &mut HashMap<Content, bool>,
+        known: &mut LruCache<Content, bool>,
     ) -> bool {
         if let Some(whole) = known.get(content) {
             return *whole;
@@ -225,7 +231,7 @@ impl Repository {
                 found.is_some_and(|found| found.chunk.len == chunk.len) && !damaged.contains(&id)
             })
         }) && total == size;
-        known.insert(*content, whole);
+        known.put(*content, whole);
         whole
     }
 }

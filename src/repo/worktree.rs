@@ -134,6 +134,11 @@ impl WorkTree {
         Ok(tree)
     }
 
+    /// Whether it held nothing when it was opened.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
     /// The handle of the directory, as the walk takes it.
     pub fn root(&self) -> &OwnedFd {
         &self.root

@@ -73,6 +73,16 @@ impl FileBytes {
     }
 }
 
+impl FileBytes {
+    /// Takes mapped pages out of the process's memory until they are used again.
+    pub fn forget_pages(&self) {
+        if let Self::Mapped(mapped) = self {
+            // Only an optimisation: where it fails, the pages stay.
+            let _ = mapped.map.forget_pages();
+        }
+    }
+}
+
 impl std::ops::Deref for FileBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

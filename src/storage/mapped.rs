@@ -70,6 +70,18 @@ impl Mapped {
         self.window.as_ref().is_none_or(|(_, ticket)| !WINDOWS.is_marked(*ticket))
     }
 
+    /// Takes the pages out of the process's memory until they are read again; for who has read a
+    /// large window once and is going to need little of it.
+    pub fn forget_pages(&self) -> io::Result<()> {
+        let Some((map, _)) = &self.window else { return Ok(()) };
+        #[expect(unsafe_code, reason = "an advice that could lose data of other mappings")]
+        // SAFETY: the mapping is read-only, so there is nothing to lose: pages of the file come back
+        // from the file, and the zeros in the place of missing ones come back as zeros.
+        unsafe {
+            map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed)
+        }
+    }
+
     /// Tells the kernel how the window will be read.
     pub fn advise(&self, advice: Advice) -> io::Result<()> {
         self.window.as_ref().map_or(Ok(()), |(map, _)| map.advise(advice))
@@ -192,6 +204,8 @@ mod tests {
             let map = Mapped::new(&file, offset as u64, len).unwrap();
             map.advise(Advice::Sequential).unwrap();
             assert_eq!(&*map, &bytes[offset..offset + len]);
+            map.forget_pages().unwrap();
+            assert_eq!(&*map, &bytes[offset..offset + len]);
             assert!(map.is_intact());
         }
         for (offset, len) in [(0, 50_001), (50_000, 1), (u64::MAX, 2)] {
@@ -217,7 +231,10 @@ mod tests {
                 }
                 file.set_len(left as u64).unwrap();
             });
-            // The readers may have stopped at the zeros of the page that was cut, without a fault.
+            // The readers may have met zeros in the last page that is left, which fault nobody.
+            assert_eq!(map.last(), Some(&0));
+            assert!(!map.is_intact());
+            map.forget_pages().unwrap();
             assert_eq!(map.last(), Some(&0));
             assert!(!map.is_intact());
             assert!(kept.iter().all(|byte| *byte == 7) && kept.is_intact());

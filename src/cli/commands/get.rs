@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
+use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -71,6 +73,17 @@ pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
         let time = context.ui.elapsed();
         let run = Run::reading(&repository, RunCommand::Get, 1, bytes, time)?;
         context.note_run(&repository, &run);
+    }
+    let cache = repository.cache_stats()?;
+    context.ui.detail(1, cache_line(&cache));
+    if args.output.is_some() && context.ui.is_json() {
+        let mut summary = path_json(found.path.as_bytes());
+        summary["message_type"] = json!("summary");
+        summary["schema_version"] = json!(1);
+        summary["bytes"] = json!(range.end - range.start);
+        summary["cache"] = json!(cache);
+        summary["seconds"] = json!(context.ui.elapsed().as_secs_f64());
+        context.ui.document(&summary)?;
     }
     Ok(ExitCode::Success)
 }

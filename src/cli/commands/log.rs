@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::time_text;
+use super::{JsonList, time_text};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -31,11 +31,11 @@ pub(crate) fn run(args: &LogArgs, context: &Context<'_>) -> CommandResult {
     let start = repository.resolve(args.revision.as_deref().unwrap_or("HEAD"))?;
     let names = names(&repository)?;
     let history = repository.history([start])?;
-    let mut entries = Vec::new();
+    let mut list = JsonList::new(context.ui, "commits");
     for entry in history.take(args.max_count.unwrap_or(usize::MAX)) {
         let (id, commit) = entry?;
         if context.ui.is_json() {
-            entries.push(to_json(&id, &commit));
+            list.push(&to_json(&id, &commit))?;
         } else if args.oneline {
             let title = commit.message.lines().next().unwrap_or_default();
             context.ui.line(format!(
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &LogArgs, context: &Context<'_>) -> CommandResult {
         }
     }
     if context.ui.is_json() {
-        context.ui.document(&json!({ "schema_version": 1, "commits": entries }))?;
+        list.finish()?;
     }
     Ok(ExitCode::Success)
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::path_json;
+use super::{JsonList, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -42,11 +42,10 @@ pub(crate) fn run(args: &LsArgs, context: &Context<'_>) -> CommandResult {
     }
     let source = args.source.as_deref().map(|revision| repository.resolve(revision)).transpose()?;
     let options = RestoreOptions { paths, source, target: None };
-    let mut entries = Vec::new();
+    let mut list = JsonList::new(context.ui, "entries");
     repository.for_each_entry(&options, |entry| {
         if context.ui.is_json() {
-            entries.push(to_json(&entry));
-            return Ok(());
+            return list.push(&to_json(&entry)).map_err(RepoError::Output);
         }
         if entry.kind == StagedKind::EmptyDir && !args.long {
             return Ok(());
@@ -61,7 +60,7 @@ pub(crate) fn run(args: &LsArgs, context: &Context<'_>) -> CommandResult {
         written.map_err(RepoError::Output)
     })?;
     if context.ui.is_json() {
-        context.ui.document(&json!({ "schema_version": 1, "entries": entries }))?;
+        list.finish()?;
     }
     Ok(ExitCode::Success)
 }

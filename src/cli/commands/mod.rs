@@ -13,8 +13,12 @@ pub mod stats;
 pub mod status;
 pub mod store;
 
+use std::io::{self, Write};
+
 use serde_json::{Value, json};
 
+use crate::cli::ui::{Ui, format};
+use crate::storage::cache::CacheStats;
 use crate::storage::format::object::Signature;
 
 /// A path for JSON: text, and the exact bytes in hexadecimal where it is not UTF-8.
@@ -28,6 +32,52 @@ fn path_json(bytes: &[u8]) -> Value {
         }
         json!({ "path": String::from_utf8_lossy(bytes), "path_hex": hex })
     }
+}
+
+/// A JSON document with one long list, written as it comes, so that it takes no memory.
+struct JsonList<'a> {
+    ui: &'a Ui,
+    name: &'static str,
+    is_begun: bool,
+}
+
+impl<'a> JsonList<'a> {
+    fn new(ui: &'a Ui, name: &'static str) -> Self {
+        Self { ui, name, is_begun: false }
+    }
+
+    /// The next element.
+    fn push(&mut self, element: &Value) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(element)?.replace('\n', "\n    ");
+        let mut out = self.ui.out();
+        if std::mem::replace(&mut self.is_begun, true) {
+            write!(out, ",\n    {text}")
+        } else {
+            write!(out, "{{\n  \"{}\": [\n    {text}", self.name)
+        }
+    }
+
+    /// Ends list and document.
+    fn finish(self) -> io::Result<()> {
+        if !self.is_begun {
+            let mut document = json!({ "schema_version": 1 });
+            document[self.name] = json!([]);
+            return self.ui.document(&document);
+        }
+        self.ui.line("\n  ],\n  \"schema_version\": 1\n}")
+    }
+}
+
+/// What the cache of decoded blocks did, for `-v`.
+fn cache_line(cache: &CacheStats) -> String {
+    let CacheStats { hot_hits, warm_hits, misses, evictions, bytes, limit } = *cache;
+    format!(
+        "block cache: {} hits ({hot_hits} hot, {warm_hits} warm), {misses} misses, {evictions} \
+         evictions; {} of {}",
+        hot_hits + warm_hits,
+        format::bytes(bytes as u64),
+        format::bytes(limit as u64)
+    )
 }
 
 /// A time with its own offset, RFC 3339.

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
-use super::path_json;
+use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -37,7 +37,8 @@ pub struct RestoreArgs {
     /// Restore the staging area instead of the work tree.
     #[arg(short = 'S', long, conflicts_with = "target")]
     staged: bool,
-    /// Restore into another directory, which is made if need be.
+    /// Restore into another directory, which is made if need be; if it holds nothing, files are
+    /// written directly, so that a killed restore leaves it incomplete.
     #[arg(short, long, value_name = "DIR")]
     target: Option<PathBuf>,
 }
@@ -79,12 +80,17 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
         let run = Run::reading(&repository, RunCommand::Restore, report.files, report.bytes, time)?;
         context.note_run(&repository, &run);
     }
+    let cache = repository.cache_stats()?;
+    if report.swept > 0 {
+        let files = format::counted(report.swept, "temporary file");
+        context.ui.message(format!("removed {files} that a killed command left"));
+    }
     if context.ui.is_json() {
         let skipped: Vec<_> =
             report.skipped.iter().map(|(path, _)| path_json(path.as_bytes())).collect();
         context.ui.document(&json!({
             "message_type": "summary", "schema_version": 1, "files": report.files,
-            "bytes": report.bytes, "skipped": skipped, "seconds": time.as_secs_f64(),
+            "bytes": report.bytes, "skipped": skipped, "swept": report.swept, "cache": cache, "seconds": time.as_secs_f64(),
         }))?;
     } else {
         let files = format::counted(report.files, "file");
@@ -93,6 +99,7 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
             format::bytes(report.bytes),
             format::duration(time)
         ));
+        context.ui.detail(1, cache_line(&cache));
     }
     Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
 }

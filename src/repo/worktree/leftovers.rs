@@ -36,7 +36,7 @@ impl WorkTree {
 fn is_left_over(dir: &OwnedFd, name: &[u8]) -> bool {
     let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let changed = Duration::from_secs(u64::try_from(stat.st_ctime).unwrap_or(u64::MAX));
+    let changed = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(u64::MAX));
     if now.checked_sub(changed).is_none_or(|age| age < MIN_AGE) {
         return false;
     }

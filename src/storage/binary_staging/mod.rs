@@ -169,7 +169,9 @@ impl BinaryStagingArea {
             return Err(StagingError::Missing { file });
         };
         let bytes = reader.map(0, reader.len()? as usize)?;
-        open(bytes).map_err(|source| StagingError::Format { file, source })
+        let base = open(bytes).map_err(|source| StagingError::Format { file, source })?;
+        base.bytes().forget_pages();
+        Ok(base)
     }
 
     /// The area as it is now, for reading: it shares the base and stays as it is while this one
@@ -354,6 +356,11 @@ impl BinaryStagingArea {
 
     fn check_in_step(&self) -> Result<()> {
         if self.out_of_step { Err(StagingError::OutOfStep) } else { self.check() }
+    }
+
+    /// Takes the pages of the base out of the process's memory until they are used again.
+    pub fn forget_pages(&self) {
+        self.base.bytes().forget_pages();
     }
 
     /// Whether the base was whole when it was used last. Who concludes from an absence, or from

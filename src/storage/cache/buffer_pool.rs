@@ -219,6 +219,19 @@ impl BufferPool {
         self.returned.notify_all();
     }
 
+    /// Frees what is kept.
+    pub fn trim(&self) {
+        let mut shelves = lock(&self.shelves);
+        let kept = [
+            std::mem::take(&mut shelves.small_buffers),
+            std::mem::take(&mut shelves.medium_buffers),
+            std::mem::take(&mut shelves.large_buffers),
+        ];
+        shelves.stats.kept = 0;
+        drop(shelves);
+        drop(kept);
+    }
+
     /// What it holds and did so far.
     pub fn stats(&self) -> PoolStats {
         lock(&self.shelves).stats
@@ -286,6 +299,8 @@ mod tests {
         assert_eq!((pool.stats().lent, pool.stats().kept, pool.stats().reuses), (70_000, 0, 1));
         drop(pool.acquire(700_000));
         assert_eq!(pool.acquire(66_000).capacity(), 66_000);
+        pool.trim();
+        assert_eq!(pool.stats().kept, 0);
     }
 
     #[test]

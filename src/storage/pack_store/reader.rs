@@ -92,6 +92,12 @@ impl ObjectReader {
         self.buffers.stats()
     }
 
+    /// Frees the memory that is kept for blocks to come.
+    pub fn trim(&self) {
+        self.buffers.trim();
+        self.decoders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Decodes a block, or takes it from the cache, and keeps it there. Its chunks are not verified
     /// yet.
     pub fn block(&self, key: BlockKey) -> Result<Arc<Vec<u8>>> {
