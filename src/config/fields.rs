@@ -148,7 +148,7 @@ settings! {
         max_memory_usage: ByteSize = ByteSize::gib(2), in ByteSize::mib(64)..=NO_LIMIT;
         /// Cache of chunks; 0 turns it off.
         chunk_cache_size: ByteSize = ByteSize::mib(500), in NOTHING..=NO_LIMIT;
-        /// Cache of what is known of files; 0 turns it off.
+        /// Memory for what is known of new files until it is staged; an add stages each time it is full.
         file_cache_size: ByteSize = ByteSize::mib(100), in NOTHING..=NO_LIMIT;
         /// Larger files are mapped into memory instead of read.
         memory_map_threshold: ByteSize = ByteSize::mib(10), in NOTHING..=NO_LIMIT;
