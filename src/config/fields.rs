@@ -148,7 +148,7 @@ settings! {
         max_memory_usage: ByteSize = ByteSize::gib(2), in ByteSize::mib(64)..=NO_LIMIT;
         /// Cache of decoded chunks, at most half of the memory; 0 turns it off.
         chunk_cache_size: ByteSize = ByteSize::mib(500), in NOTHING..=NO_LIMIT;
-        /// What 'add' keeps in memory of the files it stored before it makes that durable.
+        /// Memory for what is known of new files until it is staged; an add stages each time it is full.
         file_cache_size: ByteSize = ByteSize::mib(100), in NOTHING..=NO_LIMIT;
         /// Larger files are mapped instead of read where most of them is stored already.
         memory_map_threshold: ByteSize = ByteSize::mib(10), in NOTHING..=NO_LIMIT;

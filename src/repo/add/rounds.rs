@@ -21,8 +21,8 @@ const ROUND_CONTENT: u64 = 16 << 30;
 /// Fewest bytes of metadata in one round, however small `performance.file_cache_size` is.
 const MIN_ROUND: u64 = 64 << 10;
 /// Bytes that a file takes until it is staged, besides twice its path: what the pipelines say of
-/// it, and its operation in the log.
-const FILE_BYTES: u64 = (size_of::<FileOutcome>() + 16 + 80) as u64;
+/// it, in the list of a worker and in that of all, and its operation in the log.
+const FILE_BYTES: u64 = (2 * size_of::<FileOutcome>() + 16 + 80) as u64;
 
 /// What one round has taken in.
 #[derive(Default)]

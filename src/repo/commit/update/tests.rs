@@ -134,6 +134,48 @@ proptest! {
     }
 }
 
+/// The last name of each page of a directory but the last page: what ends it.
+fn page_ends(objects: &Objects, tree: &TreeId) -> Vec<Vec<u8>> {
+    let TreePage::Node { children, .. } = objects.tree_page(tree).unwrap() else {
+        panic!("a directory of several pages");
+    };
+    let last = |child: &TreeChild| match objects.tree_page(&child.id).unwrap() {
+        TreePage::Leaf(entries) => entries.last().unwrap().name.clone(),
+        TreePage::Node { .. } => panic!("a directory of two levels"),
+    };
+    children[..children.len() - 1].iter().map(last).collect()
+}
+
+#[test]
+fn an_update_moves_the_ends_of_pages_as_one_pass_does() {
+    let (_dir, repository) = repository();
+    let mut staging = repository.staging().unwrap();
+    let names: Vec<String> = (0..6000).map(|number| format!("many/{number:05}")).collect();
+    staging.apply(names.iter().map(|name| file(name, 1)).collect()).unwrap();
+    commit(&repository);
+    for turn in 0..12 {
+        let objects = repository.objects().unwrap();
+        let tree = repository.head_tree().unwrap().unwrap();
+        let Some(TreeEntry { kind: EntryKind::Dir { tree, .. }, .. }) =
+            objects.tree_entry(&tree, b"many").unwrap()
+        else {
+            panic!("no directory");
+        };
+        let ends = page_ends(objects, &tree);
+        let end = &ends[turn * 5 % ends.len()];
+        let path = RepoPath::new([b"many/", end.as_slice()].concat()).unwrap();
+        let mut staging = repository.staging().unwrap();
+        staging.apply(vec![StagingOp::Remove(path.clone())]).unwrap();
+        commit(&repository);
+        // Back again after every other turn, so that pages both grow together and split.
+        if turn % 2 == 0 {
+            let mut staging = repository.staging().unwrap();
+            staging.apply(vec![file(&path.to_string(), 2)]).unwrap();
+            commit(&repository);
+        }
+    }
+}
+
 #[test]
 fn an_update_reads_and_writes_in_proportion_to_the_changes() {
     struct Count(Vec<ObjectId>);
