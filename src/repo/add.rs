@@ -130,7 +130,8 @@ impl Repository {
             begin: Once::new(),
         };
         self.monitor().phase(Phase::Discovery);
-        let (output, run) = if options.dry_run {
+        let mut plan = None;
+        let (output, metrics) = if options.dry_run {
             adder.walk(options, None)?;
             (RunOutput::default(), None)
         } else {
@@ -141,10 +142,13 @@ impl Repository {
                 engine.run(&WorkTreeSource(&root), |feeder| adder.walk(options, Some(feeder)))?;
             walked?;
             engine.metrics.add_processing_time(started.elapsed());
-            (output, Some((engine.metrics.snapshot(), engine.plan())))
+            let metrics = engine.metrics.snapshot();
+            // Where nothing was processed, nothing was planned.
+            plan = (metrics.files_processed > 0).then(|| engine.plan());
+            (output, Some(metrics))
         };
         let (mut report, ops) = adder.conclude(output, &options.roots);
-        (report.metrics, report.plan) = run.unzip();
+        (report.metrics, report.plan) = (metrics, plan);
         if !options.dry_run {
             self.monitor().phase(Phase::Writing);
             staging.apply(ops)?;

@@ -202,7 +202,7 @@ impl Engine {
         feed: impl FnOnce(&Feeder<'_>) -> R + Send,
     ) -> Result<(RunOutput, R)> {
         let (job_sender, jobs) = bounded(self.planner.most_jobs());
-        let (segment_sender, segments) = byte_channel(self.plan().queue_bytes);
+        let (segment_sender, segments) = byte_channel(self.planner.limits().queue_bytes());
         let queues = Queues { jobs, segments, segment_sender, open_files: AtomicUsize::new(0) };
         self.with_writer(|blocks| {
             let errors = FirstError::new(self.cancel.clone());
@@ -259,7 +259,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&ByteSender<EncodedBlock>) -> Result<R> + Send,
     ) -> Result<R> {
-        let (sender, blocks) = byte_channel(self.plan().queue_bytes);
+        let (sender, blocks) = byte_channel(self.planner.limits().queue_bytes());
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
                 let result = writer::run(self, &blocks);

@@ -34,7 +34,7 @@ const SOLID_BYTES: RangeInclusive<usize> = (256 << 10)..=(4 << 20);
 /// Levels of solid blocks that are tried.
 const LEVELS: RangeInclusive<i32> = 1..=3;
 /// Sizes of batches that are tried.
-const BATCH_FILES: RangeInclusive<usize> = 125..=2000;
+pub(super) const BATCH_FILES: RangeInclusive<usize> = 125..=2000;
 
 /// A parameter that is tuned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! From discovered files to jobs: small files are gathered into batches, the others go alone.
 
+use std::cell::LazyCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -40,7 +41,7 @@ impl<'e> Feeder<'e> {
         let mut ready = Vec::new();
         {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let plan = self.engine.plan();
+            let plan = LazyCell::new(|| self.engine.plan());
             for task in tasks {
                 self.engine.planner.observe(task.size);
                 if task.size > whole_file {
