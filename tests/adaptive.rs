@@ -497,7 +497,8 @@ fn earlier_runs_tune_the_next_and_nothing_that_is_stored() {
     assert!(why(&trial, "workers").starts_with("tuned: trying another workers"), "{trial}");
     let mut faster = runs.runs[0];
     (faster.parameters.workers, faster.processing_nanos) = (workers, 900_000_000);
-    (0..3).for_each(|_| runs.push(faster));
+    let usual = runs.runs[0];
+    [faster, usual, faster, usual].into_iter().for_each(|run| runs.push(run));
     tuned.write(HISTORY, runs.encode());
     let kept = plan(&tuned, &[]);
     assert_eq!(kept["tuning"]["best"]["workers"], workers);

@@ -254,7 +254,8 @@ impl Repository {
 
     /// Decides how a run works; knows what earlier runs came to.
     pub fn planner(&self) -> Planner {
-        Planner::new(self.limits(), &self.run_history())
+        let disk = Arc::clone(&self.disk);
+        Planner::new(self.limits(), move || run_history::read(&*disk).unwrap_or_default())
     }
 
     /// The engine of a command that stores.

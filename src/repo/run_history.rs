@@ -10,7 +10,7 @@ use crate::metrics::MetricsSnapshot;
 use crate::storage::adaptive::Plan;
 use crate::storage::adaptive::machine::peak_memory;
 use crate::storage::cache::CacheStats;
-use crate::storage::disk::DiskError;
+use crate::storage::disk::{Disk, DiskError};
 use crate::storage::format::FormatError;
 use crate::storage::format::run_history::{
     MAX_FILE, RunCommand, RunCounters, RunHistory, RunParameters, RunRecord,
@@ -76,18 +76,17 @@ impl Run {
     }
 }
 
+pub(super) fn read(disk: &dyn Disk) -> Result<RunHistory, HistoryError> {
+    match disk.read(HISTORY.as_ref(), MAX_FILE)? {
+        Some(bytes) => Ok(RunHistory::decode(&bytes)?),
+        None => Ok(RunHistory::default()),
+    }
+}
+
 impl Repository {
     /// The last runs; an error if they cannot be read. No history is an empty one.
     pub fn read_run_history(&self) -> Result<RunHistory, HistoryError> {
-        match self.disk.read(HISTORY.as_ref(), MAX_FILE)? {
-            Some(bytes) => Ok(RunHistory::decode(&bytes)?),
-            None => Ok(RunHistory::default()),
-        }
-    }
-
-    /// The last runs, as far as they can be read.
-    pub fn run_history(&self) -> RunHistory {
-        self.read_run_history().unwrap_or_default()
+        read(&*self.disk)
     }
 
     /// Appends a run. Two commands that end at once may lose one of the two records. The error is

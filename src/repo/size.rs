@@ -38,7 +38,7 @@ pub struct SizeReport {
     pub metadata_bytes: u64,
     /// Bytes of the staging area.
     pub staging_bytes: u64,
-    /// Bytes of headers, footers, indexes and refs.
+    /// Bytes of headers, footers, indexes, refs and the history of runs.
     pub overhead_bytes: u64,
     /// Bytes of all files of the repository.
     pub disk_bytes: u64,

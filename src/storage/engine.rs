@@ -198,7 +198,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&ByteSender<EncodedBlock>) -> Result<R> + Send,
     ) -> Result<R> {
-        let (sender, blocks) = byte_channel(self.plan().queue_bytes);
+        let (sender, blocks) = byte_channel(self.planner.limits().queue_bytes());
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
                 let result = writer::run(self, &blocks);

@@ -106,7 +106,11 @@ fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
             report.staging_bytes,
             format!("{} staged", format::counted(report.staged_files, "path")),
         ),
-        ("overhead", report.overhead_bytes, "headers, footers, indexes, refs".to_owned()),
+        (
+            "overhead",
+            report.overhead_bytes,
+            "headers, footers, indexes, refs, history of runs".to_owned(),
+        ),
         ("on disk", report.disk_bytes, "all files of the repository".to_owned()),
     ]
 }

@@ -92,9 +92,8 @@ impl<'a> Rounds<'a> {
         scan: &'a Scan<'a>,
         options: &'a AddOptions,
     ) -> Self {
-        let performance = &repository.config().performance;
-        let limit = performance.file_cache_size.0.min(performance.max_memory_usage.0 / 4);
-        let (limit, hidden) = (limit.max(MIN_ROUND), Hidden::default());
+        let limit = repository.limits().file_cache_bytes().max(MIN_ROUND);
+        let hidden = Hidden::default();
         Self { repository, scan, options, limit, hidden, report: AddReport::default() }
     }
 

@@ -2,9 +2,10 @@
 //! each batch and each large file asks anew.
 
 use std::fmt::Arguments;
+use std::sync::OnceLock;
 
 use super::limits::{Fitted, Limits, Point};
-use super::tuning::{Tuning, tune};
+use super::tuning::{BATCH_FILES, Tuning, tune};
 use super::{
     HEAVY_FILE, LARGE_FILE, Plan, ProcessingStrategy, SMALL_FILE, SizeSketch, WorkloadType,
 };
@@ -32,19 +33,26 @@ pub struct Reason {
 /// Takes the words of a decision; those of a plan that nobody reads are never made.
 type Note<'a> = dyn FnMut(&'static str, Arguments<'_>) + 'a;
 
+/// What reads the history.
+type ReadHistory = Box<dyn Fn() -> RunHistory + Send + Sync>;
+
 /// Decides for one run, from the first file to the last.
-#[derive(Debug)]
 pub struct Planner {
     sketch: SizeSketch,
     limits: Limits,
-    tunings: [Tuning; WorkloadType::ALL.len()],
+    read_history: ReadHistory,
+    /// By workload. Made at the first plan: a run without a file to process needs none.
+    tunings: OnceLock<[Tuning; WorkloadType::ALL.len()]>,
 }
 
 impl Planner {
     /// A planner that has seen no file yet.
-    pub fn new(limits: Limits, history: &RunHistory) -> Self {
-        let tunings = WorkloadType::ALL.map(|workload| tune(history, workload, &limits));
-        Self { sketch: SizeSketch::default(), limits, tunings }
+    pub fn new(
+        limits: Limits,
+        read_history: impl Fn() -> RunHistory + Send + Sync + 'static,
+    ) -> Self {
+        let read_history = Box::new(read_history);
+        Self { sketch: SizeSketch::default(), limits, read_history, tunings: OnceLock::new() }
     }
 
     /// Notes the size of a file that is about to be offered.
@@ -64,19 +72,23 @@ impl Planner {
 
     /// What earlier runs say of a workload.
     pub fn tuning(&self, workload: WorkloadType) -> &Tuning {
-        &self.tunings[workload as usize]
+        let tunings = self.tunings.get_or_init(|| {
+            let history = (self.read_history)();
+            WorkloadType::ALL.map(|workload| tune(&history, workload, &self.limits))
+        });
+        &tunings[workload as usize]
     }
 
-    /// Most workers that a plan of this run may ask for.
+    /// Most workers that a plan of this run may ask for; tuning never takes more.
     pub fn most_workers(&self) -> usize {
-        let tuned = self.tunings.iter().map(|tuning| tuning.point.workers);
-        tuned.max().unwrap_or(1).max(1)
+        self.limits.wanted_workers()
     }
 
     /// Most jobs that wait for a worker: how far the walk may run ahead. The further it does, the
     /// sooner the total is known; what waits takes memory.
     pub fn most_jobs(&self) -> usize {
-        let files = self.tunings.iter().map(|tuning| tuning.point.batch_files).max().unwrap_or(1);
+        let tuned = if self.limits.batch_is_set { 0 } else { *BATCH_FILES.end() };
+        let files = self.limits.batch_files.max(tuned);
         let jobs = self.limits.ahead_bytes() / (files as u64 * FILE_BYTES);
         (jobs as usize).min(MOST_JOBS).max(4 * self.most_workers())
     }

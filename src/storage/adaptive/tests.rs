@@ -1,5 +1,7 @@
 //! The tables of decisions.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::Config;
 use crate::storage::format::run_history::RunHistory;
@@ -15,7 +17,7 @@ fn limits() -> Limits {
 }
 
 fn planner(limits: Limits, sizes: Sizes<'_>) -> Planner {
-    let planner = Planner::new(limits, &RunHistory::default());
+    let planner = Planner::new(limits, RunHistory::default);
     for (count, size) in sizes {
         (0..*count).for_each(|_| planner.observe(*size));
     }
@@ -175,10 +177,27 @@ fn queue_and_pool_stay_as_they_are_for_a_whole_run() {
 }
 
 #[test]
+fn the_history_is_read_once_and_only_for_a_plan() {
+    let read = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&read);
+    let planner = Planner::new(limits(), move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        RunHistory::default()
+    });
+    planner.observe(KIB);
+    let _ = (planner.most_jobs(), planner.most_workers());
+    assert_eq!(read.load(Ordering::Relaxed), 0);
+    let _ = (planner.plan(), planner.explain());
+    assert_eq!(read.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn the_walk_runs_ahead_as_far_as_memory_allows() {
     let jobs = |limits: Limits| planner(limits, &[]).most_jobs();
-    assert_eq!(jobs(limits()), 1048);
+    assert_eq!(jobs(limits()), 262);
     assert_eq!(jobs(Limits { memory: 64 * MIB, ..limits() }), 32);
-    assert_eq!(jobs(Limits { memory: 64 * MIB, batch_files: 1, ..limits() }), 4096);
+    let set = Limits { batch_is_set: true, ..limits() };
+    assert_eq!(jobs(set), 1048);
+    assert_eq!(jobs(Limits { memory: 64 * MIB, batch_files: 1, ..set }), 4096);
     assert_eq!(jobs(Limits { memory: 0, ..limits() }), 32, "four for each worker at least");
 }

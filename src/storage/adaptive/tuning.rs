@@ -1,12 +1,13 @@
 //! Tuning from earlier runs: hill climbing over [`Point`]s, one workload at a time.
 //!
-//! The climb is replayed from the history at each run, so nothing but the history is kept: it starts
-//! at the defaults, and once enough comparable runs of a point are known, one parameter is moved by
-//! one step. Machines are busier at some times than at others, so runs of a trial take turns with runs
-//! of the best point, and the two are compared only where they lie side by side. A step that proves at
-//! least [`GAIN`] faster, and faster than chance, is kept and the climb goes on from there; any other
-//! is left. No point is taken twice in one climb, so it ends, where no neighbour is faster. When the
-//! runs it rests on fall out of the history, it begins anew, on what the machine is like by then.
+//! The climb is replayed from the history at each run, run by run in the order of time, so nothing but
+//! the history is kept and nothing that was decided is decided anew. It starts at the defaults, and
+//! once enough comparable runs of a point are known, one parameter is moved by one step. Machines are
+//! busier at some times than at others, so runs of a trial take turns with runs of the best point, and
+//! the two are compared only where they lie side by side. A step that proves at least [`GAIN`] faster,
+//! and faster than chance, is kept and the climb goes on from there; any other is left. No point is
+//! taken twice in one climb, so it ends, where no neighbour is faster. When the runs it rests on fall
+//! out of the history, it begins anew, on what the machine is like by then.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -33,7 +34,7 @@ const SOLID_BYTES: RangeInclusive<usize> = (256 << 10)..=(4 << 20);
 /// Levels of solid blocks that are tried.
 const LEVELS: RangeInclusive<i32> = 1..=3;
 /// Sizes of batches that are tried.
-const BATCH_FILES: RangeInclusive<usize> = 125..=2000;
+pub(super) const BATCH_FILES: RangeInclusive<usize> = 125..=2000;
 
 /// A parameter that is tuned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,21 +109,18 @@ pub struct Tuning {
 /// Where the next run of a workload works, from what the earlier ones came to. Deterministic: equal
 /// history and limits give an equal answer.
 pub fn tune(history: &RunHistory, workload: WorkloadType, limits: &Limits) -> Tuning {
+    // Memory that is free now says nothing about the runs of the past.
+    let limits = Limits { available: None, ..*limits };
     let base = limits.fit(limits.base_point()).point;
-    let mut tuning = Tuning {
-        point: limits.base_point(),
-        best: base,
-        stage: Stage::Off,
-        runs: 0,
-        best_rate: None,
-        why: "auto_tune is off".to_owned(),
-    };
-    if !limits.auto_tune {
-        return tuning;
+    let mut climb = Climb::new(base, &limits);
+    let mut runs = 0;
+    if limits.auto_tune {
+        for sample in samples(history, workload) {
+            climb.take(&sample);
+            runs += 1;
+        }
     }
-    let samples = samples(history, workload);
-    tuning.runs = samples.len();
-    climb(&samples, limits, &mut tuning);
+    let mut tuning = climb.tuning(runs);
     // Where nothing changed, the point stays as the settings have it, before memory cut it.
     if tuning.point == base {
         tuning.point = limits.base_point();
@@ -130,41 +128,148 @@ pub fn tune(history: &RunHistory, workload: WorkloadType, limits: &Limits) -> Tu
     tuning
 }
 
-/// Runs the climb from the base point as far as the samples reach.
-fn climb(samples: &[Sample], limits: &Limits, tuning: &mut Tuning) {
-    let mut left = Vec::new();
-    loop {
-        let best = tuning.best;
-        let rates = rates_at(samples, &best);
-        if rates.len() < RUNS && left.is_empty() {
-            (tuning.point, tuning.stage) = (best, Stage::Measuring);
-            tuning.why = format!(
-                "{} of {RUNS} runs of this workload above {} MiB are known",
-                rates.len(),
-                MIN_BYTES >> 20
-            );
-            return;
+/// A neighbour that takes turns with the best point.
+struct Trial {
+    point: Point,
+    parameter: Parameter,
+    /// Its rates.
+    rates: Vec<f64>,
+    /// Rates of the best point before the first of them, between them, and after the last.
+    beside: Vec<f64>,
+    /// Whether it is the best point's turn.
+    rests: bool,
+}
+
+/// What a trial came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Faster,
+    NotFaster,
+    Open,
+}
+
+/// A climb, as far as the runs reach that it took in.
+struct Climb<'a> {
+    limits: &'a Limits,
+    best: Point,
+    /// Its rates, the oldest first.
+    rates: Vec<f64>,
+    trial: Option<Trial>,
+    /// Neighbours of the best point that are not faster.
+    rejected: Vec<Point>,
+    /// Points that were best before.
+    left: Vec<Point>,
+}
+
+impl<'a> Climb<'a> {
+    fn new(best: Point, limits: &'a Limits) -> Self {
+        let (rates, rejected, left) = Default::default();
+        Self { limits, best, rates, trial: None, rejected, left }
+    }
+
+    /// Takes the next run in; one of neither the best point nor the trial says nothing.
+    fn take(&mut self, sample: &Sample) {
+        match &mut self.trial {
+            trial if sample.point == self.best => {
+                self.rates.push(sample.rate);
+                if let Some(trial) = trial {
+                    // A run out of turn takes the place of the one before.
+                    trial.beside.truncate(trial.rates.len());
+                    trial.beside.push(sample.rate);
+                    trial.rests = false;
+                }
+            }
+            Some(trial) if sample.point == trial.point => {
+                trial.rates.truncate(trial.beside.len().saturating_sub(1));
+                trial.rates.push(sample.rate);
+                trial.rests = true;
+            }
+            _ => return,
         }
-        tuning.best_rate = Some(median(&rates[..rates.len().min(RUNS)]));
-        match next_step(samples, limits, &best, &left) {
-            Step::Keep(neighbour) => {
-                left.push(best);
-                tuning.best = neighbour;
+        self.decide();
+    }
+
+    /// Ends the trial if it is decided, and begins the next.
+    fn decide(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            match trial.verdict(&self.best) {
+                Verdict::Open => return self.trial = Some(trial),
+                Verdict::NotFaster => self.rejected.push(trial.point),
+                Verdict::Faster => {
+                    self.left.push(std::mem::replace(&mut self.best, trial.point));
+                    self.rates = trial.rates;
+                    self.rejected.clear();
+                }
             }
-            Step::Try(point, parameter) => {
-                (tuning.point, tuning.stage) = (point, Stage::Trying(parameter));
-                tuning.why = if point == best {
-                    format!("taking turns with a trial of another {parameter}")
-                } else {
-                    format!("trying another {parameter}, to see whether it is faster")
-                };
-                return;
-            }
-            Step::Settle => {
-                (tuning.point, tuning.stage) = (best, Stage::Settled);
-                tuning.why = format!("the fastest of {} runs", samples.len());
-                return;
-            }
+        }
+        if self.is_known() {
+            let gone = |point: &Point| self.rejected.contains(point) || self.left.contains(point);
+            let mut steps = neighbours(&self.best, self.limits).into_iter();
+            let next = steps.find(|(point, _)| !gone(point));
+            let beside = self.rates.last().copied().into_iter().collect();
+            self.trial = next.map(|(point, parameter)| Trial {
+                point,
+                parameter,
+                rates: Vec::new(),
+                beside,
+                rests: false,
+            });
+        }
+    }
+
+    /// Whether enough runs of the best point are known.
+    fn is_known(&self) -> bool {
+        self.rates.len() >= RUNS || !self.left.is_empty()
+    }
+
+    /// Where the climb stands after `runs` runs.
+    fn tuning(self, runs: usize) -> Tuning {
+        let known = self.rates.len();
+        let newest = &self.rates[known.saturating_sub(RUNS)..];
+        let best_rate = self.is_known().then(|| median(newest));
+        let (point, stage, why) = match &self.trial {
+            _ if !self.limits.auto_tune => (self.best, Stage::Off, "auto_tune is off".to_owned()),
+            None if best_rate.is_none() => (
+                self.best,
+                Stage::Measuring,
+                format!(
+                    "{known} of {RUNS} runs of this workload above {} MiB are known",
+                    MIN_BYTES >> 20
+                ),
+            ),
+            None => (self.best, Stage::Settled, format!("the fastest of {runs} runs")),
+            Some(Trial { parameter, rests: true, .. }) => (
+                self.best,
+                Stage::Trying(*parameter),
+                format!("the best so far, taking turns with a trial of another {parameter}"),
+            ),
+            Some(Trial { point, parameter, .. }) => (
+                *point,
+                Stage::Trying(*parameter),
+                format!("trying another {parameter}, to see whether it is faster"),
+            ),
+        };
+        Tuning { point, best: self.best, stage, runs, best_rate, why }
+    }
+}
+
+impl Trial {
+    /// Compares each run of the trial with the runs of the best point before and after it.
+    fn verdict(&self, best: &Point) -> Verdict {
+        let gain = if self.point.solid_level < best.solid_level { LEVEL_GAIN } else { GAIN };
+        let needed = gain.max(1.0 + spread(&self.beside) / 2.0);
+        let pairs = self.rates.iter().zip(self.beside.windows(2));
+        let gains: Vec<f64> =
+            pairs.map(|(rate, beside)| rate * 2.0 / (beside[0] + beside[1])).collect();
+        let faster = gains.iter().filter(|gain| **gain >= needed).count();
+        let first = self.rates.first().zip(self.beside.first());
+        let is_hopeless = first.is_some_and(|(trial, best)| *trial < best * HOPELESS);
+        if faster >= MAJORITY {
+            Verdict::Faster
+        } else if is_hopeless || gains.len() - faster >= MAJORITY {
+            Verdict::NotFaster
+        } else {
+            Verdict::Open
         }
     }
 }
@@ -175,10 +280,10 @@ struct Sample {
     rate: f64,
 }
 
-/// The runs of a workload that can be compared, the newest first: long enough, and mostly new data,
+/// The runs of a workload that can be compared, the oldest first: long enough, and mostly new data,
 /// because what is stored already takes another way.
-fn samples(history: &RunHistory, workload: WorkloadType) -> Vec<Sample> {
-    let counts = |run: &&RunRecord| {
+fn samples(history: &RunHistory, workload: WorkloadType) -> impl Iterator<Item = Sample> {
+    let counts = move |run: &&RunRecord| {
         let counters = &run.counters;
         run.command == RunCommand::Add
             && run.workload == workload.number()
@@ -190,7 +295,7 @@ fn samples(history: &RunHistory, workload: WorkloadType) -> Vec<Sample> {
         point: point_of(run),
         rate: run.counters.bytes_processed as f64 * 1e9 / run.processing_nanos as f64,
     };
-    history.runs.iter().rev().filter(counts).map(sample).collect()
+    history.runs.iter().filter(counts).map(sample)
 }
 
 /// The point at which a run ended.
@@ -204,74 +309,11 @@ pub fn point_of(run: &RunRecord) -> Point {
     }
 }
 
-/// The rates of a point, the newest first.
-fn rates_at(samples: &[Sample], point: &Point) -> Vec<f64> {
-    samples.iter().filter(|sample| sample.point == *point).map(|sample| sample.rate).collect()
-}
-
 /// The middle value; of an even number the lower one.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
-}
-
-enum Step {
-    Keep(Point),
-    Try(Point, Parameter),
-    Settle,
-}
-
-/// What the trial of a neighbour came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Faster,
-    NotFaster,
-    Open,
-}
-
-/// The first neighbour that is known to be faster or not known well enough.
-fn next_step(samples: &[Sample], limits: &Limits, best: &Point, left: &[Point]) -> Step {
-    for (neighbour, parameter) in neighbours(best, limits) {
-        if left.contains(&neighbour) {
-            continue;
-        }
-        match verdict(samples, best, &neighbour) {
-            Verdict::Faster => return Step::Keep(neighbour),
-            Verdict::NotFaster => {}
-            Verdict::Open => {
-                let was_trial = samples.first().is_some_and(|run| run.point == neighbour);
-                return Step::Try(if was_trial { *best } else { neighbour }, parameter);
-            }
-        }
-    }
-    Step::Settle
-}
-
-/// Compares the newest runs of a neighbour with the runs of the best point between and beside them.
-fn verdict(samples: &[Sample], best: &Point, neighbour: &Point) -> Verdict {
-    let trials = samples.iter().enumerate().filter(|(_, run)| run.point == *neighbour);
-    let trials: Vec<(usize, f64)> =
-        trials.map(|(at, run)| (at, run.rate)).take(2 * MAJORITY - 1).collect();
-    let (Some((newest, _)), Some((oldest, first))) = (trials.first(), trials.last()) else {
-        return Verdict::Open;
-    };
-    let beside = newest.saturating_sub(1)..(oldest + 2).min(samples.len());
-    let mut rates = rates_at(&samples[beside], best);
-    if rates.is_empty() {
-        rates = rates_at(samples, best);
-    }
-    let rate = median(&rates);
-    let gain = if neighbour.solid_level < best.solid_level { LEVEL_GAIN } else { GAIN };
-    let needed = rate * gain.max(1.0 + spread(&rates) / 2.0);
-    let faster = trials.iter().filter(|(_, trial)| *trial >= needed).count();
-    if faster >= MAJORITY {
-        Verdict::Faster
-    } else if trials.len() - faster >= MAJORITY || *first < rate * HOPELESS {
-        Verdict::NotFaster
-    } else {
-        Verdict::Open
-    }
 }
 
 /// How far apart values lie, as a share of their median: what chance alone may look like.
