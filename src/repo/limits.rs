@@ -35,7 +35,7 @@ impl ReadLimits {
         let threads = (wanted as u64).clamp(1, (memory / 4 / THREAD).max(1));
         // A block has about 1 MiB: four for each thread are more than are in use at once.
         let buffers = (memory / 4).min((threads * 4 * MIB).max(8 * MIB));
-        let cache = (memory / 16).max(16 * MIB).min(memory / 4);
+        let cache = (memory / 32).max(16 * MIB).min(memory / 4);
         let cache = cache.min(performance.chunk_cache_size.0);
         let plan = (memory / 16).clamp(2 * MIB, 32 * MIB);
         Self {
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn settings_count_where_there_is_room() {
         assert_eq!(limits(2048 * MIB, 7, 3, 8).cache, 7);
-        assert_eq!(limits(2048 * MIB, u64::MAX, 3, 8).cache, 128 << 20);
+        assert_eq!(limits(2048 * MIB, u64::MAX, 3, 8).cache, 64 << 20);
         assert_eq!(limits(2048 * MIB, 0, 3, 8).threads, 3);
         assert_eq!(limits(64 * MIB, 0, 100, 8).threads, 4);
         assert_eq!(limits(64 * MIB, u64::MAX, 0, 8).cache, 16 << 20);

@@ -15,6 +15,7 @@
 
 mod handles;
 mod leftovers;
+mod new_file;
 mod sink;
 
 use std::fs::File;
@@ -25,13 +26,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat, statat,
-    symlinkat, unlinkat,
+    AtFlags, CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use thiserror::Error;
 
 use self::handles::Handles;
+pub use self::new_file::NewFile;
+use self::new_file::{Temporary, publish_file};
 pub use self::sink::FileSink;
 use super::beneath::{DIR_HANDLE, PathKind, file_stat, is_absent, open_beneath};
 use super::walk::TEMPORARY_PREFIX;
@@ -446,78 +448,6 @@ fn open_or_make(
         Errno::NOTDIR | Errno::LOOP => WorkTreeError::Obstructed { path: path() },
         errno => WorkTreeError::io("open the directory", &path(), errno),
     })
-}
-
-/// Gives a whole file its name. Renaming changes ctime, so the stat is taken afterwards, and from
-/// the open file, so that it is of no other file.
-fn publish_file(
-    file: &File,
-    temporary: Temporary,
-    path: &RepoPath,
-    want_stat: bool,
-) -> Result<Option<FileStat>> {
-    temporary.publish(path)?;
-    if !want_stat {
-        return Ok(None);
-    }
-    let stat = fstat(file).map_err(|errno| WorkTreeError::io("read the status of", path, errno))?;
-    Ok(Some(file_stat(&stat)))
-}
-
-/// A file of the work tree under construction; it vanishes unless it is published.
-#[derive(Debug)]
-pub struct NewFile {
-    sink: FileSink,
-    temporary: Temporary,
-    path: RepoPath,
-}
-
-impl NewFile {
-    /// Where its bytes go; threads may write different parts at once.
-    pub fn sink(&self) -> &FileSink {
-        &self.sink
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &RepoPath {
-        &self.path
-    }
-
-    /// Gives it its name. With `want_stat`, answers what it is then.
-    pub fn publish(self, want_stat: bool) -> Result<Option<FileStat>> {
-        let file = self.sink.finish()?;
-        publish_file(&file, self.temporary, &self.path, want_stat)
-    }
-}
-
-/// An entry under its temporary name, or in a fresh directory under its own; removed unless it is
-/// published.
-#[derive(Debug)]
-struct Temporary {
-    dir: Arc<OwnedFd>,
-    /// Empty once published.
-    name: Vec<u8>,
-}
-
-impl Temporary {
-    /// Gives the entry the name of `path`; answers the directory.
-    fn publish(mut self, path: &RepoPath) -> Result<Arc<OwnedFd>> {
-        if self.name != path.name() {
-            renameat(&*self.dir, &*self.name, &*self.dir, path.name())
-                .map_err(|errno| WorkTreeError::at("rename a file to", path, errno))?;
-        }
-        self.name.clear();
-        Ok(Arc::clone(&self.dir))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.name.is_empty() {
-            // Nothing is left to try when this fails; the walk reports what stays behind.
-            let _ = unlinkat(&*self.dir, &*self.name, AtFlags::empty());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -198,3 +198,56 @@ fn a_target_is_made_with_its_parents() {
     assert_eq!(fs::read(target.join("f")).unwrap(), b"1");
     assert!(WorkTree::open(&temp.path().join("none")).is_err());
 }
+
+#[test]
+fn a_fresh_directory_is_written_directly_and_nothing_planted_is_written_through() {
+    let temp = tempfile::tempdir().unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    fs::write(outside.path(), b"outside").unwrap();
+    let target = temp.path().join("fresh");
+    let tree = WorkTree::create(&target).unwrap();
+    assert!(tree.is_fresh());
+    tree.write_small(&path("d/e/f"), true, b"1", false).unwrap();
+    tree.ensure_dir(&path("d/g")).unwrap();
+    tree.ensure_dir(&path("d/g")).unwrap();
+    assert_eq!(names(&target.join("d")), ["e", "g"]);
+    // Who comes in between is replaced, as anywhere else.
+    fs::hard_link(outside.path(), target.join("d/hard")).ok();
+    symlink(outside.path(), target.join("d/soft")).unwrap();
+    for name in ["hard", "soft"] {
+        let stat = tree.write_small(&path(&format!("d/{name}")), false, b"in", true).unwrap();
+        assert_eq!(stat.unwrap().size, 2);
+        assert_eq!(fs::symlink_metadata(target.join("d").join(name)).unwrap().len(), 2);
+    }
+    assert_eq!(fs::read(outside.path()).unwrap(), b"outside");
+    let failed = tree.write_file(&path("d/g/half"), false, false, |sink| {
+        sink.write(b"half")?;
+        Err(WorkTreeError::Obstructed { path: path("stop") })
+    });
+    assert!(failed.is_err());
+    assert!(names(&target.join("d/g")).is_empty());
+    assert!(!WorkTree::create(&target).unwrap().is_fresh(), "it holds something now");
+}
+
+#[test]
+fn a_file_written_by_threads_in_any_order_has_its_bytes_once_it_is_published() {
+    let (temp, tree) = tree();
+    let file = tree.new_file(&path("big"), false).unwrap();
+    file.sink().extend_to(1_000_000);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let file = &file;
+            scope.spawn(move || {
+                for step in (thread..90).step_by(4) {
+                    file.sink().write_at(step * 10_000, &[step as u8 + 1; 10_000]).unwrap();
+                }
+            });
+        }
+    });
+    assert!(!temp.path().join("big").exists());
+    assert_eq!(file.publish(true).unwrap().unwrap().size, 1_000_000);
+    let bytes = fs::read(temp.path().join("big")).unwrap();
+    let expected = |at: usize| if at < 900_000 { (at / 10_000) as u8 + 1 } else { 0 };
+    assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == expected(at)));
+    assert_eq!(names(temp.path()), ["big"]);
+}

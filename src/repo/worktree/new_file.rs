@@ -1,0 +1,84 @@
+//! A file of the work tree between its creation and its name.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, fstat, renameat, unlinkat};
+
+use super::{FileSink, Result, WorkTreeError};
+use crate::path::RepoPath;
+use crate::repo::beneath::file_stat;
+use crate::storage::format::staging::FileStat;
+
+/// Gives a whole file its name. Renaming changes ctime, so the stat is taken afterwards, and from
+/// the open file, so that it is of no other file.
+pub(super) fn publish_file(
+    file: &File,
+    temporary: Temporary,
+    path: &RepoPath,
+    want_stat: bool,
+) -> Result<Option<FileStat>> {
+    temporary.publish(path)?;
+    if !want_stat {
+        return Ok(None);
+    }
+    let stat = fstat(file).map_err(|errno| WorkTreeError::io("read the status of", path, errno))?;
+    Ok(Some(file_stat(&stat)))
+}
+
+/// A file of the work tree under construction; it vanishes unless it is published.
+#[derive(Debug)]
+pub struct NewFile {
+    pub(super) sink: FileSink,
+    pub(super) temporary: Temporary,
+    pub(super) path: RepoPath,
+}
+
+impl NewFile {
+    /// Where its bytes go; threads may write different parts at once.
+    pub fn sink(&self) -> &FileSink {
+        &self.sink
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &RepoPath {
+        &self.path
+    }
+
+    /// Gives it its name. With `want_stat`, answers what it is then.
+    pub fn publish(self, want_stat: bool) -> Result<Option<FileStat>> {
+        let file = self.sink.finish()?;
+        publish_file(&file, self.temporary, &self.path, want_stat)
+    }
+}
+
+/// An entry under its temporary name, or in a fresh directory under its own; removed unless it is
+/// published.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    pub(super) dir: Arc<OwnedFd>,
+    /// Empty once published.
+    pub(super) name: Vec<u8>,
+}
+
+impl Temporary {
+    /// Gives the entry the name of `path`; answers the directory.
+    pub(super) fn publish(mut self, path: &RepoPath) -> Result<Arc<OwnedFd>> {
+        if self.name != path.name() {
+            renameat(&*self.dir, &*self.name, &*self.dir, path.name())
+                .map_err(|errno| WorkTreeError::at("rename a file to", path, errno))?;
+        }
+        self.name.clear();
+        Ok(Arc::clone(&self.dir))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            // Nothing is left to try when this fails; the walk reports what stays behind.
+            let _ = unlinkat(&*self.dir, &*self.name, AtFlags::empty());
+        }
+    }
+}
