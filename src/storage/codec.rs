@@ -36,6 +36,11 @@ impl BlockEncoder {
         Ok(encoder)
     }
 
+    /// Most bytes that `len` bytes take compressed: room for [`Self::encode`] to work in.
+    pub fn most(len: usize) -> usize {
+        zstd_safe::compress_bound(len)
+    }
+
     /// Sets the level of the blocks that follow.
     pub fn set_level(&mut self, level: i32) -> io::Result<()> {
         if level != self.level {

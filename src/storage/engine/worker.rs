@@ -115,7 +115,7 @@ impl<'e> Worker<'e> {
             return Ok(());
         }
         let engine = self.engine;
-        let mut payload = engine.buffers.acquire(plain.len());
+        let mut payload = engine.buffers.acquire(BlockEncoder::most(plain.len()));
         let codec = engine
             .metrics
             .time(Stage::Compressing, || {
