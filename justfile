@@ -21,6 +21,20 @@ compare *ARGS:
     cargo build --release --locked
     python3 benches/compare/compare.py {{ARGS}}
 
+# Digstore on data of known kinds: just rows duplicate random million
+rows *ARGS:
+    cargo build --release --locked
+    python3 benches/compare/rows.py {{ARGS}}
+
+# Whether the plan is as fast as the best fixed setting: just adaptive tree=DIR file=FILE
+adaptive *ARGS:
+    cargo build --release --locked
+    python3 benches/compare/adaptive.py {{ARGS}}
+
+# Fuzzing with a nightly compiler and cargo-fuzz: just fuzz cuts -max_total_time=600
+fuzz TARGET *ARGS:
+    cargo +nightly fuzz run {{TARGET}} -- {{ARGS}}
+
 # Benches of the single stages
 bench *ARGS:
     cargo bench --locked {{ARGS}}

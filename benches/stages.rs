@@ -1,60 +1,162 @@
-//! Speed of the single stages of `add` and `get`, on one core: `cargo bench`.
+//! Speed of the single stages of `add` and `get`, on one core: `cargo bench --bench stages`.
 
 use std::hint::black_box;
+use std::io;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement,
+};
 use digstore::id::ChunkId;
 use digstore::storage::chunker::Chunker;
 use digstore::storage::codec::{BlockDecoder, BlockEncoder};
+use digstore::storage::format::object::ChunkRef;
 use digstore::storage::format::pack::Codec;
 use digstore::storage::format::repository::ChunkerParams;
+use digstore::storage::streaming::{Previous, Window, stitch, trace};
+
+type Group<'a> = BenchmarkGroup<'a, measurement::WallTime>;
 
 /// Bytes of one input: a block of the pipelines.
 const BLOCK: usize = 1 << 20;
+/// A file of many segments.
+const LARGE: usize = 64 << 20;
 
-fn noise() -> Vec<u8> {
-    let mut bytes = vec![0; BLOCK];
+fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     bytes
 }
 
 /// Real text that every checkout has: this crate's own sources, repeated.
-fn text() -> Vec<u8> {
+fn text(len: usize) -> Vec<u8> {
     let source = concat!(include_str!("../src/id.rs"), include_str!("../src/path.rs"));
-    source.bytes().cycle().take(BLOCK).collect()
+    source.bytes().cycle().take(len).collect()
+}
+
+/// A file in memory.
+struct Memory<'a>(&'a [u8]);
+
+impl Window for Memory<'_> {
+    fn rest(&self, from: u64) -> &[u8] {
+        &self.0[from as usize..]
+    }
+
+    fn load(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn file_len(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// Cuts a file in segments, each before the one before it is joined, and counts the chunks.
+fn in_segments(chunker: &Chunker, data: &[u8], previous: Option<&Previous>) -> usize {
+    let (mut entry, mut chunks) = (0, 0);
+    for number in 0..(data.len() / BLOCK) as u64 {
+        let (from, until) = (number * BLOCK as u64, (number + 1) * BLOCK as u64);
+        let mut guide = previous.map(|previous| previous.guide(from));
+        let start = guide.as_ref().and_then(digstore::storage::streaming::Guide::start);
+        let window = &mut Memory(data);
+        let joined = trace(chunker, window, start.unwrap_or(from), until, guide.as_mut())
+            .and_then(|traced| stitch(chunker, window, traced, entry, until));
+        let Ok((joined, _)) = joined else { return 0 };
+        if let (Some(previous), Some(guide)) = (previous, &guide) {
+            previous.learn(guide, joined.end);
+        }
+        (entry, chunks) = (joined.end, chunks + joined.cuts.len());
+    }
+    chunks
+}
+
+fn previous(chunker: &Chunker, data: &[u8]) -> Previous {
+    let (mut lengths, mut at) = (Vec::new(), 0);
+    chunker.cut_all(data, true, &mut lengths);
+    let chunk = |len: u32| {
+        let (offset, id) = (at as u64, ChunkId::of(&data[at..at + len as usize]));
+        at += len as usize;
+        (offset, ChunkRef { id, len })
+    };
+    let chunks: Vec<_> = lengths.into_iter().map(chunk).collect();
+    Previous::new(Box::new(chunks.into_iter()), data.len() as u64)
+}
+
+/// Files of the sizes that the specification names: below 64 KiB, up to 1 MiB, and more.
+fn chunking(criterion: &mut Criterion) {
+    let chunker = Chunker::new(ChunkerParams::DEFAULT);
+    let mut group = criterion.benchmark_group("chunking");
+    for (name, len) in [("small, 8 KiB", 8 << 10), ("medium, 512 KiB", 512 << 10)] {
+        let file = noise(len);
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(format!("{name}: cut and hash"), |bencher| {
+            bencher.iter(|| {
+                let (mut lengths, mut rest) = (Vec::new(), &file[..]);
+                chunker.cut_all(black_box(&file), true, &mut lengths);
+                let mut ids = Vec::with_capacity(lengths.len());
+                for len in lengths {
+                    let (chunk, tail) = rest.split_at(len as usize);
+                    ids.push(ChunkId::of(chunk));
+                    rest = tail;
+                }
+                ids
+            });
+        });
+    }
+    large(&mut group, &chunker);
+    group.finish();
+}
+
+fn large(group: &mut Group<'_>, chunker: &Chunker) {
+    let file = noise(LARGE);
+    group.throughput(Throughput::Bytes(LARGE as u64)).sample_size(20);
+    group.bench_function("large, 64 MiB: cut in sequence", |bencher| {
+        bencher.iter(|| {
+            let mut lengths = Vec::new();
+            chunker.cut_all(black_box(&file), true, &mut lengths)
+        });
+    });
+    group.bench_function("large, 64 MiB: cut in segments", |bencher| {
+        bencher.iter(|| in_segments(chunker, black_box(&file), None));
+    });
+    group.bench_function("large, 64 MiB: guided and hashed", |bencher| {
+        bencher.iter_batched(
+            || previous(chunker, &file),
+            |previous| in_segments(chunker, black_box(&file), Some(&previous)),
+            criterion::BatchSize::LargeInput,
+        );
+    });
+    let zeros = vec![0; LARGE];
+    group.bench_function("large, 64 MiB of zeros: cut in segments", |bencher| {
+        bencher.iter(|| in_segments(chunker, black_box(&zeros), None));
+    });
 }
 
 fn stages(criterion: &mut Criterion) {
-    let chunker = Chunker::new(ChunkerParams::DEFAULT);
-    for (name, plain) in [("noise", noise()), ("text", text())] {
+    for (name, plain) in [("noise", noise(BLOCK)), ("text", text(BLOCK))] {
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(BLOCK as u64));
-        group.bench_function("cut", |bencher| {
-            bencher.iter(|| {
-                let mut lengths = Vec::new();
-                chunker.cut_all(black_box(&plain), true, &mut lengths)
-            });
-        });
         group.bench_function("hash a chunk of 64 KiB", |bencher| {
             bencher.iter(|| plain.chunks(64 << 10).map(ChunkId::of).collect::<Vec<_>>());
         });
         for level in [1, 3] {
-            let Ok(mut encoder) = BlockEncoder::new(level) else { return };
-            let mut stored = Vec::new();
-            group.bench_function(format!("compress at level {level}"), |bencher| {
-                bencher.iter(|| encoder.encode(black_box(&plain), 0, &mut stored));
-            });
-            let (Ok(mut decoder), false) = (BlockDecoder::new(), stored.is_empty()) else {
-                continue;
-            };
-            let mut back = Vec::new();
-            group.bench_function(format!("decompress level {level}"), |bencher| {
-                bencher.iter(|| decoder.decode(Codec::Zstd, &stored, BLOCK, &mut back));
-            });
+            compression(&mut group, &plain, level);
         }
         group.finish();
     }
 }
 
-criterion_group!(benches, stages);
+fn compression(group: &mut Group<'_>, plain: &[u8], level: i32) {
+    let Ok(mut encoder) = BlockEncoder::new(level) else { return };
+    let mut stored = Vec::new();
+    group.bench_function(format!("compress at level {level}"), |bencher| {
+        bencher.iter(|| encoder.encode(black_box(plain), 0, &mut stored));
+    });
+    let (Ok(mut decoder), false) = (BlockDecoder::new(), stored.is_empty()) else { return };
+    let mut back = Vec::new();
+    group.bench_function(format!("decompress level {level}"), |bencher| {
+        bencher.iter(|| decoder.decode(Codec::Zstd, &stored, BLOCK, &mut back));
+    });
+}
+
+criterion_group!(benches, chunking, stages);
 criterion_main!(benches);
