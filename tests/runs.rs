@@ -6,24 +6,31 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use digstore::config::Config;
+use digstore::id::ChunkId;
 use digstore::path::RepoPath;
-use digstore::progress::NullMonitor;
+use digstore::progress::{Monitor, NullMonitor};
 use digstore::repo::{Place, Repository};
-use digstore::storage::engine::{EngineError, FileSource, OpenedFile};
+use digstore::storage::engine::{EngineError, FileSource, FileTask, OpenedFile, RunOutput};
+use digstore::storage::format::object::Content;
 use digstore::storage::format::pack::BlockKind;
 use digstore::storage::format::staging::FileStat;
 use digstore::storage::objects::ObjectSink;
+use digstore::storage::parallel_processor::ParallelProcessor;
 use tempfile::TempDir;
 
 /// One file with any name.
 struct OneFile {
     bytes: Vec<u8>,
+    /// Time that opening takes.
+    delay: Duration,
 }
 
 impl FileSource for OneFile {
     fn open(&self, _: &RepoPath) -> io::Result<OpenedFile> {
+        std::thread::sleep(self.delay);
         let mut file = tempfile::tempfile()?;
         file.write_all(&self.bytes)?;
         let stat = self.stat(&file)?;
@@ -36,18 +43,28 @@ impl FileSource for OneFile {
     }
 }
 
-fn repository() -> (TempDir, Repository) {
+fn repository(config: Config, monitor: Arc<dyn Monitor>) -> (TempDir, Repository) {
     let dir = TempDir::new().unwrap();
     let place = Place::at(dir.path());
     Repository::init(&place).unwrap();
-    (dir, Repository::open(place, Config::default(), Arc::new(NullMonitor::default())).unwrap())
+    (dir, Repository::open(place, config, monitor).unwrap())
+}
+
+/// Stores a file of which the walk said that it has `size` bytes.
+fn store(repository: &Repository, source: &OneFile, size: u64) -> RunOutput {
+    let engine = repository.engine().unwrap();
+    let task = FileTask { path: RepoPath::new("file").unwrap(), size, previous: None };
+    let processor = ParallelProcessor::new(&engine, source);
+    let (output, fed) = processor.run(|feeder| feeder.offer(0, [task])).unwrap();
+    fed.unwrap();
+    output
 }
 
 #[test]
 fn a_run_that_is_stopped_before_its_packs_are_sealed_has_failed() {
-    let (_dir, repository) = repository();
+    let (_dir, repository) = repository(Config::default(), Arc::new(NullMonitor::default()));
     let engine = repository.engine().unwrap();
-    let source = OneFile { bytes: Vec::new() };
+    let source = OneFile { bytes: Vec::new(), delay: Duration::ZERO };
     for kind in [BlockKind::Data, BlockKind::Commit] {
         let id = kind.id_of(b"bytes");
         let written = engine.write_objects(&source, |worker| {
@@ -59,4 +76,23 @@ fn a_run_that_is_stopped_before_its_packs_are_sealed_has_failed() {
         let is_stored = engine.store.contains(&id);
         assert!(matches!(written, Err(EngineError::Interrupted)) && !is_stored, "{written:?}");
     }
+}
+
+#[test]
+fn a_file_that_shrank_is_stored_as_a_small_one() {
+    let (_dir, repository) = repository(Config::default(), Arc::new(NullMonitor::default()));
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let bytes: Vec<u8> = (0..64 << 10).map(|_| next()).collect();
+    let content = Content::Chunk(ChunkId::of(&bytes));
+    let source = OneFile { bytes, delay: Duration::ZERO };
+    for size in [64 << 10, 300 << 20] {
+        let stored = store(&repository, &source, size).stored;
+        assert_eq!(stored.iter().map(|file| file.content).collect::<Vec<_>>(), [content], "{size}");
+    }
+    let source = OneFile { bytes: Vec::new(), delay: Duration::ZERO };
+    assert_eq!(store(&repository, &source, 300 << 20).stored[0].content, Content::Empty);
 }

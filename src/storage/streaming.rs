@@ -129,7 +129,9 @@ impl StreamingChunkingEngine {
     }
 
     fn layout(&self, plan: &Plan, size: u64, is_sparse: bool, is_known: bool) -> Layout {
-        let segment = plan.segment_bytes as u64;
+        // A file that shrank since the walk saw it may be one chunk.
+        let whole_file = u64::from(self.config.chunker.params().whole_file);
+        let segment = (plan.segment_bytes as u64).max(whole_file);
         let method = Plan { map_above: self.mmap_threshold, ..*plan }.read_method(size, is_known);
         Layout {
             segment,
@@ -137,6 +139,7 @@ impl StreamingChunkingEngine {
             count: size.div_ceil(segment).max(1),
             // The last segments of one file and the first of the next may be under way together.
             in_flight: (plan.workers * SEGMENTS_PER_WORKER / 2).max(2) as u64,
+            is_whole: size <= whole_file,
             is_sparse,
             is_mapped: method == ReadMethod::Mapped,
         }
@@ -192,7 +195,12 @@ impl StreamingChunkingEngine {
         let mut window = self.window(worker, file, (first, until.max(first)));
         metrics.time(Stage::Reading, || window.load(until.min(file.stat.size)))?;
         let stage = if guide.is_some() { Stage::Hashing } else { Stage::Chunking };
-        let step = || trace(&self.config.chunker, &mut window, start, until, guide.as_mut());
+        let step = || {
+            if file.layout.is_whole {
+                return Ok(Trace::of_whole(file.stat.size));
+            }
+            trace(&self.config.chunker, &mut window, start, until, guide.as_mut())
+        };
         let traced = metrics.time(stage, step)?;
         if let (Some(previous), Some(guide)) = (&file.previous, &guide) {
             previous.learn(guide, traced.end);

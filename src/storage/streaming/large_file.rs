@@ -73,6 +73,8 @@ pub(super) struct Layout {
     pub(super) count: u64,
     /// Most segments between taken and listed.
     pub(super) in_flight: u64,
+    /// Whether it is one chunk.
+    pub(super) is_whole: bool,
     /// Whether it may have holes.
     pub(super) is_sparse: bool,
     /// Whether its windows are mapped.
