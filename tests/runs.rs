@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use digstore::config::Config;
 use digstore::id::ChunkId;
 use digstore::path::RepoPath;
-use digstore::progress::{Monitor, NullMonitor};
+use digstore::progress::{Counters, Monitor, NullMonitor, Phase};
 use digstore::repo::{Place, Repository};
 use digstore::storage::engine::{EngineError, FileSource, FileTask, OpenedFile, RunOutput};
 use digstore::storage::format::object::Content;
@@ -95,4 +97,47 @@ fn a_file_that_shrank_is_stored_as_a_small_one() {
     }
     let source = OneFile { bytes: Vec::new(), delay: Duration::ZERO };
     assert_eq!(store(&repository, &source, 300 << 20).stored[0].content, Content::Empty);
+}
+
+/// Holds each thread that stores until another one does too.
+#[derive(Default)]
+struct Meeting {
+    counters: Counters,
+    threads: Mutex<HashSet<ThreadId>>,
+    came: Condvar,
+}
+
+impl Monitor for Meeting {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn phase(&self, _: Phase) {}
+
+    fn warn(&self, message: &str) {
+        assert_eq!(message, "", "nothing to warn of");
+    }
+
+    fn advance(&self, _: u64, bytes: u64) {
+        if bytes > 0 {
+            let mut threads = self.threads.lock().unwrap();
+            threads.insert(std::thread::current().id());
+            self.came.notify_all();
+            let patience = Duration::from_secs(10);
+            let alone = |threads: &mut HashSet<ThreadId>| threads.len() < 2;
+            let (_threads, waited) =
+                self.came.wait_timeout_while(threads, patience, alone).unwrap();
+            assert!(!waited.timed_out(), "nobody else came");
+        }
+    }
+}
+
+#[test]
+fn the_others_wait_for_the_last_large_file_to_be_opened() {
+    let mut config = Config::default();
+    config.performance.max_worker_threads = 4;
+    let (_dir, repository) = repository(config, Arc::new(Meeting::default()));
+    let source = OneFile { bytes: vec![1; 120 << 20], delay: Duration::from_millis(100) };
+    let output = store(&repository, &source, 120 << 20);
+    assert_eq!(output.stored.len(), 1);
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use guide::{Guide, KnownChunk, KnownChunks, Previous};
-pub use large_file::{LargeFile, OpenFiles};
+pub use large_file::{LargeFile, OpenFile, OpenFiles};
 pub use trace::{Cut, Trace, Window, stitch, trace};
 pub(in crate::storage) use window::read_more;
 

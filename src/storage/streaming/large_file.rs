@@ -31,7 +31,9 @@ impl OpenFiles {
         self.0.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn enter(&self) -> OpenFile {
+    /// Counts one more. A file counts from when it is offered, so that no worker leaves before it
+    /// is opened.
+    pub fn enter(&self) -> OpenFile {
         self.0.fetch_add(1, Ordering::AcqRel);
         OpenFile(Arc::clone(&self.0))
     }
@@ -39,7 +41,7 @@ impl OpenFiles {
 
 /// One of [`OpenFiles`], as long as it lives.
 #[derive(Debug)]
-pub(super) struct OpenFile(Arc<AtomicUsize>);
+pub struct OpenFile(Arc<AtomicUsize>);
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
