@@ -15,9 +15,13 @@ use digstore::id::ChunkId;
 use digstore::path::RepoPath;
 use digstore::progress::{Counters, Monitor, NullMonitor, Phase};
 use digstore::repo::{Place, Repository};
+use digstore::storage::adaptive::Planner;
+use digstore::storage::adaptive::limits::Limits;
+use digstore::storage::cache::BufferPool;
 use digstore::storage::engine::{EngineError, FileSource, FileTask, OpenedFile, RunOutput};
 use digstore::storage::format::object::Content;
 use digstore::storage::format::pack::BlockKind;
+use digstore::storage::format::run_history::RunHistory;
 use digstore::storage::format::staging::FileStat;
 use digstore::storage::objects::ObjectSink;
 use digstore::storage::parallel_processor::ParallelProcessor;
@@ -140,4 +144,26 @@ fn the_others_wait_for_the_last_large_file_to_be_opened() {
     let source = OneFile { bytes: vec![1; 120 << 20], delay: Duration::from_millis(100) };
     let output = store(&repository, &source, 120 << 20);
     assert_eq!(output.stored.len(), 1);
+}
+
+#[test]
+fn a_run_ends_however_little_memory_the_machine_has() {
+    let (_dir, repository) = repository(Config::default(), Arc::new(NullMonitor::default()));
+    let bytes: Vec<u8> = (0..6u32 << 20)
+        .map(|at| (at.wrapping_mul(0x9e37_79b9).rotate_left(at % 13) >> 9) as u8)
+        .collect();
+    let source = OneFile { bytes, delay: Duration::ZERO };
+    for available in [0, 1 << 20, 2 << 20, 3 << 20, 4 << 20, 6 << 20, 12 << 20] {
+        let mut engine = repository.engine().unwrap();
+        let lookahead = engine.chunker.lookahead();
+        let limits = Limits::new(repository.config(), 2, Some(available), lookahead);
+        engine.buffers = BufferPool::new(limits.pool_bytes());
+        engine.planner = Planner::new(limits, RunHistory::default);
+        let path = |number: u32| RepoPath::new(format!("file{number}")).unwrap();
+        let task = |number| FileTask { path: path(number), size: 6 << 20, previous: None };
+        let processor = ParallelProcessor::new(&engine, &source);
+        let (output, _) = processor.run(|feeder| feeder.offer(0, (0..3).map(task))).unwrap();
+        let stats = engine.buffers.stats();
+        assert!(output.stored.len() == 3 && stats.overdraft == 0, "{available}: {stats:?}");
+    }
 }
