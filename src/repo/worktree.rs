@@ -34,7 +34,7 @@ use thiserror::Error;
 use self::handles::Handles;
 pub use self::sink::FileSink;
 use super::beneath::{DIR_HANDLE, PathKind, file_stat, is_absent, open_beneath};
-use super::walk::TEMPORARY_PREFIX;
+use super::walk::temporary_name;
 use crate::path::{RepoPath, split_last};
 use crate::storage::format::staging::FileStat;
 
@@ -268,7 +268,7 @@ impl WorkTree {
 
     fn temporary_name(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{TEMPORARY_PREFIX}{:016x}-{number:x}", self.seed)
+        temporary_name(self.seed, number)
     }
 
     /// Makes an entry under a temporary name in the directory of `path`, which is made too.
