@@ -826,7 +826,7 @@ fn an_interrupt_ends_add_in_good_order() {
     let before = sandbox.snapshot();
     // Large on paper only, so that reading it takes long.
     sandbox.write("new", "1");
-    fs::File::create(sandbox.path("huge")).unwrap().set_len(200 << 30).unwrap();
+    fs::File::create(sandbox.path("huge")).unwrap().set_len(8 << 40).unwrap();
     for number in [Signal::INT, Signal::TERM] {
         let mut command = sandbox.command(["add", "-A"]);
         let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

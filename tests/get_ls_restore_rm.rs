@@ -331,13 +331,13 @@ fn what_a_killed_restore_left_is_removed_by_the_next() {
     sandbox.write("dir/file", "1");
     sandbox.save("one");
     let old = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
-    let left = |name: &str| {
-        let path = sandbox.path("dir").join(format!(".digstore-tmp-{name}"));
+    let left = |number: u32| {
+        let path = sandbox.path("dir").join(format!(".digstore-tmp-00000000000000ab-{number:x}"));
         fs::write(&path, "x").unwrap();
         path
     };
-    let (young, locked, dead) = (left("young"), left("locked"), left("dead"));
-    let link = sandbox.path("dir/.digstore-tmp-link");
+    let (young, locked, dead) = (left(1), left(2), left(30));
+    let link = sandbox.path("dir/.digstore-tmp-00000000000000ab-4");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
     let holder = fs::File::open(&locked).unwrap();
     rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -348,6 +348,25 @@ fn what_a_killed_restore_left_is_removed_by_the_next() {
     assert_eq!(summary["swept"], 1);
     assert!(young.exists() && locked.exists() && link.is_symlink() && !dead.exists());
     assert_eq!(sandbox.read("dir/file"), b"1");
+}
+
+#[test]
+fn a_file_of_the_user_whose_name_begins_like_a_temporary_one_is_kept() {
+    let sandbox = Sandbox::new();
+    let names = ["notes", "00000000000000ab", "00000000000000AB-1", "00000000000000ab-01"];
+    let names = names.map(|name| format!("dir/.digstore-tmp-{name}"));
+    let old = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    for name in &names {
+        sandbox.write(name, "mine");
+        fs::File::open(sandbox.path(name)).unwrap().set_modified(old).unwrap();
+    }
+    let summary = sandbox.ok(["add", "-A", "--json"]).json();
+    assert_eq!(summary["added"].as_array().map(Vec::len), Some(names.len()));
+    let summary = sandbox.ok(["restore", "dir", "--json"]).json();
+    assert_eq!(summary["swept"], 0);
+    for name in &names {
+        assert_eq!(sandbox.read(name), b"mine");
+    }
 }
 
 #[test]

@@ -32,12 +32,29 @@ use crate::storage::format::staging::FileStat;
 /// Most entries that are delivered in one piece.
 pub const MAX_PIECE: usize = 4096;
 /// Beginning of the names of files under construction in the work tree.
-pub const TEMPORARY_PREFIX: &str = ".digstore-tmp-";
+const TEMPORARY_PREFIX: &str = ".digstore-tmp-";
 /// Bytes of directory entries that are read at once.
 const DIR_BUFFER: usize = 32 << 10;
 /// Most pieces of one directory that wait for a thread, for each thread: what bounds the memory
 /// of names read ahead.
 const PIECES_AHEAD: usize = 4;
+
+/// The name of a file under construction in the work tree.
+pub fn temporary_name(seed: u64, number: u64) -> String {
+    format!("{TEMPORARY_PREFIX}{seed:016x}-{number:x}")
+}
+
+/// Whether a name is one of [`temporary_name`], to the last digit: a name that only begins so is a
+/// user's.
+pub fn is_temporary_name(name: &[u8]) -> bool {
+    let parse = || {
+        let rest = std::str::from_utf8(name).ok()?.strip_prefix(TEMPORARY_PREFIX)?;
+        let (seed, number) = rest.split_once('-')?;
+        let hex = |digits| u64::from_str_radix(digits, 16).ok();
+        Some(temporary_name(hex(seed)?, hex(number)?))
+    };
+    parse().is_some_and(|made| made.as_bytes() == name)
+}
 
 /// What the walk delivers as an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -438,7 +455,7 @@ impl<'w, 'a> Lister<'w, 'a> {
         if let Err(error) = self.check(name) {
             return self.skip(SkipReason::Path(error));
         }
-        if name.starts_with(TEMPORARY_PREFIX.as_bytes()) {
+        if is_temporary_name(name) {
             return self.skip(SkipReason::Temporary);
         }
         match kind {

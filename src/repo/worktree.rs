@@ -36,7 +36,7 @@ pub use self::new_file::NewFile;
 use self::new_file::{Temporary, publish_file};
 pub use self::sink::FileSink;
 use super::beneath::{DIR_HANDLE, PathKind, file_stat, is_absent, open_beneath};
-use super::walk::TEMPORARY_PREFIX;
+use super::walk::temporary_name;
 use crate::path::{RepoPath, split_last};
 use crate::storage::format::staging::FileStat;
 
@@ -270,7 +270,7 @@ impl WorkTree {
 
     fn temporary_name(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{TEMPORARY_PREFIX}{:016x}-{number:x}", self.seed)
+        temporary_name(self.seed, number)
     }
 
     /// Makes an entry under a temporary name in the directory of `path`, which is made too.

@@ -294,7 +294,7 @@ impl Disk for OsDisk {
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&full).context("open the lock", &full)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(OsLock { _file: file }))),
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
             Err(error) => Err(error).context("lock", &full),
         }
@@ -303,7 +303,15 @@ impl Disk for OsDisk {
 
 #[derive(Debug)]
 struct OsLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child of this process that has not got to its program yet holds
+        // the file too, and with it the lock.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl LockGuard for OsLock {}
@@ -467,6 +475,17 @@ mod tests {
         assert!(guard.is_some());
         assert!(disk.try_lock(Path::new("lock")).unwrap().is_none());
         drop(guard);
+        assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_guard_even_if_a_child_has_the_file() {
+        let (_dir, disk) = disk();
+        disk.publish(Path::new("lock"), b"", false).unwrap();
+        let file = File::open(disk.full(Path::new("lock"))).unwrap();
+        let _of_the_child = file.try_clone().unwrap();
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        drop(OsLock { file });
         assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
     }
 

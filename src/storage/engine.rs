@@ -193,7 +193,8 @@ impl Engine {
     }
 
     /// Runs `work` beside a writer thread; the writer's error comes first, because the others
-    /// follow from it. Packs are sealed only when `work` succeeded.
+    /// follow from it, unless it only saw that the run was stopped. `Ok` means that every pack was
+    /// sealed.
     pub fn with_writer<R: Send>(
         &self,
         work: impl FnOnce(&ByteSender<EncodedBlock>) -> Result<R> + Send,
@@ -210,8 +211,10 @@ impl Engine {
             let done = work(&sender);
             drop(sender);
             let written = writer.join().unwrap_or(Err(EngineError::Closed(Closed)));
-            written?;
-            done
+            match written {
+                Err(EngineError::Interrupted) => done.and(Err(EngineError::Interrupted)),
+                written => written.and(done),
+            }
         })
     }
 }

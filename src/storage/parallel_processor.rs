@@ -18,15 +18,15 @@ use super::batch::{Batch, BatchProcessor};
 use super::engine::{Engine, EngineError, FileSource, FileTask, Result, RunOutput, Worker};
 use super::pack_store::EncodedBlock;
 use super::queues::{ByteSender, CancelToken, Closed, FirstError};
-use super::streaming::{LargeFile, StreamingChunkingEngine};
+use super::streaming::{LargeFile, OpenFile, OpenFiles, StreamingChunkingEngine};
 use crate::metrics::Wait;
 
 /// Work for one worker.
 enum Job {
     /// Small files.
     Batch(Batch),
-    /// One file that is cut into chunks.
-    File(FileTask),
+    /// One file that is cut into chunks, which counts as open already.
+    File(FileTask, OpenFile),
 }
 
 /// What a worker finds to do.
@@ -45,6 +45,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub struct Feeder<'e> {
     engine: &'e Engine,
     batches: &'e BatchProcessor,
+    open_files: &'e OpenFiles,
     jobs: Sender<Job>,
     hire: &'e (dyn Fn() + Sync),
     hired: AtomicUsize,
@@ -61,7 +62,7 @@ impl Feeder<'_> {
         for task in tasks {
             self.engine.planner.observe(task.size);
             if !self.batches.takes(task.size) {
-                self.send(Job::File(task))?;
+                self.send(Job::File(task, self.open_files.enter()))?;
                 plan = None;
                 continue;
             }
@@ -90,7 +91,7 @@ impl Feeder<'_> {
     fn hire_for(&self, job: &Job) {
         let plan = self.engine.plan();
         let wanted = match job {
-            Job::File(task) if plan.is_spread(task.size) => plan.workers,
+            Job::File(task, _) if plan.is_spread(task.size) => plan.workers,
             _ => 1 + self.hired.load(Ordering::Relaxed),
         };
         while self.hired.load(Ordering::Relaxed) < wanted.min(plan.workers) {
@@ -168,7 +169,8 @@ impl<'e> ParallelProcessor<'e> {
                     handles.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
                 };
                 let hired = AtomicUsize::new(0);
-                let feeder = Feeder { engine, batches: &this.batches, jobs, hire: &hire, hired };
+                let (batches, open_files) = (&this.batches, this.streaming.open_files());
+                let feeder = Feeder { engine, batches, open_files, jobs, hire: &hire, hired };
                 let fed = feed(&feeder);
                 feeder.finish();
                 let handles = handles.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -228,8 +230,9 @@ impl<'e> ParallelProcessor<'e> {
                 }
                 Ok(())
             }
-            Job::File(task) => {
+            Job::File(task, offered) => {
                 let Some(file) = self.streaming.open(worker, &task, 0) else { return Ok(()) };
+                drop(offered);
                 self.announce(&file, worker.plan.is_spread(task.size));
                 self.streaming.take_part(worker, &file)
             }

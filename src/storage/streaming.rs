@@ -19,11 +19,11 @@ use std::io;
 use std::sync::Arc;
 
 pub use guide::{Guide, KnownChunk, KnownChunks, Previous};
-pub use large_file::{LargeFile, OpenFiles};
+pub use large_file::{LargeFile, OpenFile, OpenFiles};
 pub use trace::{Cut, Trace, Window, stitch, trace};
 pub(in crate::storage) use window::read_more;
 
-use self::large_file::{Layout, Opened, Segment, Step};
+use self::large_file::{Ahead, Layout, Opened, Segment, Step, Turn};
 use self::window::{SegmentWindow, Source, is_hole};
 use super::adaptive::limits::SEGMENTS_PER_WORKER;
 use super::adaptive::{Plan, ReadMethod};
@@ -56,6 +56,7 @@ pub struct StreamingChunkingEngine {
     /// Larger files may be mapped; [`Plan::read_method`] decides.
     mmap_threshold: u64,
     open_files: OpenFiles,
+    ahead: Arc<Ahead>,
 }
 
 /// Why a file cannot be stored as it was opened.
@@ -81,6 +82,7 @@ impl StreamingChunkingEngine {
             buffer_size: plan.buffer_bytes,
             mmap_threshold: plan.map_above,
             open_files: OpenFiles::default(),
+            ahead: Ahead::new(engine.planner.most_workers() * (SEGMENTS_PER_WORKER - 1)),
         }
     }
 
@@ -124,12 +126,14 @@ impl StreamingChunkingEngine {
         let layout = self.layout(&worker.plan, stat.size, is_sparse, previous.is_some());
         let racy = is_racy(&stat, started);
         let opened = Opened { file: opened.file, stat, executable, racy };
-        let open = self.open_files.enter();
-        Some(Arc::new(LargeFile::new(task.clone(), attempt, opened, layout, previous, open)))
+        let held = (Arc::clone(&self.ahead), self.open_files.enter());
+        Some(Arc::new(LargeFile::new(task.clone(), attempt, opened, layout, previous, held)))
     }
 
     fn layout(&self, plan: &Plan, size: u64, is_sparse: bool, is_known: bool) -> Layout {
-        let segment = plan.segment_bytes as u64;
+        // A file that shrank since the walk saw it may be one chunk.
+        let whole_file = u64::from(self.config.chunker.params().whole_file);
+        let segment = (plan.segment_bytes as u64).max(whole_file);
         let method = Plan { map_above: self.mmap_threshold, ..*plan }.read_method(size, is_known);
         Layout {
             segment,
@@ -137,6 +141,7 @@ impl StreamingChunkingEngine {
             count: size.div_ceil(segment).max(1),
             // The last segments of one file and the first of the next may be under way together.
             in_flight: (plan.workers * SEGMENTS_PER_WORKER / 2).max(2) as u64,
+            is_whole: size <= whole_file,
             is_sparse,
             is_mapped: method == ReadMethod::Mapped,
         }
@@ -150,7 +155,7 @@ impl StreamingChunkingEngine {
             worker.engine.check_cancel()?;
             let done = match file.next(|| worker.engine.cancel.is_cancelled()) {
                 Step::Leave => return Ok(()),
-                Step::Cut(number, entry) => self.cut(worker, file, number, entry).map(|()| false),
+                Step::Cut(number, turn) => self.cut(worker, file, number, turn).map(|()| false),
                 Step::Store(segment) => {
                     let number = segment.number;
                     match self.store(worker, *segment)? {
@@ -179,20 +184,29 @@ impl StreamingChunkingEngine {
         worker: &Worker<'_>,
         file: &LargeFile,
         number: u64,
-        entry: Option<u64>,
+        turn: Turn,
     ) -> std::result::Result<(), Trouble> {
         let (from, until) = (number * file.layout.segment, file.layout.end(number));
         let metrics = &worker.engine.metrics;
+        let (entry, permit) = match turn {
+            Turn::Come(entry) => (Some(entry), None),
+            Turn::Ahead(permit) => (None, Some(permit)),
+        };
         let mut guide =
             file.previous.as_ref().map(|previous| previous.guide(entry.unwrap_or(from)));
         let guessed = guide.as_ref().and_then(Guide::start).filter(|at| (from..until).contains(at));
         let start = entry.or(guessed).unwrap_or(from);
         // The chunk before may reach into this segment, and the real cuts begin where it ends.
         let first = if entry.is_some() { start } else { from };
-        let mut window = self.window(worker, file, (first, until.max(first)));
+        let mut window = self.window(worker, file, (first, until.max(first))).ahead(permit);
         metrics.time(Stage::Reading, || window.load(until.min(file.stat.size)))?;
         let stage = if guide.is_some() { Stage::Hashing } else { Stage::Chunking };
-        let step = || trace(&self.config.chunker, &mut window, start, until, guide.as_mut());
+        let step = || {
+            if file.layout.is_whole {
+                return Ok(Trace::of_whole(file.stat.size));
+            }
+            trace(&self.config.chunker, &mut window, start, until, guide.as_mut())
+        };
         let traced = metrics.time(stage, step)?;
         if let (Some(previous), Some(guide)) = (&file.previous, &guide) {
             previous.learn(guide, traced.end);

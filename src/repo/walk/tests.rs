@@ -85,15 +85,25 @@ fn every_file_is_found_once_with_its_stat() {
 #[test]
 fn what_cannot_be_stored_is_reported_and_never_blocks() {
     let temp = tempfile::tempdir().unwrap();
-    make(temp.path(), &["ok", "sub/.digstore/x", "sub/y", ".DIGSTORE", ".digstore-tmp-1"]);
+    make(
+        temp.path(),
+        &[
+            "ok",
+            "sub/.digstore/x",
+            "sub/y",
+            ".DIGSTORE",
+            ".digstore-tmp-0000000000000abc-1f",
+            ".digstore-tmp-1",
+        ],
+    );
     rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join("pipe"), 0o600.into()).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(temp.path().join("sock")).unwrap();
     let seen = collect(temp.path(), &options(&[], UNTRACKED));
-    assert_eq!(names(&seen), ["ok"]);
+    assert_eq!(names(&seen), [".digstore-tmp-1", "ok"]);
     let reserved = PathError::Reserved(b".DIGSTORE".to_vec());
     let expected = [
         (".DIGSTORE", SkipReason::Path(reserved)),
-        (".digstore-tmp-1", SkipReason::Temporary),
+        (".digstore-tmp-0000000000000abc-1f", SkipReason::Temporary),
         ("pipe", SkipReason::Fifo),
         ("sock", SkipReason::Socket),
         ("sub", SkipReason::NestedRepository),

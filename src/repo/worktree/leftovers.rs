@@ -8,7 +8,7 @@ use rustix::fs::{
 };
 
 use super::super::beneath::open_beneath;
-use super::super::walk::TEMPORARY_PREFIX;
+use super::super::walk::is_temporary_name;
 use super::WorkTree;
 use crate::path::RepoPath;
 
@@ -26,7 +26,7 @@ impl WorkTree {
         let names = entries.filter_map(Result::ok);
         let left = names.filter(|entry| {
             let name = entry.file_name().to_bytes();
-            name.starts_with(TEMPORARY_PREFIX.as_bytes()) && is_left_over(&handle, name)
+            is_temporary_name(name) && is_left_over(&handle, name)
         });
         left.filter(|entry| unlinkat(&handle, entry.file_name(), AtFlags::empty()).is_ok()).count()
             as u64

@@ -127,9 +127,15 @@ impl Limits {
     }
 
     /// Bound of the buffer pool. What workers and queue can hold together stays below it
-    /// ([`Self::fit`]), so nobody waits for a buffer while he holds another.
+    /// ([`Self::fit`]), so nobody waits for a buffer while he holds another. Where the machine has
+    /// less left than one worker with the smallest blocks takes, it is that, or the run would wait
+    /// for itself.
     pub fn pool_bytes(&self) -> usize {
-        usize::try_from(self.pipelines()).unwrap_or(usize::MAX)
+        // The queue takes one block even if that is larger than the queue.
+        let largest = compress_bound(MIN_SEGMENT + self.lookahead.max(MIN_SOLID));
+        let queue = self.queue_bytes().max(largest) as u64;
+        let least = self.pooled_bytes(MIN_SOLID + MIN_SEGMENT, MIN_SEGMENT) + queue;
+        usize::try_from(self.pipelines().max(least)).unwrap_or(usize::MAX)
     }
 
     /// Bytes of files that were found and wait for a worker.
@@ -178,12 +184,18 @@ impl Limits {
     /// one at hand and those that wait for others), metadata, the compressed form of the larger
     /// one, and zstd's own memory.
     pub fn worker_bytes(&self, point: &Point, segment_bytes: usize) -> u64 {
-        let segment = segment_bytes + self.lookahead;
         let solid = point.solid_bytes + segment_bytes;
-        let largest = solid.max(segment);
+        let largest = solid.max(segment_bytes + self.lookahead);
         let level = point.solid_level.max(self.segment_level());
+        self.pooled_bytes(solid, segment_bytes) + context_bytes(level, largest)
+    }
+
+    /// What of [`Self::worker_bytes`] comes from the pool.
+    fn pooled_bytes(&self, solid: usize, segment_bytes: usize) -> u64 {
+        let segment = segment_bytes + self.lookahead;
+        let largest = solid.max(segment);
         let buffers = solid + SEGMENTS_PER_WORKER * segment + compress_bound(largest);
-        buffers as u64 + META_BLOCK + context_bytes(level, largest)
+        buffers as u64 + META_BLOCK
     }
 
     /// Makes a point fit into memory: fewer workers first, smaller blocks when even one is too

@@ -20,11 +20,7 @@ pub(super) fn run(engine: &Engine, blocks: &Receiver<Queued<EncodedBlock>>) -> R
         drop(full_packs);
         // The sealer's error is the cause when the queue to it closed.
         sealer.join().unwrap_or(Err(EngineError::Closed(Closed)))?;
-        // After a cancelled run nothing refers to what is left, so it is not worth a sync.
-        match meta? {
-            Some(pack) if !engine.cancel.is_cancelled() => seal(engine, pack),
-            _ => Ok(()),
-        }
+        meta?.map_or(Ok(()), |pack| seal_last(engine, pack, |pack| seal(engine, pack)))
     })
 }
 
@@ -51,10 +47,20 @@ fn write_blocks(
             *slot = Some(pack);
         }
     }
-    if let Some(pack) = data.filter(|_| !engine.cancel.is_cancelled()) {
-        full.send(pack).map_err(|_| Closed)?;
-    }
+    let send = |pack| Ok(full.send(pack).map_err(|_| Closed)?);
+    data.map_or(Ok(()), |pack| seal_last(engine, pack, send))?;
     Ok(meta)
+}
+
+/// Seals what is left at the end of a run. After a cancelled one it is not worth a sync, but then
+/// the run has failed, even if its workers had all done before.
+fn seal_last(
+    engine: &Engine,
+    pack: PackWriter,
+    seal: impl FnOnce(PackWriter) -> Result<()>,
+) -> Result<()> {
+    engine.check_cancel()?;
+    seal(pack)
 }
 
 fn count(engine: &Engine, block: &EncodedBlock, written: u64) {

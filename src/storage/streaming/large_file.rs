@@ -31,7 +31,9 @@ impl OpenFiles {
         self.0.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn enter(&self) -> OpenFile {
+    /// Counts one more. A file counts from when it is offered, so that no worker leaves before it
+    /// is opened.
+    pub fn enter(&self) -> OpenFile {
         self.0.fetch_add(1, Ordering::AcqRel);
         OpenFile(Arc::clone(&self.0))
     }
@@ -39,11 +41,44 @@ impl OpenFiles {
 
 /// One of [`OpenFiles`], as long as it lives.
 #[derive(Debug)]
-pub(super) struct OpenFile(Arc<AtomicUsize>);
+pub struct OpenFile(Arc<AtomicUsize>);
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Bounds the segments of all files that are read before their turn.
+///
+/// Within one file `in_flight` does that; but files one after the other may each have some under
+/// way. The segment whose turn it is needs no permit: somebody must be able to go on, and there is
+/// one at most for each worker, because what is ready is stored before another is taken.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    taken: AtomicUsize,
+    limit: usize,
+}
+
+/// One of the segments that [`Ahead`] allows, as long as it lives.
+#[derive(Debug)]
+pub(super) struct AheadPermit(Arc<Ahead>);
+
+impl Ahead {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), limit })
+    }
+
+    fn try_take(self: &Arc<Self>) -> Option<AheadPermit> {
+        let one_more = |taken| (taken < self.limit).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(AheadPermit(Arc::clone(self)))
+    }
+}
+
+impl Drop for AheadPermit {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -58,6 +93,7 @@ pub struct LargeFile {
     pub(super) racy: bool,
     pub(super) layout: Layout,
     pub(super) previous: Option<Previous>,
+    ahead: Arc<Ahead>,
     order: Mutex<Order>,
     moved: Condvar,
     list: Mutex<List>,
@@ -73,6 +109,8 @@ pub(super) struct Layout {
     pub(super) count: u64,
     /// Most segments between taken and listed.
     pub(super) in_flight: u64,
+    /// Whether it is one chunk.
+    pub(super) is_whole: bool,
     /// Whether it may have holes.
     pub(super) is_sparse: bool,
     /// Whether its windows are mapped.
@@ -106,10 +144,18 @@ pub(super) struct Segment {
     pub(super) trace: Trace,
 }
 
+/// When a segment is cut.
+pub(super) enum Turn {
+    /// Everything before it is joined, and its first chunk begins here.
+    Come(u64),
+    /// Before that.
+    Ahead(AheadPermit),
+}
+
 /// What a worker does next.
 pub(super) enum Step {
-    /// Cut this segment; where its first chunk begins is given if it is known already.
-    Cut(u64, Option<u64>),
+    /// Cut this segment.
+    Cut(u64, Turn),
     /// Store this one.
     Store(Box<Segment>),
     /// There is nothing left to do.
@@ -141,7 +187,7 @@ impl LargeFile {
         opened: Opened,
         layout: Layout,
         previous: Option<Previous>,
-        open: OpenFile,
+        (ahead, open): (Arc<Ahead>, OpenFile),
     ) -> Self {
         let Opened { file, stat, executable, racy } = opened;
         Self {
@@ -153,6 +199,7 @@ impl LargeFile {
             racy,
             layout,
             previous,
+            ahead,
             order: Mutex::default(),
             moved: Condvar::new(),
             list: Mutex::default(),
@@ -178,9 +225,16 @@ impl LargeFile {
                 return Step::Leave;
             }
             if order.taken < order.listed + self.layout.in_flight {
-                let number = order.taken;
-                order.taken += 1;
-                return Step::Cut(number, (order.joined == number).then_some(order.entry));
+                let (number, entry) = (order.taken, order.entry);
+                let turn = if order.joined == number {
+                    Some(Turn::Come(entry))
+                } else {
+                    self.ahead.try_take().map(Turn::Ahead)
+                };
+                if let Some(turn) = turn {
+                    order.taken += 1;
+                    return Step::Cut(number, turn);
+                }
             }
             let waited = self.moved.wait_timeout(order, PATIENCE);
             order = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -47,6 +47,14 @@ pub struct Trace {
     pub end: u64,
 }
 
+impl Trace {
+    /// A file of `len` bytes that is one chunk, whatever it holds.
+    pub fn of_whole(len: u64) -> Self {
+        let cut = Cut { len: len as u32, id: None };
+        Self { start: 0, cuts: if len == 0 { Vec::new() } else { vec![cut] }, end: len }
+    }
+}
+
 /// Bytes loaded at once when a cut is not decided yet.
 const LOAD_STEP: u64 = 64 << 10;
 

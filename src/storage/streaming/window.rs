@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread};
 
+use super::large_file::AheadPermit;
 use super::trace::Window;
 use crate::metrics::PerformanceMetrics;
 use crate::storage::cache::PooledBuffer;
@@ -35,6 +36,8 @@ pub(super) struct SegmentWindow {
     start: u64,
     end: u64,
     source: Source,
+    /// Held as long as the bytes are.
+    _permit: Option<AheadPermit>,
 }
 
 /// Zeros to look at in the place of a hole. Never written, so the kernel backs all of it with one
@@ -50,7 +53,19 @@ impl SegmentWindow {
         (start, end): (u64, u64),
         source: Source,
     ) -> Self {
-        Self { file: Arc::clone(file), file_len, start, end: end.min(file_len), source }
+        Self {
+            file: Arc::clone(file),
+            file_len,
+            start,
+            end: end.min(file_len),
+            source,
+            _permit: None,
+        }
+    }
+
+    /// The same, read before its turn.
+    pub(super) fn ahead(self, permit: Option<AheadPermit>) -> Self {
+        Self { _permit: permit, ..self }
     }
 
     /// The buffer of a window that was read, and where it begins; another window comes back.
