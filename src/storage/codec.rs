@@ -20,18 +20,45 @@ const SUSPICIOUS_ENTROPY: f64 = 7.5;
 const SMALL_TABLES: (u32, u32) = (16, 14);
 const SMALL_TABLES_LEVEL: i32 = 3;
 
+/// Bytes from the middle of a block that tell whether a slower level pays.
+const PROBE: usize = 128 << 10;
+/// A slower level pays if it saves at least this share of what the faster one leaves (1/32).
+const MIN_GAIN_SHIFT: u32 = 5;
+/// Most blocks between two probes.
+const MOST_UNPROBED: u32 = 16;
+
+/// Whether a slower level pays for the data at hand, as of the last probe. As long as the answer stays
+/// the same, the next one is put off twice as long.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    pays: bool,
+    interval: u32,
+    blocks_left: u32,
+}
+
+impl Verdict {
+    const NONE: Self = Self { pays: true, interval: 1, blocks_left: 0 };
+
+    fn renew(&mut self, pays: bool) {
+        self.interval = if pays == self.pays { (self.interval * 2).min(MOST_UNPROBED) } else { 1 };
+        (self.pays, self.blocks_left) = (pays, self.interval);
+    }
+}
+
 /// Compresses blocks; one per worker, because it owns zstd's working memory.
 pub struct BlockEncoder {
     compressor: zstd::bulk::Compressor<'static>,
     level: i32,
     sample: Vec<u8>,
+    verdict: Verdict,
 }
 
 impl BlockEncoder {
     /// An encoder that starts at `level`.
     pub fn new(level: i32) -> io::Result<Self> {
         let compressor = zstd::bulk::Compressor::new(level)?;
-        let mut encoder = Self { compressor, level, sample: Vec::with_capacity(3 * SAMPLE) };
+        let sample = Vec::with_capacity(3 * SAMPLE);
+        let mut encoder = Self { compressor, level, sample, verdict: Verdict::NONE };
         encoder.set_tables(level)?;
         Ok(encoder)
     }
@@ -49,6 +76,27 @@ impl BlockEncoder {
             self.level = level;
         }
         Ok(())
+    }
+
+    /// Sets the slower of two levels if it pays for such data, else the faster. Text gains by it, data
+    /// without repetitions takes half as long again for nothing. Now and then a piece of the block is
+    /// compressed at both to find out.
+    pub fn choose_level(&mut self, plain: &[u8], slow: i32, fast: i32) -> io::Result<()> {
+        if slow <= fast || plain.len() < 2 * PROBE {
+            return self.set_level(slow);
+        }
+        if self.verdict.blocks_left == 0 {
+            let middle = (plain.len() - PROBE) / 2;
+            let piece = &plain[middle..middle + PROBE];
+            self.set_level(fast)?;
+            let least = self.compressor.compress(piece)?.len();
+            self.set_level(slow)?;
+            let most = self.compressor.compress(piece)?.len();
+            self.verdict.renew(most + (least >> MIN_GAIN_SHIFT) <= least);
+        } else {
+            self.verdict.blocks_left -= 1;
+        }
+        self.set_level(if self.verdict.pays { slow } else { fast })
     }
 
     /// Sets the sizes of the match finder's tables, as logarithms; 0 leaves them to zstd.
@@ -196,6 +244,31 @@ mod tests {
         let mut plain = noise(300_000);
         plain[100_000..].fill(7);
         assert_eq!(round_trip(&plain).0, Codec::Zstd);
+    }
+
+    #[test]
+    fn the_slower_level_is_taken_where_it_pays() {
+        let words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
+        let text: Vec<u8> = noise(400_000)
+            .iter()
+            .flat_map(|byte| [words[usize::from(byte % 8)], " "].concat().into_bytes())
+            .take(1 << 20)
+            .collect();
+        let narrow: Vec<u8> = noise(1 << 20).iter().map(|byte| byte % 16).collect();
+        let mut encoder = BlockEncoder::new(3).unwrap();
+        let mut level = |plain: &[u8]| {
+            encoder.choose_level(plain, 3, 1).unwrap();
+            encoder.level
+        };
+        assert_eq!(level(&text), 3);
+        // A change is seen after as many blocks as the verdict held before.
+        let taken: Vec<i32> = (0..4).map(|_| level(&narrow)).collect();
+        assert_eq!((taken[0], taken[3]), (3, 1), "{taken:?}");
+        let taken: Vec<i32> = (0..2 * MOST_UNPROBED).map(|_| level(&text)).collect();
+        assert_eq!(taken.last(), Some(&3));
+        assert_eq!(level(&text[..PROBE]), 3, "too little to tell");
+        encoder.choose_level(&narrow, 1, 1).unwrap();
+        assert_eq!(encoder.level, 1);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use thiserror::Error;
 
+pub(in crate::storage) use worker::Level;
 pub use worker::{BlockBuilder, Worker};
 
 use super::adaptive::{Plan, Planner};

@@ -30,7 +30,7 @@ use super::adaptive::{Plan, ReadMethod};
 use super::cache::PooledBuffer;
 use super::chunker::Chunker;
 use super::engine::{
-    ATTEMPTS, Engine, FileOutcome, FileTask, Result, SkipCause, Worker, is_racy, now_ns,
+    ATTEMPTS, Engine, FileOutcome, FileTask, Level, Result, SkipCause, Worker, is_racy, now_ns,
 };
 use super::format::object::{ChunkRef, Content};
 use super::format::pack::BlockKind;
@@ -254,7 +254,7 @@ impl StreamingChunkingEngine {
             }
             Err(window) => copy_out(worker, &window, &trace, &chunks),
         };
-        worker.send_block(BlockKind::Data, bytes, new, self.config.level)?;
+        worker.send_block(BlockKind::Data, bytes, new, Level::Fixed(self.config.level))?;
         worker.engine.monitor.advance(0, trace.end - trace.start);
         Ok(if is_sound { Ok(chunks) } else { Err(Trouble::Changed) })
     }

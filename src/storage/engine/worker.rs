@@ -12,6 +12,15 @@ use crate::storage::objects::ObjectSink;
 use crate::storage::pack_store::{EncodedBlock, StoreError};
 use crate::storage::queues::ByteSender;
 
+/// How hard a block is compressed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::storage) enum Level {
+    /// At this level.
+    Fixed(i32),
+    /// At this level where it pays, else at that of segments.
+    UpTo(i32),
+}
+
 /// Bytes of trees and lists that make a block.
 const META_BLOCK: usize = 256 << 10;
 
@@ -109,7 +118,7 @@ impl<'e> Worker<'e> {
         kind: BlockKind,
         plain: PooledBuffer,
         chunks: Vec<(ObjectId, u32)>,
-        level: i32,
+        level: Level,
     ) -> Result<()> {
         if chunks.is_empty() {
             return Ok(());
@@ -119,7 +128,12 @@ impl<'e> Worker<'e> {
         let codec = engine
             .metrics
             .time(Stage::Compressing, || {
-                self.encoder.set_level(level)?;
+                match level {
+                    Level::Fixed(level) => self.encoder.set_level(level)?,
+                    Level::UpTo(slow) => {
+                        self.encoder.choose_level(&plain, slow, self.plan.segment_level)?;
+                    }
+                }
                 self.encoder.encode(&plain, engine.compression_threshold, &mut payload)
             })
             .map_err(StoreError::Codec)?;
@@ -137,7 +151,7 @@ impl<'e> Worker<'e> {
     pub(in crate::storage) fn flush_solid(&mut self) -> Result<()> {
         let plain = std::mem::replace(&mut self.solid.plain, self.engine.buffers.acquire(0));
         let chunks = std::mem::take(&mut self.solid.chunks);
-        self.send_block(BlockKind::Data, plain, chunks, self.plan.solid_level)
+        self.send_block(BlockKind::Data, plain, chunks, Level::UpTo(self.plan.solid_level))
     }
 
     /// The solid block, with room for a file of `len` bytes behind what it may hold already.
@@ -162,7 +176,7 @@ impl<'e> Worker<'e> {
         let builder = self.builder(kind);
         let plain = std::mem::replace(&mut builder.plain, empty);
         let chunks = std::mem::take(&mut builder.chunks);
-        self.send_block(kind, plain, chunks, self.plan.solid_level)
+        self.send_block(kind, plain, chunks, Level::Fixed(self.plan.solid_level))
     }
 
     /// Sends everything gathered so far.
