@@ -33,15 +33,16 @@ fn text(len: usize) -> Vec<u8> {
     source.bytes().cycle().take(len).collect()
 }
 
-/// A file in memory.
-struct Memory<'a>(&'a [u8]);
+/// A file in memory, and how much of it is loaded.
+struct Memory<'a>(&'a [u8], usize);
 
 impl Window for Memory<'_> {
     fn rest(&self, from: u64) -> &[u8] {
-        &self.0[from as usize..]
+        &self.0[from as usize..self.1]
     }
 
-    fn load(&mut self, _: u64) -> io::Result<()> {
+    fn load(&mut self, until: u64) -> io::Result<()> {
+        self.1 = self.1.max(until as usize).min(self.0.len());
         Ok(())
     }
 
@@ -57,7 +58,7 @@ fn in_segments(chunker: &Chunker, data: &[u8], previous: Option<&Previous>) -> u
         let (from, until) = (number * BLOCK as u64, (number + 1) * BLOCK as u64);
         let mut guide = previous.map(|previous| previous.guide(from));
         let start = guide.as_ref().and_then(digstore::storage::streaming::Guide::start);
-        let window = &mut Memory(data);
+        let window = &mut Memory(data, until as usize);
         let joined = trace(chunker, window, start.unwrap_or(from), until, guide.as_mut())
             .and_then(|traced| stitch(chunker, window, traced, entry, until));
         let Ok((joined, _)) = joined else { return 0 };

@@ -115,14 +115,15 @@ impl Chunker {
     /// Bytes at the start of `data` that are all equal, where they are enough for
     /// [`Self::run_chunk`]; else 0, mostly at the price of three looks.
     pub fn run_at(&self, data: &[u8]) -> usize {
+        if self.begins_run(data) { equal_prefix(data, data[0]) } else { 0 }
+    }
+
+    /// Whether [`Self::run_at`] finds a run; how long it is stays open.
+    pub fn begins_run(&self, data: &[u8]) -> bool {
         let max = self.lookahead();
-        let Some(window) = data.get(..max) else { return 0 };
+        let Some(window) = data.get(..max) else { return false };
         let byte = window[0];
-        if window[max / 2] != byte || window[max - 1] != byte {
-            return 0;
-        }
-        let run = equal_prefix(data, byte);
-        if run < max { 0 } else { run }
+        window[max / 2] == byte && window[max - 1] == byte && equal_prefix(window, byte) == max
     }
 
     /// Cuts as much of `data` as can be decided: everything when it ends the file, else as long as
@@ -190,7 +191,7 @@ impl Chunker {
         lane.limit = (lane.start + limit as usize).min(end);
         (lane.hash, lane.mask) = (0, mask);
         let is_short = lane.start >= until || lane.at >= lane.limit;
-        lane.is_parked = is_short || self.run_at(&data[lane.start..]) > 0;
+        lane.is_parked = is_short || self.begins_run(&data[lane.start..]);
     }
 
     /// Ends the chunk at hand where the last byte looked at ends it, or goes on with it.

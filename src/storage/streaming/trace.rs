@@ -194,7 +194,8 @@ pub fn trace<W: Window>(
 ) -> io::Result<Trace> {
     let until = until.min(window.file_len());
     let is_long = until.saturating_sub(start) >= PAIRED * chunker.lookahead() as u64;
-    if guide.is_none() && is_long && !window.is_hole() {
+    let is_plain = |data: &[u8]| !window.is_hole() && !chunker.begins_run(data);
+    if guide.is_none() && is_long && is_plain(window.rest(start)) {
         return trace_paired(chunker, window, start, until);
     }
     let mut walk = Walk { chunker, window, at: start, cuts: Vec::new() };
