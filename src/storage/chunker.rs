@@ -139,107 +139,6 @@ impl Chunker {
     }
 }
 
-/// One of two places in the same bytes that are cut side by side.
-struct Lane {
-    /// Where the chunk at hand begins.
-    start: usize,
-    /// The next byte to look at.
-    at: usize,
-    /// Where looking ends, or another mask begins to count.
-    limit: usize,
-    hash: u64,
-    mask: u64,
-    lengths: Vec<u32>,
-    is_parked: bool,
-}
-
-impl Lane {
-    fn new(start: usize) -> Self {
-        let (hash, mask, lengths) = (0, 0, Vec::new());
-        Self { start, at: start, limit: start, hash, mask, lengths, is_parked: false }
-    }
-}
-
-impl Chunker {
-    /// Cuts `data` from two places at once, from `starts` until a chunk ends at or behind `untils`.
-    /// Returns the lengths for each; they end sooner where a cut depends on bytes behind `data`,
-    /// and at a run.
-    ///
-    /// The hash of one place is a chain of dependent steps that leaves most of a core idle. Two
-    /// chains side by side are cut one and a half times as fast (`cargo bench`, "cut").
-    pub fn cut_pair(&self, data: &[u8], starts: [usize; 2], untils: [usize; 2]) -> [Vec<u32>; 2] {
-        let (gear, _) = get_gear_with_seed(0);
-        let Ok(gear) = <&[u64; 256]>::try_from(&*gear) else { return Default::default() };
-        let [mut one, mut other] = starts.map(Lane::new);
-        self.begin(&mut one, data, untils[0]);
-        self.begin(&mut other, data, untils[1]);
-        while !one.is_parked && !other.is_parked {
-            race(gear, data, &mut one, &mut other);
-            self.advance(&mut one, data, untils[0]);
-            self.advance(&mut other, data, untils[1]);
-        }
-        [one.lengths, other.lengths]
-    }
-
-    /// Sets a lane on the chunk that begins at its start.
-    fn begin(&self, lane: &mut Lane, data: &[u8], until: usize) {
-        let ChunkerParams { min, avg, max, .. } = self.params;
-        // The byte behind the data decides whether the last one in it is looked at.
-        let end = data.len().saturating_sub(1);
-        let (mask, limit) = if min < avg { (self.mask_small, avg) } else { (self.mask_large, max) };
-        lane.at = lane.start + min as usize;
-        lane.limit = (lane.start + limit as usize).min(end);
-        (lane.hash, lane.mask) = (0, mask);
-        let is_short = lane.start >= until || lane.at >= lane.limit;
-        lane.is_parked = is_short || self.begins_run(&data[lane.start..]);
-    }
-
-    /// Ends the chunk at hand where the last byte looked at ends it, or goes on with it.
-    fn advance(&self, lane: &mut Lane, data: &[u8], until: usize) {
-        let ChunkerParams { avg, max, .. } = self.params;
-        let (center, most) = (lane.start + avg as usize, lane.start + max as usize);
-        let end = if lane.hash & lane.mask == 0 {
-            lane.at - 1
-        } else if lane.at < lane.limit {
-            return;
-        } else if lane.mask == self.mask_small && lane.limit == center && center < most {
-            (lane.mask, lane.limit) = (self.mask_large, most.min(data.len() - 1));
-            lane.is_parked = lane.at >= lane.limit;
-            return;
-        } else if lane.at == most {
-            most
-        } else {
-            lane.is_parked = true;
-            return;
-        };
-        lane.lengths.push((end - lane.start) as u32);
-        lane.start = end;
-        self.begin(lane, data, until);
-    }
-}
-
-/// Looks at as many bytes as neither lane ends before, or up to one that ends a chunk.
-fn race(gear: &[u64; 256], data: &[u8], one: &mut Lane, other: &mut Lane) {
-    let steps = (one.limit - one.at).min(other.limit - other.at);
-    let pairs = data[one.at..one.at + steps].iter().zip(&data[other.at..other.at + steps]);
-    let (mut a, mut b) = (one.hash, other.hash);
-    let (mask_a, mask_b) = (one.mask, other.mask);
-    let mut looked = 0;
-    for (byte_a, byte_b) in pairs {
-        a = (a << 1).wrapping_add(gear[usize::from(*byte_a)]);
-        b = (b << 1).wrapping_add(gear[usize::from(*byte_b)]);
-        looked += 1;
-        // One branch for both: it is taken once in many thousand bytes.
-        let (ends_a, ends_b) = (a & mask_a == 0, b & mask_b == 0);
-        if ends_a | ends_b {
-            break;
-        }
-    }
-    one.at += looked;
-    other.at += looked;
-    (one.hash, other.hash) = (a, b);
-}
-
 /// How many bytes at the start equal `byte`.
 fn equal_prefix(data: &[u8], byte: u8) -> usize {
     const STEP: usize = 256;
@@ -257,12 +156,6 @@ mod tests {
     use proptest::prelude::*;
 
     const SMALL: ChunkerParams = ChunkerParams { min: 1024, avg: 2048, max: 8192, whole_file: 0 };
-    const PARAMS: [ChunkerParams; 4] = [
-        SMALL,
-        ChunkerParams { min: 2048, avg: 2048, max: 16_384, whole_file: 0 },
-        ChunkerParams { min: 1024, avg: 4096, max: 4096, whole_file: 0 },
-        ChunkerParams { min: 4096, avg: 4096, max: 4096, whole_file: 0 },
-    ];
 
     /// Random, periodic, constant and text-like data, mixed.
     fn data() -> impl Strategy<Value = Vec<u8>> {
@@ -335,26 +228,6 @@ mod tests {
         }
 
         #[test]
-        fn two_places_are_cut_as_each_alone(
-            data in data(),
-            at in any::<[u16; 2]>(),
-            len in 0usize..90_000,
-            params in 0..PARAMS.len(),
-        ) {
-            let chunker = Chunker::new(PARAMS[params]);
-            let starts = at.map(|at| usize::from(at).min(data.len()));
-            let untils = starts.map(|start| start + len);
-            for (start, lengths) in starts.into_iter().zip(chunker.cut_pair(&data, starts, untils)) {
-                let mut at = start;
-                for length in lengths {
-                    prop_assert!(at < start + len);
-                    prop_assert_eq!(length as usize, chunker.cut(&data[at..]));
-                    at += length as usize;
-                }
-            }
-        }
-
-        #[test]
         fn chunks_of_a_run_are_known(byte in any::<u8>(), extra in 0usize..9_000) {
             let chunker = Chunker::new(SMALL);
             let mut data = vec![byte; SMALL.max as usize + extra];
@@ -365,15 +238,5 @@ mod tests {
             data[SMALL.max as usize - 1] ^= 1;
             prop_assert_eq!(chunker.run_at(&data), 0);
         }
-    }
-
-    #[test]
-    fn two_places_in_noise_are_cut_to_the_end_of_one() {
-        let chunker = Chunker::new(SMALL);
-        let mut noise = vec![0; 400_000];
-        blake3::Hasher::new().finalize_xof().fill(&mut noise);
-        let [one, other] = chunker.cut_pair(&noise, [0, 200_000], [200_000, 400_000]);
-        let covered = |lengths: &[u32]| lengths.iter().map(|len| *len as usize).sum::<usize>();
-        assert!(covered(&one) >= 200_000 - 20_000 && covered(&other) >= 200_000 - 20_000);
     }
 }

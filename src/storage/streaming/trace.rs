@@ -144,46 +144,6 @@ impl<W: Window> Walk<'_, W> {
     }
 }
 
-/// Shortest part of a segment, in chunks of the largest size, that is cut from two places at once.
-const PAIRED: u64 = 3;
-
-/// Cuts as [`trace`] without a guide, from the start and from the middle side by side.
-fn trace_paired<W: Window>(
-    chunker: &Chunker,
-    window: &mut W,
-    start: u64,
-    until: u64,
-) -> io::Result<Trace> {
-    let middle = start + (until - start) / 2;
-    let (to_middle, to_end) = ((middle - start) as usize, (until - start) as usize);
-    let lanes = chunker.cut_pair(window.rest(start), [0, to_middle], [to_middle, to_end]);
-    let [first, second] = lanes
-        .map(|lengths| lengths.into_iter().map(|len| Cut { len, id: None }).collect::<Vec<_>>());
-    let first = go_on(chunker, window, (start, first), middle)?;
-    let second = go_on(chunker, window, (middle, second), until)?;
-    let (second, _) = stitch(chunker, window, second, first.end, until)?;
-    let mut cuts = first.cuts;
-    cuts.extend(second.cuts);
-    Ok(Trace { start, cuts, end: second.end })
-}
-
-/// Cuts on behind `cuts`, which begin at `start`.
-fn go_on<W: Window>(
-    chunker: &Chunker,
-    window: &mut W,
-    (start, cuts): (u64, Vec<Cut>),
-    until: u64,
-) -> io::Result<Trace> {
-    let at = start + cuts.iter().map(|cut| u64::from(cut.len)).sum::<u64>();
-    let mut walk = Walk { chunker, window, at, cuts };
-    while walk.at < until {
-        if !walk.run(until) {
-            walk.step(None)?;
-        }
-    }
-    Ok(Trace { start, cuts: walk.cuts, end: walk.at })
-}
-
 /// Cuts from `start` until a chunk ends at or behind `until`, or the file ends.
 pub fn trace<W: Window>(
     chunker: &Chunker,
@@ -193,11 +153,6 @@ pub fn trace<W: Window>(
     mut guide: Option<&mut Guide>,
 ) -> io::Result<Trace> {
     let until = until.min(window.file_len());
-    let is_long = until.saturating_sub(start) >= PAIRED * chunker.lookahead() as u64;
-    let is_plain = |data: &[u8]| !window.is_hole() && !chunker.begins_run(data);
-    if guide.is_none() && is_long && is_plain(window.rest(start)) {
-        return trace_paired(chunker, window, start, until);
-    }
     let mut walk = Walk { chunker, window, at: start, cuts: Vec::new() };
     while walk.at < until {
         if walk.run(until) {
