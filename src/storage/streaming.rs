@@ -10,6 +10,7 @@
 //! there. A mapping is used to recognise what is stored already: what is new is copied out of it
 //! and hashed again, because the file may change at any moment.
 
+mod ahead;
 mod guide;
 mod large_file;
 mod trace;
@@ -23,7 +24,8 @@ pub use large_file::{LargeFile, OpenFile, OpenFiles};
 pub use trace::{Cut, Trace, Window, stitch, trace};
 pub(in crate::storage) use window::read_more;
 
-use self::large_file::{Ahead, Layout, Opened, Segment, Step, Turn};
+use self::ahead::Ahead;
+use self::large_file::{Layout, Opened, Segment, Step, Turn};
 use self::window::{SegmentWindow, Source, is_hole};
 use super::adaptive::limits::SEGMENTS_PER_WORKER;
 use super::adaptive::{Plan, ReadMethod};

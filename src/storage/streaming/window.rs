@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread};
 
-use super::large_file::AheadPermit;
+use super::ahead::AheadPermit;
 use super::trace::Window;
 use crate::metrics::PerformanceMetrics;
 use crate::storage::cache::PooledBuffer;
