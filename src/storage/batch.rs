@@ -82,8 +82,8 @@ impl BatchProcessor {
         size <= self.largest_file
     }
 
-    /// Takes a file in that comes in a `lane` with its neighbours; `waiting` is how many pieces of work wait for workers. Returns a batch that
-    /// is complete.
+    /// Takes a file in that comes in a `lane` with its neighbours; `waiting` is how many pieces of
+    /// work wait for workers. Returns a batch that is complete.
     pub fn gather(
         &self,
         lane: usize,
