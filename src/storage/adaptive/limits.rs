@@ -18,7 +18,7 @@ pub struct Point {
 }
 
 /// Solid block, where nothing speaks against it. The Linux source takes 2 % less in blocks of this
-/// size than in blocks of half of it, in the same time, and one small file is still had in 2 ms.
+/// size than in blocks of half of it, in the same time; one small file costs decoding one block.
 const SOLID: usize = 2 << 20;
 /// Segment, where nothing speaks against it: it stays in a core's cache from reading to compressing.
 const SEGMENT: usize = 1 << 20;
