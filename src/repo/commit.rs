@@ -4,13 +4,8 @@
 //! only the trees above those paths are made anew; else all of them are, in one pass over the
 //! staging area, whose order is that of the trees. Both give the same trees.
 
-mod trees;
-mod update;
-
-pub use trees::write_trees;
-use update::{Stop, TreeUpdate};
-
 use super::source::WorkTreeSource;
+use super::trees::{Stop, edit_tree, write_trees};
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId};
 use crate::metrics::MetricsSnapshot;
@@ -51,6 +46,9 @@ pub struct CommitReport {
     pub plan: Plan,
 }
 
+/// If more than this part of the entries changed, one pass over all of them is quicker.
+const MOST_CHANGED: usize = 8;
+
 fn check_message(message: &str) -> Result<()> {
     if message.trim().is_empty() {
         return Err(RepoError::BadMessage("empty"));
@@ -69,14 +67,17 @@ fn write_changed_trees(
     worker: &mut Worker<'_>,
 ) -> std::result::Result<TreeTotals, EngineError> {
     if let Some(parent) = parent
-        && let Some(update) = TreeUpdate::new(staging, objects, parent.tree)
+        && let Some((last, changed)) = staging.changes_since_tree()
+        && last == parent.tree
+        && changed.len() <= staging.len() / MOST_CHANGED
     {
         let Commit { tree, files, bytes, .. } = *parent;
-        match update.write(TreeTotals { tree, files, bytes }, worker) {
+        let old = TreeTotals { tree, files, bytes };
+        match edit_tree(objects, Some(old), &changed, staging, worker) {
             Ok(totals) => return Ok(totals),
             Err(Stop::Sink(error)) => return Err(error),
             // Something of the parent cannot be read: what is staged is whole all the same.
-            Err(Stop::Unreadable) => {}
+            Err(Stop::Unreadable(_)) => {}
         }
     }
     write_trees(staging, worker)
@@ -164,3 +165,6 @@ impl Repository {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::tree_walk::{TreeWalk, find};
+use super::trees::{TreeWalk, find, is_empty_tree};
 use super::{Repository, Result};
 use crate::id::TreeId;
 use crate::path::{RepoPath, compare};
@@ -81,13 +81,6 @@ fn as_staged(kind: EntryKind) -> Option<(StagedKind, u64)> {
 /// If more than this part of the entries changed, reading all trees in order is quicker than
 /// looking each path up.
 const MOST_CHANGED: usize = 64;
-
-/// Whether this is the tree of a directory without entries, which has one id everywhere.
-pub fn is_empty_tree(tree: &TreeId) -> bool {
-    use crate::storage::format::object::TreePage;
-    static EMPTY: std::sync::OnceLock<TreeId> = std::sync::OnceLock::new();
-    tree == EMPTY.get_or_init(|| TreeId::of(&TreePage::Leaf(Vec::new()).encode()))
-}
 
 /// How `new` differs from `old`.
 pub fn compare_kinds(old: &StagedKind, new: &StagedKind) -> Option<ChangeKind> {

@@ -21,7 +21,7 @@ mod scan;
 pub mod size;
 mod source;
 pub mod status;
-pub mod tree_walk;
+pub mod trees;
 pub mod verify;
 pub mod walk;
 mod walk_rules;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::beneath::{PathKind, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
-use super::tree_walk::{TreeWalk, find};
+use super::trees::{TreeWalk, find, is_empty_tree};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
@@ -260,7 +260,7 @@ impl Repository {
                     nearest: self.nearest_committed(tree, path),
                 })
             }
-            Some(EntryKind::Dir { tree, .. }) if super::diff_trees::is_empty_tree(&tree) => {
+            Some(EntryKind::Dir { tree, .. }) if is_empty_tree(&tree) => {
                 Ok(one(StagedKind::EmptyDir, 0))
             }
             Some(EntryKind::Dir { tree, .. }) => {

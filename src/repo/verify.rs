@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use lru::LruCache;
 use rayon::prelude::*;
 
-use super::tree_walk::TreeWalk;
+use super::trees::TreeWalk;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId, PackId};
 use crate::path::RepoPath;

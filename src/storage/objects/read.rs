@@ -1,5 +1,6 @@
 //! Reading typed objects; sequences are streamed page by page.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::id::{CommitId, ListId, ObjectId, TreeId};
@@ -57,7 +58,7 @@ impl Objects {
         TreeIter {
             objects: self.clone(),
             stack: vec![PendingTree { id: *id, level: None }],
-            entries: Vec::new().into_iter(),
+            entries: Vec::new().into_iter().peekable(),
             last: None,
         }
     }
@@ -132,11 +133,49 @@ struct PendingTree {
 pub struct TreeIter {
     objects: Objects,
     stack: Vec<PendingTree>,
-    entries: std::vec::IntoIter<TreeEntry>,
+    entries: Peekable<std::vec::IntoIter<TreeEntry>>,
     last: Option<Vec<u8>>,
 }
 
+/// A page that comes next in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextPage {
+    /// Which.
+    pub id: TreeId,
+    /// Its distance from the leaves; `None` for the root page, which was not read yet.
+    pub level: Option<u8>,
+}
+
 impl TreeIter {
+    /// The next page, when all entries of the pages before it were taken; `None` inside a page and
+    /// at the end.
+    pub fn next_page(&mut self) -> Option<NextPage> {
+        if self.entries.peek().is_some() {
+            return None;
+        }
+        let PendingTree { id, level } = self.stack.last()?;
+        Some(NextPage { id: *id, level: level.and_then(|above| above.checked_sub(1)) })
+    }
+
+    /// Passes over the page that [`Self::next_page`] gave and all below it.
+    pub fn skip_page(&mut self) {
+        self.stack.pop();
+    }
+
+    /// Opens the page that [`Self::next_page`] gave: the pages below it, or its entries, come next.
+    pub fn open_page(&mut self) -> Result<()> {
+        let Some(pending) = self.stack.pop() else { return Ok(()) };
+        self.load(&pending).inspect_err(|_| self.stack.clear())
+    }
+
+    /// The entry that comes next.
+    pub fn peek(&mut self) -> Result<Option<&TreeEntry>> {
+        while self.entries.peek().is_none() && !self.stack.is_empty() {
+            self.open_page()?;
+        }
+        Ok(self.entries.peek())
+    }
+
     fn load(&mut self, pending: &PendingTree) -> Result<()> {
         let page = self.objects.tree_page(&pending.id)?;
         check_level(pending.id.into(), page.level(), pending.level)?;
@@ -148,7 +187,7 @@ impl TreeIter {
                     return Err(StoreError::Object { id: pending.id.into(), source });
                 }
                 self.last = entries.last().map(|entry| entry.name.clone()).or(self.last.take());
-                self.entries = entries.into_iter();
+                self.entries = entries.into_iter().peekable();
             }
             TreePage::Node { level, children } => {
                 let pending = |child: &TreeChild| PendingTree { id: child.id, level: Some(level) };
@@ -163,15 +202,9 @@ impl Iterator for TreeIter {
     type Item = Result<TreeEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.entries.next() {
-                return Some(Ok(entry));
-            }
-            let pending = self.stack.pop()?;
-            if let Err(error) = self.load(&pending) {
-                self.stack.clear();
-                return Some(Err(error));
-            }
+        match self.peek() {
+            Err(error) => Some(Err(error)),
+            Ok(_) => self.entries.next().map(Ok),
         }
     }
 }

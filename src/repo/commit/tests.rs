@@ -2,16 +2,17 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::{CommitOptions, write_trees};
 use super::*;
 use crate::config::Config;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, TreeId};
 use crate::path::RepoPath;
 use crate::progress::NullMonitor;
 use crate::repo::content::Forget;
 use crate::repo::{Place, RepoError, Repository};
 use crate::storage::binary_staging::{FileStat, StagedEntry, StagedKind, StagingOp};
-use crate::storage::format::object::{Content, Signature};
+use crate::storage::format::object::{
+    Content, EntryKind, Signature, TreeChild, TreeEntry, TreePage,
+};
 
 fn repository() -> (tempfile::TempDir, Repository) {
     let dir = tempfile::tempdir().unwrap();
@@ -183,7 +184,7 @@ fn an_update_reads_and_writes_in_proportion_to_the_changes() {
         type Error = std::convert::Infallible;
         fn put(
             &mut self,
-            _: crate::storage::format::pack::BlockKind,
+            _: BlockKind,
             id: ObjectId,
             _: Vec<u8>,
         ) -> std::result::Result<(), Self::Error> {
@@ -201,10 +202,11 @@ fn an_update_reads_and_writes_in_proportion_to_the_changes() {
     let head = repository.refs().head_commit().unwrap().unwrap();
     let objects = repository.objects().unwrap();
     let old = objects.commit(&head).unwrap();
-    let update = TreeUpdate::new(&staging, objects, old.tree).unwrap();
+    let (last, changed) = staging.changes_since_tree().unwrap();
+    assert_eq!((last, changed.len()), (old.tree, 1));
     let mut written = Count(Vec::new());
     let old = TreeTotals { tree: old.tree, files: old.files, bytes: old.bytes };
-    let new = update.write(old, &mut written).unwrap();
+    let new = edit_tree(objects, Some(old), &changed, &staging, &mut written).unwrap();
     assert_eq!((new.files, new.bytes), (old.files, old.bytes - 7777 + 1));
     assert_eq!(written.0.len(), 3, "one page for each directory on the way");
 }

@@ -1,5 +1,6 @@
 //! The trees of everything staged, in one pass.
 
+use super::empty_tree;
 use crate::path::split_last;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::format::object::{Content, EntryKind, TreeEntry};
@@ -33,7 +34,10 @@ impl TreeStack {
         for name in components().skip(shared) {
             self.open.push((name.to_vec(), TreeBuilder::default()));
         }
-        let kind = entry_kind(entry, sink)?;
+        if entry.kind == KindView::EmptyDir {
+            TreeBuilder::default().finish(sink)?;
+        }
+        let kind = entry_kind(entry);
         self.add(TreeEntry { name: name.to_vec(), kind }, sink)
     }
 
@@ -61,21 +65,15 @@ impl TreeStack {
 }
 
 /// What a tree says of a staged entry.
-pub(super) fn entry_kind<S: ObjectSink>(
-    entry: &StagedView<'_>,
-    sink: &mut S,
-) -> Result<EntryKind, S::Error> {
-    Ok(match entry.kind {
+pub(super) fn entry_kind(entry: &StagedView<'_>) -> EntryKind {
+    match entry.kind {
         KindView::File { executable, content } => {
             let size = if content == Content::Empty { 0 } else { entry.stat.size };
             EntryKind::File { executable, size, content }
         }
         KindView::Symlink { target } => EntryKind::Symlink { target: target.to_vec() },
-        KindView::EmptyDir => {
-            let TreeTotals { tree, files, bytes } = TreeBuilder::default().finish(sink)?;
-            EntryKind::Dir { tree, files, bytes }
-        }
-    })
+        KindView::EmptyDir => EntryKind::Dir { tree: empty_tree(), files: 0, bytes: 0 },
+    }
 }
 
 /// Writes the trees of everything staged.
