@@ -169,6 +169,10 @@ typed_id!(
     CommitId, "digstore 2026 v1 commit"
 );
 typed_id!(
+    /// The annotation of a tag.
+    TagId, "digstore 2026 v1 tag"
+);
+typed_id!(
     /// A pack: the hash of its footer.
     PackId, "digstore 2026 v1 pack footer"
 );

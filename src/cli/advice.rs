@@ -6,6 +6,7 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::storage::binary_staging::StagingError;
+use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
@@ -70,6 +71,9 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::WouldLose { .. } => {
             (Failure, text("--force removes them all the same, --cached keeps the files"))
         }
+        RepoError::CannotKeep { .. } => {
+            (Failure, text("nothing was changed; move the file elsewhere if it is not needed here"))
+        }
         RepoError::NeedsRecursive(_) => (Failure, text("-r removes everything below it")),
         RepoError::BinaryToTerminal(_) => {
             (Failure, text("write to a file with -o FILE, or redirect the output"))
@@ -79,6 +83,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Store(error) => of_store(error),
         RepoError::Staging(error) => of_staging(error),
         RepoError::Ref(error) => of_ref(error),
+        RepoError::OpLog(error) => of_oplog(error),
         RepoError::Worker
         | RepoError::Output(_)
         | RepoError::WorkTree(_)
@@ -124,6 +129,22 @@ fn of_ref(error: &RefError) -> (ExitCode, Option<String>) {
         ),
         RefError::Name(_) => (ExitCode::Usage, None),
         _ => (ExitCode::Failure, None),
+    }
+}
+
+fn of_oplog(error: &OpLogError) -> (ExitCode, Option<String>) {
+    match error {
+        OpLogError::Format { source, .. } if source.is_newer() => {
+            (ExitCode::Format, text("update digstore to a release that knows this format"))
+        }
+        OpLogError::Format { .. } => (
+            ExitCode::Corrupt,
+            text(
+                "what is committed and staged is not affected: move the file away, and a new log begins, without the operations before",
+            ),
+        ),
+        OpLogError::Unknown { .. } => (ExitCode::NotFound, text("'digstore op log' lists them")),
+        OpLogError::Disk(_) => (ExitCode::Failure, None),
     }
 }
 

@@ -18,6 +18,7 @@ use crossbeam_channel::{Sender, bounded};
 use self::rounds::Rounds;
 use super::beneath::read_link;
 use super::diff_trees::Change;
+use super::operation::description;
 use super::scan::Scan;
 use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, stat_one};
 use super::{RepoError, Repository, Result};
@@ -95,8 +96,21 @@ const QUEUED_LISTINGS: usize = 8;
 impl Repository {
     /// Stages what changed.
     pub fn add(&self, options: &AddOptions) -> Result<AddReport> {
-        let _lock = if options.dry_run { None } else { Some(self.lock()?) };
-        let mut staging = self.staging()?;
+        if options.dry_run {
+            return self.add_to(&mut self.staging()?, options);
+        }
+        let mut op = self.begin(description("add", &options.roots))?;
+        let report = self.add_to(op.staging(), options)?;
+        op.finish()?;
+        Ok(report)
+    }
+
+    /// Stages what changed, as a part of an operation.
+    pub(super) fn add_to(
+        &self,
+        staging: &mut BinaryStagingArea,
+        options: &AddOptions,
+    ) -> Result<AddReport> {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
         let scan = Scan::new(self, &root, &before);
@@ -108,7 +122,7 @@ impl Repository {
         let (stored, walked) = std::thread::scope(|scope| {
             let finder = &finder;
             let walk = scope.spawn(move || finder.walk(options, &sender));
-            let stored = rounds.store(&finds, &mut staging);
+            let stored = rounds.store(&finds, staging);
             // Nobody receives any more, so that a walk that goes on ends too.
             drop(finds);
             (stored, walk.join().unwrap_or(Err(RepoError::Worker)))
@@ -116,7 +130,7 @@ impl Repository {
         stored?;
         walked?;
         self.monitor().phase(Phase::Writing);
-        rounds.stage_deletions(&mut staging)?;
+        rounds.stage_deletions(staging)?;
         Ok(rounds.into_report(finder.entries.into_inner()))
     }
 }

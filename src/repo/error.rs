@@ -11,6 +11,7 @@ use crate::storage::binary_staging::StagingError;
 use crate::storage::disk::DiskError;
 use crate::storage::engine::EngineError;
 use crate::storage::format::FormatError;
+use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
@@ -123,6 +124,14 @@ pub enum RepoError {
         /// The files, escaped.
         paths: Vec<String>,
     },
+    /// A file that would be overwritten or removed, and whose bytes cannot be stored first.
+    #[error("'{path}' cannot be stored before it goes: {why}")]
+    CannotKeep {
+        /// The file.
+        path: RepoPath,
+        /// Why.
+        why: String,
+    },
     /// `rm` of a directory without `-r`.
     #[error("'{0}' is a directory")]
     NeedsRecursive(RepoPath),
@@ -174,6 +183,9 @@ pub enum RepoError {
     /// Refs.
     #[error(transparent)]
     Ref(#[from] RefError),
+    /// The log of operations.
+    #[error(transparent)]
+    OpLog(#[from] OpLogError),
 }
 
 impl From<EngineError> for RepoError {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod history;
 pub mod ignore;
 pub mod limits;
+pub mod operation;
 pub mod plan;
 pub mod read;
 pub mod remove;
@@ -48,6 +49,7 @@ use crate::storage::engine::Engine;
 use crate::storage::format::refs::Head;
 use crate::storage::format::repository::{ChunkerParams, FILE_NAME, RepositoryFormat};
 use crate::storage::objects::Objects;
+use crate::storage::oplog::OpLog;
 use crate::storage::pack_store::{INDEX_DIR, ObjectReader, PACKS_DIR, PackStore};
 use crate::storage::queues::{CancelToken, available_cores};
 use crate::storage::refs::RefStore;
@@ -123,6 +125,7 @@ impl Repository {
             disk.create_dir(dir.as_ref())?;
         }
         BinaryStagingArea::create(&disk)?;
+        OpLog::create(&disk)?;
         let head = Head::Branch(DEFAULT_BRANCH.to_owned());
         disk.publish("HEAD".as_ref(), &head.encode(), true)?;
         disk.publish(LOCK_FILE.as_ref(), b"", true)?;

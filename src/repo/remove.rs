@@ -3,11 +3,16 @@
 use std::os::fd::OwnedFd;
 
 use super::beneath::{PathKind, stat_one};
+use super::operation::{Doomed, Keeper, description};
 use super::restore::normalise;
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
+use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, Frame};
+
+/// Files that are stored in one go before they are removed.
+const KEPT_AT_ONCE: usize = 4096;
 
 /// What is removed, and how.
 #[derive(Debug, Clone, Default)]
@@ -42,35 +47,75 @@ impl Removed {
 impl Repository {
     /// Removes what is named and returns the paths. Files that differ from what is staged, or
     /// whose staged content is not committed, are refused without `force`: their bytes may be
-    /// nowhere else.
+    /// nowhere else. With `force` they are stored first, so that an undo has them.
     pub fn remove(&self, options: &RemoveOptions) -> Result<Removed> {
-        let _lock = self.lock()?;
-        let mut staging = self.staging()?;
+        if options.dry_run {
+            return self.removable(options, &self.staging()?, &self.work_tree_handle()?);
+        }
+        let mut op = self.begin(description("rm", &options.paths))?;
         let root = self.work_tree_handle()?;
+        let removed = self.removable(options, op.staged(), &root)?;
+        if !options.cached && options.force {
+            op.keep(self.keep_modified(&removed, &root)?);
+        }
+        let mut frame = Frame::default();
+        removed.paths().for_each(|path| frame.remove(path));
+        op.staging().apply_frame(frame)?;
+        if !options.cached {
+            op.moves_work_tree();
+        }
+        op.checkpoint()?;
+        if !options.cached {
+            self.remove_files(&removed, &root)?;
+        }
+        Ok(removed)
+    }
+
+    /// What the options name, checked.
+    fn removable(
+        &self,
+        options: &RemoveOptions,
+        staging: &BinaryStagingArea,
+        root: &OwnedFd,
+    ) -> Result<Removed> {
         for path in &options.paths {
             if staging.views_within(path.as_bytes()).next().is_none() {
-                return Err(super::add::path_not_found(path, "the staging area", &staging));
+                return Err(super::add::path_not_found(path, "the staging area", staging));
             }
             let is_directory = staging.view(path.as_bytes()).is_none();
             if is_directory && !options.recursive {
                 return Err(RepoError::NeedsRecursive(path.clone()));
             }
         }
-        let paths = normalise(&options.paths);
-        let removed = Removed { before: staging.snapshot(), paths };
+        let removed = Removed { before: staging.snapshot(), paths: normalise(&options.paths) };
         if !options.force && !options.cached {
-            self.check_nothing_is_lost(&removed, &root)?;
-        }
-        if options.dry_run {
-            return Ok(removed);
-        }
-        let mut frame = Frame::default();
-        removed.paths().for_each(|path| frame.remove(path));
-        staging.apply_frame(frame)?;
-        if !options.cached {
-            self.remove_files(&removed, &root)?;
+            self.check_nothing_is_lost(&removed, root)?;
         }
         Ok(removed)
+    }
+
+    /// Stores the files that are not as they are staged: with `force`, they go all the same.
+    fn keep_modified(&self, removed: &Removed, root: &OwnedFd) -> Result<Option<TreeId>> {
+        let mut keeper = Keeper::new(self, root);
+        let mut paths = removed.paths().filter_map(|path| RepoPath::new(path).ok());
+        loop {
+            let mut doomed = Vec::new();
+            for path in paths.by_ref() {
+                if self.is_modified(root, &removed.before, &path)? == Some(true) {
+                    doomed.push(Doomed { path, is_staged: false });
+                }
+                if doomed.len() >= KEPT_AT_ONCE {
+                    break;
+                }
+            }
+            if doomed.is_empty() {
+                return keeper.finish();
+            }
+            let failed = keeper.keep(&doomed, &removed.before)?;
+            if let Some((path, why)) = failed.into_iter().next() {
+                return Err(RepoError::CannotKeep { path, why });
+            }
+        }
     }
 
     /// Refuses the removal of what is neither committed nor as it was staged.

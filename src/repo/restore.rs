@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::beneath::{PathKind, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
+use super::operation::description;
 use super::trees::{TreeWalk, find, is_empty_tree};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -13,8 +14,7 @@ use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::binary_staging::{
-    BASE_FILE, BinaryStagingArea, KindView, LOG_FILE, StagedEntry, StagedKind, StagedView,
-    StagingOp,
+    BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView, StagingOp,
 };
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::format::staging::FileStat;
@@ -283,23 +283,27 @@ impl Repository {
     /// Makes a new staging area from the last commit, in the place of one that is damaged. What
     /// was staged and not committed must be added again.
     pub fn reset_staging(&self) -> Result<usize> {
-        let _lock = self.lock()?;
-        for file in [LOG_FILE, BASE_FILE] {
-            self.disk.remove(file.as_ref())?;
-        }
-        BinaryStagingArea::create(&*self.disk)?;
-        let head = self.refs().head_commit()?;
-        Ok(self.unstage_locked(&[], head)?.len())
+        let mut op = self.begin_anew("store reset-staging")?;
+        let head = op.head_commit()?;
+        let changes = self.unstage_in(op.staging(), &[], head)?.len();
+        op.finish()?;
+        Ok(changes)
     }
 
     /// Puts the staging area back to a commit, for the paths named; returns what changed.
     pub fn unstage(&self, paths: &[RepoPath], source: Option<CommitId>) -> Result<Vec<Change>> {
-        let _lock = self.lock()?;
-        self.unstage_locked(paths, source)
+        let mut op = self.begin(description("restore --staged", paths))?;
+        let changes = self.unstage_in(op.staging(), paths, source)?;
+        op.finish()?;
+        Ok(changes)
     }
 
-    fn unstage_locked(&self, paths: &[RepoPath], source: Option<CommitId>) -> Result<Vec<Change>> {
-        let mut staging = self.staging()?;
+    fn unstage_in(
+        &self,
+        staging: &mut BinaryStagingArea,
+        paths: &[RepoPath],
+        source: Option<CommitId>,
+    ) -> Result<Vec<Change>> {
         let paths = normalise(paths);
         let mut changes = Vec::new();
         let (mut removals, mut ops) = (Vec::new(), Vec::new());
@@ -342,7 +346,7 @@ impl Repository {
                 }
             }
             if !known && !path.is_root() {
-                return Err(super::add::path_not_found(path, "the staging area", &staging));
+                return Err(super::add::path_not_found(path, "the staging area", staging));
             }
         }
         removals.append(&mut ops);

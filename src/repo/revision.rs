@@ -78,7 +78,7 @@ impl Repository {
         if check_ref_name(base).is_ok() {
             for name in [base.to_owned(), format!("heads/{base}"), format!("tags/{base}")] {
                 match self.refs().read(&name) {
-                    Ok(Some(record)) => return Ok(record.new),
+                    Ok(Some(record)) => return Ok(record.new.commit),
                     Ok(None) | Err(RefError::Name(_)) => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -77,7 +77,8 @@ impl Repository {
 
     fn count(&self, totals: &StoreTotals, staged_bytes: u64) -> Result<SizeReport> {
         let head = self.refs().head_commit()?;
-        let tips = self.refs().list("")?.into_iter().map(|(_, record)| record.new).chain(head);
+        let tips =
+            self.refs().list("")?.into_iter().map(|(_, record)| record.new.commit).chain(head);
         let (mut commits, mut logical, mut trees) = (0, 0u64, HashSet::new());
         for entry in self.history(tips)? {
             let (_, commit) = entry?;

@@ -154,7 +154,7 @@ impl Repository {
         let tips: Vec<CommitId> = refs
             .unwrap_or_default()
             .into_iter()
-            .map(|(_, record)| record.new)
+            .map(|(_, record)| record.new.commit)
             .chain(head.unwrap_or_default())
             .collect();
         let mut seen = HashSet::new();

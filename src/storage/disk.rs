@@ -147,6 +147,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>>;
     /// Removes a file; one that is already gone is no error.
     fn remove(&self, path: &Path) -> Result<()>;
+    /// As [`Self::remove`]; when it returns, the file stays gone.
+    fn remove_durably(&self, path: &Path) -> Result<()>;
+    /// Removes a directory that holds nothing; answers whether it is gone.
+    fn remove_empty_dir(&self, path: &Path) -> Result<bool>;
     /// Takes the exclusive lock on `path` without waiting; `None` when another process holds it.
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
 
@@ -286,6 +290,25 @@ impl Disk for OsDisk {
         let full = self.full(path);
         found(std::fs::remove_file(&full)).context("remove", &full)?;
         Ok(())
+    }
+
+    fn remove_durably(&self, path: &Path) -> Result<()> {
+        self.remove(path)?;
+        let full = self.full(path);
+        match full.parent() {
+            Some(dir) if dir.is_dir() => sync_dir(dir),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_empty_dir(&self, path: &Path) -> Result<bool> {
+        let full = self.full(path);
+        match std::fs::remove_dir(&full) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            other => other.context("remove the directory", &full).map(|()| true),
+        }
     }
 
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {

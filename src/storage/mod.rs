@@ -11,6 +11,7 @@ pub mod engine;
 pub mod format;
 pub mod mapped;
 pub mod objects;
+pub mod oplog;
 pub mod pack_store;
 pub mod parallel_processor;
 pub mod queues;

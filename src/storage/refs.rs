@@ -12,9 +12,12 @@ use thiserror::Error;
 
 use super::disk::{Disk, DiskError, LockGuard};
 use super::format::FormatError;
-use super::format::refs::check_ref_name;
-pub use super::format::refs::{Head, RefRecord};
+use super::format::oplog::RefChange;
+pub use super::format::refs::{Head, RefRecord, RefValue};
+use super::format::refs::{check_full_name, check_ref_name};
 use crate::id::CommitId;
+
+mod room;
 
 /// Directory of the refs.
 pub const REFS_DIR: &str = "refs";
@@ -59,13 +62,21 @@ pub enum RefError {
         /// The ref.
         name: String,
         /// Where the caller believed it to be.
-        expected: Option<CommitId>,
+        expected: Option<RefValue>,
         /// Where it is.
-        found: Option<CommitId>,
+        found: Option<RefValue>,
     },
     /// A ref cannot be a directory of refs as well.
     #[error("'{name}' cannot exist beside '{other}'")]
     Clash {
+        /// The ref that was to be created.
+        name: String,
+        /// The ref, or the directory of refs, that is in its way.
+        other: String,
+    },
+    /// Names that differ in case only are one name on some file systems.
+    #[error("'{name}' cannot exist beside '{other}': only upper and lower case differ")]
+    Twin {
         /// The ref that was to be created.
         name: String,
         /// The ref, or the directory of refs, that is in its way.
@@ -82,8 +93,8 @@ pub enum RefError {
     Random(#[source] getrandom::Error),
 }
 
-fn at(commit: Option<CommitId>) -> String {
-    commit.map_or_else(|| "no commit".to_owned(), |commit| commit.short())
+fn at(value: Option<RefValue>) -> String {
+    value.map_or_else(|| "no commit".to_owned(), |value| value.commit.short())
 }
 
 type Result<T> = std::result::Result<T, RefError>;
@@ -123,7 +134,7 @@ impl RefStore {
         match self.read_head()? {
             Head::Detached(commit) => Ok(Some(commit)),
             Head::Branch(name) => {
-                Ok(self.read(&format!("{BRANCHES}/{name}"))?.map(|record| record.new))
+                Ok(self.read(&format!("{BRANCHES}/{name}"))?.map(|record| record.new.commit))
             }
         }
     }
@@ -134,30 +145,118 @@ impl RefStore {
         self.load(name)
     }
 
-    /// Moves the ref `name` from `expected_old` to `new`; `None` stands for a ref that is not there.
-    pub fn update(
-        &self,
-        name: &str,
-        expected_old: Option<CommitId>,
-        new: CommitId,
-    ) -> Result<RefRecord> {
-        check_name(name)?;
-        let _guard = self.lock()?;
-        let current = self.load(name)?;
-        let old = current.as_ref().map(|record| record.new);
-        if old != expected_old {
-            let name = name.to_owned();
-            return Err(RefError::Conflict { name, expected: expected_old, found: old });
+    /// Moves the ref `name` from `old` to `new`; `None` stands for a ref that is not there.
+    pub fn update(&self, name: &str, old: Option<RefValue>, new: Option<RefValue>) -> Result<()> {
+        self.apply(&[RefChange { name: name.to_owned(), old, new }])
+    }
+
+    /// Changes several refs, each from where it is expected; no one of them if one is elsewhere or
+    /// cannot be created. A crash may come between two of them.
+    pub fn apply(&self, changes: &[RefChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
         }
-        if current.is_none() {
-            self.make_room(name)?;
+        changes.iter().try_for_each(|change| check_name(&change.name))?;
+        let _guard = self.lock()?;
+        let current = self.check_locked(changes)?;
+        let (gone, there): (Vec<_>, Vec<_>) =
+            changes.iter().zip(current).partition(|(change, _)| change.new.is_none());
+        for (change, current) in gone {
+            if current.is_some() {
+                self.remove(&change.name)?;
+            }
+        }
+        for (change, current) in there {
+            if let Some(new) = change.new {
+                self.write(&change.name, current, new)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether [`Self::apply`] would refuse the changes.
+    pub fn check(&self, changes: &[RefChange]) -> Result<()> {
+        changes.iter().try_for_each(|change| check_name(&change.name))?;
+        self.check_locked(changes).map(|_| ())
+    }
+
+    /// The records that the changes replace.
+    fn check_locked(&self, changes: &[RefChange]) -> Result<Vec<Option<RefRecord>>> {
+        let mut current = Vec::with_capacity(changes.len());
+        for RefChange { name, old: expected, .. } in changes {
+            let record = self.load(name)?;
+            let found = record.as_ref().map(|record| record.new);
+            if found != *expected {
+                let (name, expected) = (name.clone(), *expected);
+                return Err(RefError::Conflict { name, expected, found });
+            }
+            current.push(record);
+        }
+        if changes.iter().any(|change| change.old.is_none() && change.new.is_some()) {
+            room::check(&self.names()?, changes)?;
+        }
+        Ok(current)
+    }
+
+    fn write(&self, name: &str, current: Option<RefRecord>, new: RefValue) -> Result<()> {
+        let path = ref_path(name);
+        if let (None, Some(parent)) = (&current, path.parent()) {
+            self.make_room(name, &path)?;
+            self.disk.create_dir(parent)?;
         }
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(RefError::Random)?;
-        let seq = current.map_or(0, |record| record.seq).saturating_add(1);
+        let seq = current.as_ref().map_or(0, |record| record.seq).saturating_add(1);
+        let old = current.map(|record| record.new);
         let record = RefRecord { seq, old, new, nonce };
-        self.disk.publish(&ref_path(name), &record.encode(), true)?;
-        Ok(record)
+        Ok(self.disk.publish(&path, &record.encode(), true)?)
+    }
+
+    /// Removes a ref and the directories that it leaves empty; a namespace stays.
+    fn remove(&self, name: &str) -> Result<()> {
+        self.disk.remove_durably(&ref_path(name))?;
+        let mut dir = name;
+        while let Some((above, _)) = dir.rsplit_once('/')
+            && above.contains('/')
+            && self.disk.remove_empty_dir(&ref_path(above))?
+        {
+            dir = above;
+        }
+        Ok(())
+    }
+
+    /// Removes empty directories in the place of a new ref; what else is there is in the way.
+    fn make_room(&self, name: &str, path: &Path) -> Result<()> {
+        if self.disk.file_kind(path)?.is_none() {
+            return Ok(());
+        }
+        for child in self.entries(name)?.unwrap_or_default() {
+            let child = format!("{name}/{child}");
+            self.make_room(&child, &ref_path(&child))?;
+        }
+        if self.disk.remove_empty_dir(path)? {
+            return Ok(());
+        }
+        Err(RefError::Clash { name: name.to_owned(), other: format!("{name}/") })
+    }
+
+    /// The names of all refs.
+    fn names(&self) -> Result<Vec<String>> {
+        let (mut names, mut dirs) = (Vec::new(), vec![String::new()]);
+        while let Some(dir) = dirs.pop() {
+            for child in self.entries(&dir)?.unwrap_or_default() {
+                let name = if dir.is_empty() { child } else { format!("{dir}/{child}") };
+                if check_prefix(&name).is_err() {
+                    continue;
+                }
+                match self.disk.file_kind(&ref_path(&name))? {
+                    Some((true, _)) => dirs.push(name),
+                    Some((false, _)) if name.contains('/') => names.push(name),
+                    _ => {}
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// The ref `prefix` or the refs below it, sorted by name; all refs for the empty prefix.
@@ -223,26 +322,6 @@ impl RefStore {
         decoded.map(Some).map_err(|source| RefError::Format { file, source })
     }
 
-    /// Creates the directories of a new ref; an error if a ref, or a directory of refs, is in the
-    /// way.
-    fn make_room(&self, name: &str) -> Result<()> {
-        let clash =
-            |other: &str| Err(RefError::Clash { name: name.to_owned(), other: other.to_owned() });
-        for (slash, _) in name.match_indices('/') {
-            if self.entries(&name[..slash])?.is_none() {
-                return clash(&name[..slash]);
-            }
-        }
-        let dir = Path::new(REFS_DIR).join(name);
-        if self.disk.file_kind(&dir)?.is_some() {
-            return clash(&format!("{name}/"));
-        }
-        if let Some(parent) = dir.parent() {
-            self.disk.create_dir(parent)?;
-        }
-        Ok(())
-    }
-
     fn lock(&self) -> Result<Box<dyn LockGuard>> {
         let start = Instant::now();
         loop {
@@ -265,10 +344,8 @@ fn is_not_a_directory(error: &DiskError) -> bool {
     error.source.kind() == std::io::ErrorKind::NotADirectory
 }
 
-/// Checks namespace and name of a ref, each by itself: a branch may have a name of full length.
 fn check_name(name: &str) -> Result<()> {
-    let (namespace, short) = name.split_once('/').unwrap_or((name, ""));
-    check_ref_name(namespace).and_then(|()| check_ref_name(short)).map_err(RefError::Name)
+    check_full_name(name).map_err(RefError::Name)
 }
 
 /// Checks a namespace, or the beginning of the name of a ref.
@@ -280,136 +357,4 @@ fn check_prefix(prefix: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::disk::{OsDisk, TMP_DIR};
-
-    fn store() -> (tempfile::TempDir, RefStore) {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = OsDisk::new(dir.path());
-        disk.create_dir(Path::new(TMP_DIR)).unwrap();
-        (dir, RefStore::new(Arc::new(disk)))
-    }
-
-    fn commit(text: &str) -> CommitId {
-        CommitId::of(text.as_bytes())
-    }
-
-    #[test]
-    fn a_ref_moves_from_where_it_is_expected_only() {
-        let (_dir, refs) = store();
-        let first = refs.update("heads/main", None, commit("a")).unwrap();
-        assert_eq!((first.seq, first.old, first.new), (1, None, commit("a")));
-        let second = refs.update("heads/main", Some(commit("a")), commit("b")).unwrap();
-        assert_eq!((second.seq, second.old), (2, Some(commit("a"))));
-        assert_ne!(first.nonce, second.nonce);
-        for expected in [None, Some(commit("a"))] {
-            match refs.update("heads/main", expected, commit("c")) {
-                Err(RefError::Conflict { found, .. }) => assert_eq!(found, Some(commit("b"))),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(refs.read("heads/main").unwrap(), Some(second));
-        let absent = refs.update("heads/new", Some(commit("a")), commit("b"));
-        assert!(matches!(absent, Err(RefError::Conflict { found: None, .. })));
-        assert_eq!(refs.read("heads/new").unwrap(), None);
-    }
-
-    #[test]
-    fn of_many_rivals_one_wins() {
-        let (_dir, refs) = store();
-        let wins: usize = std::thread::scope(|scope| {
-            let rival = |number: usize| {
-                let refs = &refs;
-                move || refs.update("heads/x", None, commit(&number.to_string())).is_ok()
-            };
-            let threads: Vec<_> = (0..8).map(|number| scope.spawn(rival(number))).collect();
-            threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
-        });
-        assert_eq!(wins, 1);
-        assert_eq!(refs.read("heads/x").unwrap().unwrap().seq, 1);
-    }
-
-    #[test]
-    fn head_leads_through_its_branch() {
-        let (_dir, refs) = store();
-        assert!(matches!(refs.read_head(), Err(RefError::NoHead { .. })));
-        refs.write_head(&Head::Branch("main".into())).unwrap();
-        assert_eq!(refs.head_commit().unwrap(), None);
-        refs.update("heads/main", None, commit("a")).unwrap();
-        assert_eq!(refs.head_commit().unwrap(), Some(commit("a")));
-        refs.write_head(&Head::Detached(commit("b"))).unwrap();
-        assert_eq!(refs.head_commit().unwrap(), Some(commit("b")));
-        assert!(refs.write_head(&Head::Branch("../x".into())).is_err());
-    }
-
-    #[test]
-    fn refs_are_listed_sorted_and_below_a_prefix() {
-        let (dir, refs) = store();
-        assert!(refs.list("").unwrap().is_empty());
-        let long = format!("heads/{}", "x".repeat(255));
-        let names = ["heads/a", "heads/a-b/c", "heads/a-b/d/e", &long, "tags/v1"];
-        for name in names.iter().rev() {
-            refs.update(name, None, commit(name)).unwrap();
-        }
-        std::fs::create_dir(dir.path().join("refs/heads/empty")).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "a stray file of another program")]
-        std::fs::write(dir.path().join("refs/heads/.stray"), b"x").unwrap();
-        let list = |prefix: &str| -> Vec<String> {
-            refs.list(prefix).unwrap().into_iter().map(|(name, _)| name).collect()
-        };
-        assert_eq!(list(""), names);
-        assert_eq!(list("heads"), names[..4]);
-        assert_eq!(list("heads/a-b"), names[1..3]);
-        assert_eq!(list("heads/a"), names[..1]);
-        assert!(list("heads/none").is_empty());
-        assert!(list("heads/empty").is_empty());
-    }
-
-    #[test]
-    fn a_ref_and_a_directory_of_refs_exclude_each_other() {
-        let (_dir, refs) = store();
-        refs.update("heads/a", None, commit("a")).unwrap();
-        refs.update("heads/b/c", None, commit("b")).unwrap();
-        for (name, other) in [("heads/a/x/y", "heads/a"), ("heads/b", "heads/b/")] {
-            assert_eq!(refs.read(name).unwrap(), None);
-            match refs.update(name, None, commit("x")) {
-                Err(RefError::Clash { other: found, .. }) => assert_eq!(found, other),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_checked_everywhere() {
-        let (_dir, refs) = store();
-        for name in ["", "main", "heads/", "/main", "heads/../../x", "heads/a b", "heads/x.lock"] {
-            assert!(matches!(refs.read(name), Err(RefError::Name(_))), "{name}");
-            assert!(matches!(refs.update(name, None, commit("x")), Err(RefError::Name(_))));
-        }
-        assert!(matches!(refs.list("../x"), Err(RefError::Name(_))));
-    }
-
-    #[test]
-    fn a_damaged_ref_is_an_error() {
-        let (dir, refs) = store();
-        refs.update("heads/a", None, commit("a")).unwrap();
-        for bytes in [b"".as_slice(), b"junk"] {
-            #[expect(clippy::disallowed_methods, reason = "damage is done behind the disk edge")]
-            std::fs::write(dir.path().join("refs/heads/a"), bytes).unwrap();
-            assert!(matches!(refs.read("heads/a"), Err(RefError::Format { .. })));
-            assert!(refs.update("heads/a", None, commit("b")).is_err());
-            assert!(refs.list("").is_err());
-        }
-    }
-
-    #[test]
-    fn a_held_lock_is_waited_for_and_then_reported() {
-        let (_dir, refs) = store();
-        let guard = refs.disk.try_lock(Path::new(LOCK_FILE)).unwrap();
-        let blocked = refs.update("heads/a", None, commit("a"));
-        assert!(matches!(blocked, Err(RefError::Locked { .. })));
-        drop(guard);
-        assert!(refs.update("heads/a", None, commit("a")).is_ok());
-    }
-}
+mod tests;

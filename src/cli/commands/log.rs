@@ -66,7 +66,7 @@ fn names(repository: &Repository) -> anyhow::Result<Vec<(CommitId, String)>> {
         let is_head =
             matches!(&head, Head::Branch(branch) if *branch == short && name.starts_with("heads/"));
         names.push((
-            record.new,
+            record.new.commit,
             if is_head { format!("HEAD -> {short}") } else { short.to_owned() },
         ));
     }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub use diff::{TreeChange, TreeDiff};
 pub use edit::{Edit, Edits, Stop, TreePages, edit_tree, edit_tree_by};
 pub use walk::{TreeItem, TreeWalk, find};
-pub use write::write_trees;
+pub use write::{TreeStack, write_staged, write_trees};
 
 use crate::id::TreeId;
 use crate::storage::format::object::TreePage;

@@ -1,23 +1,30 @@
 //! The trees of everything staged, in one pass.
 
+use super::edit::{Stop, edit_tree};
 use super::empty_tree;
 use crate::path::split_last;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::format::object::{Content, EntryKind, TreeEntry};
-use crate::storage::objects::{ObjectSink, TreeBuilder, TreeTotals};
+use crate::storage::objects::{ObjectSink, Objects, TreeBuilder, TreeTotals};
+
+/// If more than this part of the entries changed, one pass over all of them is quicker.
+const MOST_CHANGED: usize = 8;
 
 /// Builds the trees of entries that come in path order.
-struct TreeStack {
+pub struct TreeStack {
     /// Open directories from the root down, each with its name.
     open: Vec<(Vec<u8>, TreeBuilder)>,
 }
 
-impl TreeStack {
-    fn new() -> Self {
+impl Default for TreeStack {
+    fn default() -> Self {
         Self { open: vec![(Vec::new(), TreeBuilder::default())] }
     }
+}
 
-    fn push<S: ObjectSink>(
+impl TreeStack {
+    /// Adds an entry, behind those before it in path order.
+    pub fn push<S: ObjectSink>(
         &mut self,
         entry: &StagedView<'_>,
         sink: &mut S,
@@ -55,7 +62,8 @@ impl TreeStack {
         self.add(TreeEntry { name, kind: EntryKind::Dir { tree, files, bytes } }, sink)
     }
 
-    fn finish<S: ObjectSink>(mut self, sink: &mut S) -> Result<TreeTotals, S::Error> {
+    /// The tree of all entries.
+    pub fn finish<S: ObjectSink>(mut self, sink: &mut S) -> Result<TreeTotals, S::Error> {
         while self.open.len() > 1 {
             self.close(sink)?;
         }
@@ -81,9 +89,32 @@ pub fn write_trees<S: ObjectSink>(
     staging: &BinaryStagingArea,
     sink: &mut S,
 ) -> Result<TreeTotals, S::Error> {
-    let mut stack = TreeStack::new();
+    let mut stack = TreeStack::default();
     for entry in staging.views() {
         stack.push(&entry, sink)?;
     }
     stack.finish(sink)
+}
+
+/// As [`write_trees`]; where the staging area equalled `old` last, what did not change is taken
+/// over.
+pub fn write_staged<S: ObjectSink>(
+    staging: &BinaryStagingArea,
+    objects: &Objects,
+    old: Option<TreeTotals>,
+    sink: &mut S,
+) -> Result<TreeTotals, S::Error> {
+    if let Some(old) = old
+        && let Some((last, changed)) = staging.changes_since_tree()
+        && last == old.tree
+        && changed.len() <= staging.len() / MOST_CHANGED
+    {
+        match edit_tree(objects, Some(old), &changed, staging, sink) {
+            Ok(totals) => return Ok(totals),
+            Err(Stop::Sink(error)) => return Err(error),
+            // Something of the old tree cannot be read: what is staged is whole all the same.
+            Err(Stop::Unreadable(_)) => {}
+        }
+    }
+    write_trees(staging, sink)
 }

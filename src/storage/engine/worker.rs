@@ -46,6 +46,7 @@ pub struct Worker<'e> {
     lists: BlockBuilder,
     trees: BlockBuilder,
     commits: BlockBuilder,
+    tags: BlockBuilder,
     encoder: BlockEncoder,
     blocks: ByteSender<EncodedBlock>,
     output: RunOutput,
@@ -70,6 +71,7 @@ impl<'e> Worker<'e> {
             lists: builder(BlockKind::List),
             trees: builder(BlockKind::Tree),
             commits: builder(BlockKind::Commit),
+            tags: builder(BlockKind::Tag),
             encoder,
             blocks,
             output: RunOutput::default(),
@@ -168,6 +170,7 @@ impl<'e> Worker<'e> {
             BlockKind::List => &mut self.lists,
             BlockKind::Tree => &mut self.trees,
             BlockKind::Commit => &mut self.commits,
+            BlockKind::Tag => &mut self.tags,
         }
     }
 
@@ -182,7 +185,7 @@ impl<'e> Worker<'e> {
     /// Sends everything gathered so far.
     pub(super) fn flush_all(&mut self) -> Result<()> {
         self.flush_solid()?;
-        [BlockKind::List, BlockKind::Tree, BlockKind::Commit]
+        [BlockKind::List, BlockKind::Tree, BlockKind::Commit, BlockKind::Tag]
             .into_iter()
             .try_for_each(|kind| self.flush_meta(kind))
     }

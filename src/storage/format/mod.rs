@@ -6,7 +6,7 @@
 
 pub mod bytes;
 pub mod object;
-
+pub mod oplog;
 pub mod pack;
 pub mod pack_index;
 pub mod refs;
@@ -15,6 +15,7 @@ pub mod run_history;
 pub mod staging;
 pub mod staging_base;
 pub mod staging_log;
+pub mod tag;
 
 use thiserror::Error;
 

@@ -450,14 +450,14 @@ const COMMIT_MAGIC: u8 = b'C';
 const MAX_SIGNATURE_FIELD: usize = 4096;
 
 impl Signature {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         push_string(out, self.name.as_bytes());
         push_string(out, self.email.as_bytes());
         out.extend_from_slice(&self.seconds.to_le_bytes());
         out.extend_from_slice(&self.offset_minutes.to_le_bytes());
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         let mut text = || {
             let bytes = reader.string(MAX_SIGNATURE_FIELD)?;
             String::from_utf8(bytes.to_vec()).map_err(|_| reader.invalid("a name is not UTF-8"))

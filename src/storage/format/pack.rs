@@ -45,6 +45,8 @@ pub enum BlockKind {
     Tree = 3,
     /// Commits.
     Commit = 4,
+    /// Annotations of tags.
+    Tag = 5,
 }
 
 impl BlockKind {
@@ -54,18 +56,20 @@ impl BlockKind {
             2 => Ok(Self::List),
             3 => Ok(Self::Tree),
             4 => Ok(Self::Commit),
+            5 => Ok(Self::Tag),
             other => Err(FormatError::invalid(what, format!("unknown block kind {other}"))),
         }
     }
 
     /// The id of an object of this kind with these bytes.
     pub fn id_of(self, bytes: &[u8]) -> ObjectId {
-        use crate::id::{ChunkId, CommitId, ListId, TreeId};
+        use crate::id::{ChunkId, CommitId, ListId, TagId, TreeId};
         match self {
             Self::Data => ChunkId::of(bytes).into(),
             Self::List => ListId::of(bytes).into(),
             Self::Tree => TreeId::of(bytes).into(),
             Self::Commit => CommitId::of(bytes).into(),
+            Self::Tag => TagId::of(bytes).into(),
         }
     }
 }

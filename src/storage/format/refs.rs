@@ -2,25 +2,74 @@
 
 use super::bytes::{Reader, push_checksum, push_string, split_checksum};
 use super::{FormatError, Result};
-use crate::id::CommitId;
+use crate::id::{CommitId, TagId};
 
 /// Longest name of a ref, in bytes, without `refs/heads/`.
 pub const MAX_REF_NAME: usize = 255;
+/// Longest name of a ref with its namespace, in bytes.
+pub const MAX_FULL_NAME: usize = 2 * MAX_REF_NAME + 1;
 
-const REF_MAGIC: &[u8; 8] = b"DIGREF01";
+const REF_MAGIC: &[u8; 8] = b"DIGREF02";
 const HEAD_MAGIC: &[u8; 8] = b"DIGHEAD1";
 const REF_WHAT: &str = "a ref";
 const HEAD_WHAT: &str = "HEAD";
+
+/// Where a ref points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefValue {
+    /// The commit.
+    pub commit: CommitId,
+    /// What an annotated tag says besides.
+    pub annotation: Option<TagId>,
+}
+
+impl From<CommitId> for RefValue {
+    fn from(commit: CommitId) -> Self {
+        Self { commit, annotation: None }
+    }
+}
+
+const NO_VALUE: u8 = 0;
+const COMMIT: u8 = 1;
+const ANNOTATED: u8 = 2;
+
+/// Appends the value of a ref, or that there is none.
+pub(super) fn push_value(out: &mut Vec<u8>, value: Option<&RefValue>) {
+    match value {
+        None => out.push(NO_VALUE),
+        Some(RefValue { commit, annotation }) => {
+            out.push(if annotation.is_some() { ANNOTATED } else { COMMIT });
+            out.extend_from_slice(commit.as_bytes());
+            if let Some(annotation) = annotation {
+                out.extend_from_slice(annotation.as_bytes());
+            }
+        }
+    }
+}
+
+/// Reads the value of a ref, or that there is none.
+pub(super) fn read_value(reader: &mut Reader<'_>) -> Result<Option<RefValue>> {
+    let tag = reader.u8()?;
+    if tag == NO_VALUE {
+        return Ok(None);
+    }
+    if tag > ANNOTATED {
+        return Err(reader.invalid(format!("unknown kind of value {tag}")));
+    }
+    let commit = reader.id()?.into();
+    let annotation = (tag == ANNOTATED).then(|| reader.id()).transpose()?.map(TagId::from);
+    Ok(Some(RefValue { commit, annotation }))
+}
 
 /// One ref as stored: where it points, and where it pointed before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefRecord {
     /// Number of this update, counted from 1.
     pub seq: u64,
-    /// The commit before this update.
-    pub old: Option<CommitId>,
-    /// The commit now.
-    pub new: CommitId,
+    /// Where it pointed before this update.
+    pub old: Option<RefValue>,
+    /// Where it points now.
+    pub new: RefValue,
     /// Random, so that a writer knows its own update from a rival's.
     pub nonce: [u8; 16],
 }
@@ -30,10 +79,8 @@ impl RefRecord {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = REF_MAGIC.to_vec();
         out.extend_from_slice(&self.seq.to_le_bytes());
-        out.push(u8::from(self.old.is_some()));
-        let old = self.old.unwrap_or(CommitId::from_bytes([0; 32]));
-        out.extend_from_slice(old.as_bytes());
-        out.extend_from_slice(self.new.as_bytes());
+        push_value(&mut out, self.old.as_ref());
+        push_value(&mut out, Some(&self.new));
         out.extend_from_slice(&self.nonce);
         push_checksum(&mut out, 0);
         out
@@ -44,16 +91,10 @@ impl RefRecord {
         let mut reader = Reader::new(REF_WHAT, split_checksum(REF_WHAT, bytes)?);
         reader.magic(REF_MAGIC)?;
         let seq = reader.u64()?;
-        let has_old = reader.u8()?;
-        let old = CommitId::from(reader.id()?);
-        let new = CommitId::from(reader.id()?);
+        let old = read_value(&mut reader)?;
+        let new = read_value(&mut reader)?.ok_or_else(|| reader.invalid("it leads nowhere"))?;
         let nonce = reader.array()?;
         reader.finish()?;
-        let old = match has_old {
-            0 => None,
-            1 => Some(old),
-            other => return Err(FormatError::invalid(REF_WHAT, format!("flag {other}"))),
-        };
         Ok(Self { seq, old, new, nonce })
     }
 }
@@ -71,16 +112,7 @@ impl Head {
     /// Bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = HEAD_MAGIC.to_vec();
-        match self {
-            Self::Branch(name) => {
-                out.push(0);
-                push_string(&mut out, name.as_bytes());
-            }
-            Self::Detached(commit) => {
-                out.push(1);
-                out.extend_from_slice(commit.as_bytes());
-            }
-        }
+        self.push(&mut out);
         push_checksum(&mut out, 0);
         out
     }
@@ -89,18 +121,43 @@ impl Head {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(HEAD_WHAT, split_checksum(HEAD_WHAT, bytes)?);
         reader.magic(HEAD_MAGIC)?;
-        let head = match reader.u8()? {
-            0 => {
-                let name = String::from_utf8_lossy(reader.string(MAX_REF_NAME)?).into_owned();
-                check_ref_name(&name)?;
-                Self::Branch(name)
-            }
-            1 => Self::Detached(reader.id()?.into()),
-            other => return Err(reader.invalid(format!("unknown kind {other}"))),
-        };
+        let head = Self::read(&mut reader)?;
         reader.finish()?;
         Ok(head)
     }
+
+    /// Appends what is named, for the file and for records of operations.
+    pub(super) fn push(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Branch(name) => {
+                out.push(0);
+                push_string(out, name.as_bytes());
+            }
+            Self::Detached(commit) => {
+                out.push(1);
+                out.extend_from_slice(commit.as_bytes());
+            }
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        match reader.u8()? {
+            0 => {
+                let name = String::from_utf8_lossy(reader.string(MAX_REF_NAME)?).into_owned();
+                check_ref_name(&name)?;
+                Ok(Self::Branch(name))
+            }
+            1 => Ok(Self::Detached(reader.id()?.into())),
+            other => Err(reader.invalid(format!("unknown kind {other}"))),
+        }
+    }
+}
+
+/// Checks namespace and name of a ref (`heads/main`), each by itself: a branch may have a name of
+/// full length.
+pub fn check_full_name(name: &str) -> Result<()> {
+    let (namespace, short) = name.split_once('/').unwrap_or((name, ""));
+    check_ref_name(namespace).and_then(|()| check_ref_name(short))
 }
 
 /// Checks a branch or tag name by git's rules (`git check-ref-format --branch`).
@@ -141,13 +198,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record() -> RefRecord {
-        RefRecord {
-            seq: 3,
-            old: Some(CommitId::of(b"old")),
-            new: CommitId::of(b"new"),
-            nonce: [9; 16],
-        }
+    fn records() -> [RefRecord; 3] {
+        let plain = RefValue::from(CommitId::of(b"new"));
+        let annotated = RefValue { annotation: Some(TagId::of(b"why")), ..plain };
+        let record = |old, new| RefRecord { seq: 3, old, new, nonce: [9; 16] };
+        [record(None, plain), record(Some(plain), annotated), record(Some(annotated), plain)]
     }
 
     #[test]
@@ -156,13 +211,15 @@ mod tests {
         for head in heads {
             assert_eq!(Head::decode(&head.encode()).unwrap(), head);
         }
-        let bytes = record().encode();
-        assert_eq!(RefRecord::decode(&bytes).unwrap(), record());
-        for at in 0..bytes.len() {
-            assert!(RefRecord::decode(&bytes[..at]).is_err());
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 0x80;
-            assert!(RefRecord::decode(&flipped).is_err());
+        for record in records() {
+            let bytes = record.encode();
+            assert_eq!(RefRecord::decode(&bytes).unwrap(), record);
+            for at in 0..bytes.len() {
+                assert!(RefRecord::decode(&bytes[..at]).is_err());
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 0x80;
+                assert!(RefRecord::decode(&flipped).is_err());
+            }
         }
     }
 

@@ -3,11 +3,12 @@
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use crate::id::{CommitId, ListId, ObjectId, TreeId};
+use crate::id::{CommitId, ListId, ObjectId, TagId, TreeId};
 use crate::storage::format::object::{
     ChunkRef, Commit, Content, ListChild, ListPage, TreeChild, TreeEntry, TreePage,
 };
 use crate::storage::format::pack::BlockKind;
+use crate::storage::format::tag::Tag;
 use crate::storage::format::{FormatError, Result as FormatResult};
 use crate::storage::pack_store::{ObjectReader, Result, StoreError};
 
@@ -41,6 +42,11 @@ impl Objects {
     /// Reads a commit.
     pub fn commit(&self, id: &CommitId) -> Result<Commit> {
         self.decode(BlockKind::Commit, (*id).into(), Commit::decode)
+    }
+
+    /// Reads the annotation of a tag.
+    pub fn tag(&self, id: &TagId) -> Result<Tag> {
+        self.decode(BlockKind::Tag, (*id).into(), Tag::decode)
     }
 
     /// Reads one page of a tree.

@@ -1,0 +1,121 @@
+//! What a command is about to overwrite in the work tree is stored first.
+
+use std::os::fd::OwnedFd;
+
+use super::super::beneath::{PathKind, read_link, stat_one};
+use super::super::source::WorkTreeSource;
+use super::super::trees::TreeStack;
+use super::super::{Repository, Result};
+use crate::id::TreeId;
+use crate::path::RepoPath;
+use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
+use crate::storage::engine::{Engine, FileTask};
+use crate::storage::format::object::check_target;
+use crate::storage::parallel_processor::ParallelProcessor;
+
+/// A path of the work tree that will be overwritten or removed.
+#[derive(Debug, Clone)]
+pub struct Doomed {
+    /// Which.
+    pub path: RepoPath,
+    /// Whether it is there as it is staged, so that its bytes are stored.
+    pub is_staged: bool,
+}
+
+/// Stores doomed files and makes one tree of them, in batches, in path order.
+pub struct Keeper<'a> {
+    repository: &'a Repository,
+    root: &'a OwnedFd,
+    engine: Option<Engine>,
+    trees: TreeStack,
+    is_empty: bool,
+}
+
+impl<'a> Keeper<'a> {
+    /// For the work tree at `root`. Nothing is made before there is something to keep.
+    pub fn new(repository: &'a Repository, root: &'a OwnedFd) -> Self {
+        Self { repository, root, engine: None, trees: TreeStack::default(), is_empty: true }
+    }
+
+    /// Stores what is there now at `doomed`, which comes in path order behind what was kept
+    /// before. Returns what could not be stored, and why: it must not be overwritten.
+    pub fn keep(
+        &mut self,
+        doomed: &[Doomed],
+        staging: &BinaryStagingArea,
+    ) -> Result<Vec<(RepoPath, String)>> {
+        let (mut tasks, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for Doomed { path, is_staged } in doomed {
+            let staged = staging.get(path.as_bytes()).filter(|_| *is_staged);
+            match staged.map_or_else(|| self.look(path), |entry| Ok(Seen::Entry(entry))) {
+                Ok(Seen::Entry(entry)) => kept.push(entry),
+                Ok(Seen::File(task)) => tasks.push(task),
+                Ok(Seen::Nothing) => {}
+                Err(error) => failed.push((path.clone(), error.to_string())),
+            }
+        }
+        if kept.is_empty() && tasks.is_empty() {
+            return Ok(failed);
+        }
+        let source = WorkTreeSource(self.root);
+        let engine = match &mut self.engine {
+            Some(engine) => engine,
+            empty => empty.insert(self.repository.engine()?),
+        };
+        if !tasks.is_empty() {
+            // Whether somebody receives them, the run itself tells.
+            let run = ParallelProcessor::new(engine, &source).run(|feeder| feeder.offer(0, tasks));
+            let output = run?.0;
+            let skipped = output.skipped.into_iter();
+            failed.extend(skipped.map(|(path, cause)| (path, cause.to_string())));
+            kept.extend(output.stored.into_iter().map(|file| StagedEntry {
+                path: file.path,
+                kind: StagedKind::File { executable: file.executable, content: file.content },
+                stat: file.stat,
+                racy: true,
+            }));
+        }
+        kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.is_empty &= kept.is_empty();
+        let trees = &mut self.trees;
+        engine.write_objects(&source, |worker| {
+            kept.iter().try_for_each(|entry| trees.push(&entry.view(), worker))
+        })?;
+        Ok(failed)
+    }
+
+    fn look(&self, path: &RepoPath) -> std::io::Result<Seen> {
+        let entry = |kind, stat| StagedEntry { path: path.clone(), kind, stat, racy: true };
+        Ok(match stat_one(self.root, path)? {
+            Some((PathKind::File { .. }, stat)) => {
+                Seen::File(FileTask { path: path.clone(), size: stat.size, previous: None })
+            }
+            Some((PathKind::Symlink, stat)) => {
+                let target = read_link(self.root, path)?;
+                check_target(&target).map_err(std::io::Error::other)?;
+                Seen::Entry(entry(StagedKind::Symlink { target }, stat))
+            }
+            // A directory that holds something is never overwritten.
+            Some((PathKind::Dir | PathKind::Other, _)) | None => Seen::Nothing,
+        })
+    }
+
+    /// The tree of everything kept; none if nothing was.
+    pub fn finish(self) -> Result<Option<TreeId>> {
+        let Self { engine: Some(engine), trees, is_empty: false, root, .. } = self else {
+            return Ok(None);
+        };
+        let totals = engine.write_objects(&WorkTreeSource(root), |worker| trees.finish(worker))?;
+        Ok(Some(totals.tree))
+    }
+}
+
+/// What lies at a doomed path.
+enum Seen {
+    /// Something that needs no reading.
+    Entry(StagedEntry),
+    /// A file to be read.
+    File(FileTask),
+    /// Nothing that has bytes.
+    Nothing,
+}

@@ -1,0 +1,131 @@
+use super::*;
+use crate::storage::disk::{OsDisk, TMP_DIR};
+
+fn store() -> (tempfile::TempDir, RefStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = OsDisk::new(dir.path());
+    disk.create_dir(Path::new(TMP_DIR)).unwrap();
+    (dir, RefStore::new(Arc::new(disk)))
+}
+
+fn commit(text: &str) -> CommitId {
+    CommitId::of(text.as_bytes())
+}
+
+#[test]
+fn a_ref_moves_from_where_it_is_expected_only() {
+    let (_dir, refs) = store();
+    let first = refs.update("heads/main", None, commit("a")).unwrap();
+    assert_eq!((first.seq, first.old, first.new), (1, None, commit("a")));
+    let second = refs.update("heads/main", Some(commit("a")), commit("b")).unwrap();
+    assert_eq!((second.seq, second.old), (2, Some(commit("a"))));
+    assert_ne!(first.nonce, second.nonce);
+    for expected in [None, Some(commit("a"))] {
+        match refs.update("heads/main", expected, commit("c")) {
+            Err(RefError::Conflict { found, .. }) => assert_eq!(found, Some(commit("b"))),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refs.read("heads/main").unwrap(), Some(second));
+    let absent = refs.update("heads/new", Some(commit("a")), commit("b"));
+    assert!(matches!(absent, Err(RefError::Conflict { found: None, .. })));
+    assert_eq!(refs.read("heads/new").unwrap(), None);
+}
+
+#[test]
+fn of_many_rivals_one_wins() {
+    let (_dir, refs) = store();
+    let wins: usize = std::thread::scope(|scope| {
+        let rival = |number: usize| {
+            let refs = &refs;
+            move || refs.update("heads/x", None, commit(&number.to_string())).is_ok()
+        };
+        let threads: Vec<_> = (0..8).map(|number| scope.spawn(rival(number))).collect();
+        threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
+    });
+    assert_eq!(wins, 1);
+    assert_eq!(refs.read("heads/x").unwrap().unwrap().seq, 1);
+}
+
+#[test]
+fn head_leads_through_its_branch() {
+    let (_dir, refs) = store();
+    assert!(matches!(refs.read_head(), Err(RefError::NoHead { .. })));
+    refs.write_head(&Head::Branch("main".into())).unwrap();
+    assert_eq!(refs.head_commit().unwrap(), None);
+    refs.update("heads/main", None, commit("a")).unwrap();
+    assert_eq!(refs.head_commit().unwrap(), Some(commit("a")));
+    refs.write_head(&Head::Detached(commit("b"))).unwrap();
+    assert_eq!(refs.head_commit().unwrap(), Some(commit("b")));
+    assert!(refs.write_head(&Head::Branch("../x".into())).is_err());
+}
+
+#[test]
+fn refs_are_listed_sorted_and_below_a_prefix() {
+    let (dir, refs) = store();
+    assert!(refs.list("").unwrap().is_empty());
+    let long = format!("heads/{}", "x".repeat(255));
+    let names = ["heads/a", "heads/a-b/c", "heads/a-b/d/e", &long, "tags/v1"];
+    for name in names.iter().rev() {
+        refs.update(name, None, commit(name)).unwrap();
+    }
+    std::fs::create_dir(dir.path().join("refs/heads/empty")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a stray file of another program")]
+    std::fs::write(dir.path().join("refs/heads/.stray"), b"x").unwrap();
+    let list = |prefix: &str| -> Vec<String> {
+        refs.list(prefix).unwrap().into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(list(""), names);
+    assert_eq!(list("heads"), names[..4]);
+    assert_eq!(list("heads/a-b"), names[1..3]);
+    assert_eq!(list("heads/a"), names[..1]);
+    assert!(list("heads/none").is_empty());
+    assert!(list("heads/empty").is_empty());
+}
+
+#[test]
+fn a_ref_and_a_directory_of_refs_exclude_each_other() {
+    let (_dir, refs) = store();
+    refs.update("heads/a", None, commit("a")).unwrap();
+    refs.update("heads/b/c", None, commit("b")).unwrap();
+    for (name, other) in [("heads/a/x/y", "heads/a"), ("heads/b", "heads/b/")] {
+        assert_eq!(refs.read(name).unwrap(), None);
+        match refs.update(name, None, commit("x")) {
+            Err(RefError::Clash { other: found, .. }) => assert_eq!(found, other),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn names_are_checked_everywhere() {
+    let (_dir, refs) = store();
+    for name in ["", "main", "heads/", "/main", "heads/../../x", "heads/a b", "heads/x.lock"] {
+        assert!(matches!(refs.read(name), Err(RefError::Name(_))), "{name}");
+        assert!(matches!(refs.update(name, None, commit("x")), Err(RefError::Name(_))));
+    }
+    assert!(matches!(refs.list("../x"), Err(RefError::Name(_))));
+}
+
+#[test]
+fn a_damaged_ref_is_an_error() {
+    let (dir, refs) = store();
+    refs.update("heads/a", None, commit("a")).unwrap();
+    for bytes in [b"".as_slice(), b"junk"] {
+        #[expect(clippy::disallowed_methods, reason = "damage is done behind the disk edge")]
+        std::fs::write(dir.path().join("refs/heads/a"), bytes).unwrap();
+        assert!(matches!(refs.read("heads/a"), Err(RefError::Format { .. })));
+        assert!(refs.update("heads/a", None, commit("b")).is_err());
+        assert!(refs.list("").is_err());
+    }
+}
+
+#[test]
+fn a_held_lock_is_waited_for_and_then_reported() {
+    let (_dir, refs) = store();
+    let guard = refs.disk.try_lock(Path::new(LOCK_FILE)).unwrap();
+    let blocked = refs.update("heads/a", None, commit("a"));
+    assert!(matches!(blocked, Err(RefError::Locked { .. })));
+    drop(guard);
+    assert!(refs.update("heads/a", None, commit("a")).is_ok());
+}
