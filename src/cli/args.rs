@@ -75,6 +75,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Show commits, the newest first.
     Log(commands::log::LogArgs),
+    /// Find the best common ancestor of two commits.
+    MergeBase(commands::merge_base::MergeBaseArgs),
     /// List files.
     Ls(commands::ls::LsArgs),
     /// Print the bytes of a stored file.

@@ -7,6 +7,7 @@ pub mod get;
 pub mod init;
 pub mod log;
 pub mod ls;
+pub mod merge_base;
 pub mod restore;
 pub mod rm;
 pub mod stats;

@@ -1,4 +1,7 @@
-//! Commits in the order of time.
+//! Commits in the order of time, and how histories are related.
+
+mod bases;
+mod graph;
 
 use std::collections::{BinaryHeap, HashSet};
 
