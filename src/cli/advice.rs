@@ -71,6 +71,12 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::WouldLose { .. } => {
             (Failure, text("--force removes them all the same, --cached keeps the files"))
         }
+        RepoError::InTheWay(_) => (
+            Failure,
+            text(
+                "nothing was changed; commit or stash them, or move what is not tracked elsewhere",
+            ),
+        ),
         RepoError::CannotKeep { .. } => {
             (Failure, text("nothing was changed; move the file elsewhere if it is not needed here"))
         }

@@ -15,6 +15,7 @@ use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
+use super::switch::Obstacles;
 use super::worktree::WorkTreeError;
 
 /// Result of an operation.
@@ -124,6 +125,9 @@ pub enum RepoError {
         /// The files, escaped.
         paths: Vec<String>,
     },
+    /// Paths that a move of the work tree would lose; nothing was touched.
+    #[error("the work tree holds changes that would be lost: {0}")]
+    InTheWay(Obstacles),
     /// A file that would be overwritten or removed, and whose bytes cannot be stored first.
     #[error("'{path}' cannot be stored before it goes: {why}")]
     CannotKeep {

@@ -22,6 +22,7 @@ mod scan;
 pub mod size;
 mod source;
 pub mod status;
+pub mod switch;
 pub mod trees;
 pub mod verify;
 pub mod walk;

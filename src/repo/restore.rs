@@ -56,7 +56,7 @@ impl Repository {
         Ok(report)
     }
 
-    fn checkout(
+    pub(super) fn checkout(
         &self,
         work_tree: &WorkTree,
         entries: impl Iterator<Item = Result<CommittedEntry>>,
