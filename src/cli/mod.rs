@@ -7,6 +7,7 @@ pub mod commands;
 mod context;
 pub mod error;
 pub mod exit_code;
+pub mod message;
 pub mod ui;
 
 use std::ffi::OsString;
@@ -77,6 +78,9 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
     match command {
         Command::Init(args) => commands::init::run(&args, context),
         Command::Add(args) => commands::add::run(&args, context),
+        Command::Branch(args) => commands::branch::run(&args, context),
+        Command::Switch(args) => commands::switch::run(&args, context),
+        Command::Tag(args) => commands::tag::run(&args, context),
         Command::Commit(args) => commands::commit::run(&args, context),
         Command::Status(args) => commands::status::run(&args, context),
         Command::Log(args) => commands::log::run(&args, context),

@@ -15,7 +15,9 @@ use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
+use super::branches::BranchError;
 use super::switch::Obstacles;
+use super::tags::TagError;
 use super::worktree::WorkTreeError;
 
 /// Result of an operation.
@@ -169,6 +171,12 @@ pub enum RepoError {
     /// A worker panicked; a defect of Digstore.
     #[error("a worker stopped unexpectedly; nothing was reported as stored")]
     Worker,
+    /// A branch cannot be made, renamed or deleted.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
+    /// A tag cannot be made or deleted.
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// The work tree cannot be written.
     #[error(transparent)]
     WorkTree(#[from] WorkTreeError),

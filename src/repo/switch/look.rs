@@ -160,8 +160,7 @@ impl<'a> Look<'a> {
             (false, _) => Verdict::Remove,
             // It was moved before; what was done to it since is a local change.
             (true, _) if keeps => Verdict::Nothing,
-            (true, Found::AsStaged) if is_target => Verdict::Nothing,
-            (true, Found::AsTarget) if is_target => Verdict::Nothing,
+            (true, Found::AsStaged | Found::AsTarget) if is_target => Verdict::Nothing,
             (true, Found::AsTarget) => Verdict::Note,
             (true, _) => Verdict::Write,
         }
@@ -219,14 +218,14 @@ impl<'a> Look<'a> {
     ) -> Result<Option<(RepoPath, Obstacle)>> {
         let here = |obstacle| Some((path.clone(), obstacle));
         Ok(match found {
-            Found::AsStaged | Found::AsTarget => None,
             Found::Absent => self.blocked_way(path)?.map(|path| (path, Obstacle::Untracked)),
             Found::Special => here(Obstacle::Special),
             Found::Other if staged.is_some() => here(Obstacle::Modified),
             Found::Other => here(Obstacle::Untracked),
-            Found::Dir if target.is_none() => None,
-            Found::Dir if self.holds_untracked(path)? => here(Obstacle::Directory),
-            Found::Dir => None,
+            Found::Dir if target.is_some() && self.holds_untracked(path)? => {
+                here(Obstacle::Directory)
+            }
+            Found::Dir | Found::AsStaged | Found::AsTarget => None,
         })
     }
 

@@ -17,6 +17,7 @@ mod look;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod to;
 
 use std::fmt;
 use std::iter::Peekable;
@@ -24,6 +25,7 @@ use std::iter::Peekable;
 pub use look::Obstacle;
 use look::{Look, Verdict};
 use steps::Steps;
+pub use to::{SwitchOptions, SwitchReport, SwitchTo};
 
 use super::operation::{Doomed, Keeper, Operation};
 use super::trees::{TreeChange, TreeDiff, find};
@@ -100,9 +102,9 @@ impl Obstacles {
 
     fn push(&mut self, path: RepoPath, obstacle: Obstacle) {
         if self.listed.len() < MAX_LISTED {
-            self.listed.push((path, obstacle))
+            self.listed.push((path, obstacle));
         } else {
-            self.more += 1
+            self.more += 1;
         }
     }
 }

@@ -191,8 +191,8 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             (Some((PathKind::File { .. }, stat)), StagedKind::File { .. }) if stat.size == size => {
                 stat
             }
-            (Some((PathKind::Symlink, stat)), StagedKind::Symlink { .. }) => stat,
-            (Some((PathKind::Dir, stat)), StagedKind::EmptyDir) => stat,
+            (Some((PathKind::Symlink, stat)), StagedKind::Symlink { .. })
+            | (Some((PathKind::Dir, stat)), StagedKind::EmptyDir) => stat,
             _ => unknown,
         };
         // Written this very moment, so the times prove nothing yet.
@@ -206,9 +206,9 @@ impl Batch {
         self.cost += size_of::<CommittedEntry>() + path.as_bytes().len();
         let entry = CommittedEntry { path, kind, size };
         if looked.verdict == Verdict::Write {
-            self.write.push(entry)
+            self.write.push(entry);
         } else {
-            self.note.push(entry)
+            self.note.push(entry);
         }
     }
 }
