@@ -89,6 +89,15 @@ fn a_repository_inside_another_is_refused() {
 }
 
 #[test]
+fn init_elsewhere_makes_one_repository_there() {
+    let sandbox = Sandbox::bare();
+    sandbox.mkdir("sub");
+    sandbox.ok(["-C", "sub", "init"]);
+    assert!(sandbox.path("sub/.digstore").is_dir());
+    assert!(!sandbox.path("sub/sub").exists());
+}
+
+#[test]
 fn init_in_a_repository_keeps_it() {
     let sandbox = with_two_packs();
     let before = files_below(&sandbox.path(".digstore"));
