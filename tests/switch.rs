@@ -1,11 +1,5 @@
 //! Branches, tags and `switch`, through the binary.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test makes files by any means, and a failed helper fails the test"
-)]
-
 mod common;
 
 use std::fs;
