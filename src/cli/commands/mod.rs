@@ -9,6 +9,7 @@ pub mod init;
 pub mod log;
 pub mod ls;
 pub mod merge_base;
+pub mod op;
 pub mod restore;
 pub mod rm;
 pub mod stats;
@@ -16,6 +17,7 @@ pub mod status;
 pub mod store;
 pub mod switch;
 pub mod tag;
+pub mod undo;
 
 use std::io::{self, Write};
 
