@@ -25,7 +25,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "stores",
-        &["storage::pack_store", "storage::objects", "storage::binary_staging", "storage::refs"],
+        &[
+            "storage::pack_store",
+            "storage::objects",
+            "storage::binary_staging",
+            "storage::refs",
+            "storage::oplog",
+        ],
     ),
     ("pipelines", &["storage::engine", "storage::streaming", "storage::batch"]),
     ("runs", &["storage::parallel_processor"]),

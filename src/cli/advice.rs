@@ -5,6 +5,8 @@ use std::io;
 
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
+use crate::repo::branches::BranchError;
+use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
@@ -47,7 +49,9 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Locked(_) => {
             (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
         }
-        RepoError::PathNotFound { nearest, .. } | RepoError::RevisionNotFound { nearest, .. } => {
+        RepoError::PathNotFound { nearest, .. }
+        | RepoError::RevisionNotFound { nearest, .. }
+        | RepoError::Tag(TagError::NotFound { nearest, .. }) => {
             (NotFound, did_you_mean(nearest.as_ref()))
         }
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
@@ -71,6 +75,12 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::WouldLose { .. } => {
             (Failure, text("--force removes them all the same, --cached keeps the files"))
         }
+        RepoError::InTheWay(_) => (
+            Failure,
+            text(
+                "nothing was changed; commit or stash them, or move what is not tracked elsewhere",
+            ),
+        ),
         RepoError::CannotKeep { .. } => {
             (Failure, text("nothing was changed; move the file elsewhere if it is not needed here"))
         }
@@ -79,6 +89,8 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
             (Failure, text("write to a file with -o FILE, or redirect the output"))
         }
         RepoError::Interrupted => (Interrupted, None),
+        RepoError::Branch(error) => of_branch(error),
+        RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
         RepoError::Config(error) => (Usage, error.hint()),
         RepoError::Store(error) => of_store(error),
         RepoError::Staging(error) => of_staging(error),
@@ -89,6 +101,26 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::WorkTree(_)
         | RepoError::WorkTreeRead { .. }
         | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
+    match error {
+        BranchError::Exists(_) => (ExitCode::Failure, text("--force moves it")),
+        BranchError::Current(_) => (ExitCode::Failure, text("'digstore switch' to another first")),
+        BranchError::NotMerged { name, .. } => (
+            ExitCode::Failure,
+            Some(format!(
+                "'digstore branch -D {name}' deletes it all the same; undo brings it back"
+            )),
+        ),
+        BranchError::NotABranch(name) => (
+            ExitCode::NotFound,
+            Some(format!(
+                "'digstore switch --detach {name}' goes there, 'digstore switch -c NAME {name}' begins a branch there"
+            )),
+        ),
+        BranchError::NoPrevious => (ExitCode::NotFound, None),
     }
 }
 

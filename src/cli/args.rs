@@ -70,6 +70,13 @@ pub enum Command {
     /// Record what is staged.
     #[command(visible_alias = "ci")]
     Commit(commands::commit::CommitArgs),
+    /// List, make, rename and delete branches.
+    Branch(commands::branch::BranchArgs),
+    /// Go to another branch or commit.
+    #[command(visible_alias = "co")]
+    Switch(commands::switch::SwitchArgs),
+    /// List, make and delete tags.
+    Tag(commands::tag::TagArgs),
     /// Show what is staged and what differs.
     #[command(visible_alias = "st")]
     Status(commands::status::StatusArgs),

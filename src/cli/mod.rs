@@ -8,6 +8,7 @@ pub mod commands;
 mod context;
 pub mod error;
 pub mod exit_code;
+pub mod message;
 mod revisions;
 pub mod ui;
 
@@ -79,6 +80,9 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
     match command {
         Command::Init(args) => commands::init::run(&args, context),
         Command::Add(args) => commands::add::run(&args, context),
+        Command::Branch(args) => commands::branch::run(&args, context),
+        Command::Switch(args) => commands::switch::run(&args, context),
+        Command::Tag(args) => commands::tag::run(&args, context),
         Command::Commit(args) => commands::commit::run(&args, context),
         Command::Status(args) => commands::status::run(&args, context),
         Command::Log(args) => commands::log::run(&args, context),

@@ -41,7 +41,7 @@ pub struct CommitReport {
     pub plan: Plan,
 }
 
-fn check_message(message: &str) -> Result<()> {
+pub(super) fn check_message(message: &str) -> Result<()> {
     if message.trim().is_empty() {
         return Err(RepoError::BadMessage("empty"));
     }

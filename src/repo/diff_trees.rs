@@ -68,7 +68,7 @@ pub fn committed(walk: TreeWalk) -> impl Iterator<Item = Result<CommittedEntry>>
 
 /// An entry of a tree as the staging area would hold it, with its size; `None` for a directory
 /// that is not empty.
-fn as_staged(kind: EntryKind) -> Option<(StagedKind, u64)> {
+pub(super) fn as_staged(kind: EntryKind) -> Option<(StagedKind, u64)> {
     Some(match kind {
         EntryKind::File { executable, content, size } => {
             (StagedKind::File { executable, content }, size)

@@ -15,6 +15,9 @@ use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
+use super::branches::BranchError;
+use super::switch::Obstacles;
+use super::tags::TagError;
 use super::worktree::WorkTreeError;
 
 /// Result of an operation.
@@ -124,6 +127,9 @@ pub enum RepoError {
         /// The files, escaped.
         paths: Vec<String>,
     },
+    /// Paths that a move of the work tree would lose; nothing was touched.
+    #[error("the work tree holds changes that would be lost: {0}")]
+    InTheWay(Obstacles),
     /// A file that would be overwritten or removed, and whose bytes cannot be stored first.
     #[error("'{path}' cannot be stored before it goes: {why}")]
     CannotKeep {
@@ -165,6 +171,12 @@ pub enum RepoError {
     /// A worker panicked; a defect of Digstore.
     #[error("a worker stopped unexpectedly; nothing was reported as stored")]
     Worker,
+    /// A branch cannot be made, renamed or deleted.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
+    /// A tag cannot be made or deleted.
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// The work tree cannot be written.
     #[error(transparent)]
     WorkTree(#[from] WorkTreeError),

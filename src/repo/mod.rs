@@ -2,6 +2,7 @@
 
 pub mod add;
 mod beneath;
+pub mod branches;
 pub mod checkout;
 pub mod commit;
 pub mod content;
@@ -24,11 +25,13 @@ mod scan;
 pub mod size;
 mod source;
 pub mod status;
+pub mod switch;
+pub mod tags;
 pub mod trees;
 pub mod verify;
 pub mod walk;
 mod walk_rules;
-mod wildmatch;
+pub mod wildmatch;
 pub mod worktree;
 
 use std::os::fd::OwnedFd;

@@ -1,12 +1,13 @@
 //! `restore`: brings files back from the staging area or from a commit.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::beneath::{PathKind, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
-use super::operation::description;
+use super::operation::{Doomed, Keeper, Operation, description};
 use super::trees::{TreeWalk, find, is_empty_tree};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -56,7 +57,7 @@ impl Repository {
         Ok(report)
     }
 
-    fn checkout(
+    pub(super) fn checkout(
         &self,
         work_tree: &WorkTree,
         entries: impl Iterator<Item = Result<CommittedEntry>>,
@@ -66,64 +67,69 @@ impl Repository {
     }
 
     /// Restores into the work tree, leaving alone what is equal already, and notes the new stat
-    /// data, so that the next command need not read the files again.
+    /// data, so that the next command need not read the files again. What it overwrites is stored
+    /// and entered in the log of operations before.
     fn restore_in_place(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
-        let _lock = self.lock()?;
-        let staging = self.staging()?;
+        let mut op = self.begin(description("restore", &options.paths))?;
+        let staging = op.staged().snapshot();
         let root = self.work_tree_handle()?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let mut entries = self.entries(options, Some(&staging))?;
         let mut report = CheckoutReport::default();
         let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
+        self.monitor().phase(Phase::Filtering);
+        let mut wanted = Wanted::new(self, options, (&staging, &root))?;
+        let mut batch = wanted.next(Some(&mut sweep))?;
+        report.skipped = self.keep_overwritten(&mut op, &batch, options, (&staging, &root))?;
+        let spared: HashSet<RepoPath> =
+            report.skipped.iter().map(|(path, _)| path.clone()).collect();
         loop {
-            self.monitor().phase(Phase::Filtering);
-            let (wanted, is_last) = self.next_wanted(&mut *entries, &staging, &root, &mut sweep)?;
+            batch.entries.retain(|entry| !spared.contains(&entry.path));
             self.monitor().phase(Phase::Restoring);
-            if is_last && report.files == 0 {
-                let bytes = wanted.iter().map(|entry| entry.size).sum();
-                self.monitor().totals(wanted.len() as u64, bytes);
+            if batch.is_last && report.files == 0 {
+                let bytes = batch.entries.iter().map(|entry| entry.size).sum();
+                self.monitor().totals(batch.entries.len() as u64, bytes);
             }
-            report.add(self.restore_some(&work_tree, &wanted)?);
-            // Through a view of its own, so that what is listed here stays as it was.
-            let noted = refreshed(&root, &staging, wanted);
+            report.add(self.restore_some(&work_tree, &batch.entries)?);
+            let noted = refreshed(&root, &staging, batch.entries);
             staging.forget_pages();
             self.objects()?.reader().trim();
             if !noted.is_empty() {
-                self.staging()?.apply(noted)?;
+                op.staging().apply(noted)?;
             }
-            if is_last {
+            if batch.is_last {
                 break;
             }
+            self.monitor().phase(Phase::Filtering);
+            batch = wanted.next(Some(&mut sweep))?;
         }
         staging.check()?;
         report.swept = sweep.swept;
         Ok(report)
     }
 
-    /// The next entries that are not in the work tree as they should be, as many as a plan may hold;
-    /// and whether they are the last.
-    fn next_wanted(
+    /// Stores what the restore will overwrite, all of it before anything is; returns what could not
+    /// be stored, and why. Where the entries take several batches, they are looked at twice.
+    fn keep_overwritten(
         &self,
-        entries: &mut dyn Iterator<Item = Result<CommittedEntry>>,
-        staging: &BinaryStagingArea,
-        root: &OwnedFd,
-        sweep: &mut Sweep<'_>,
-    ) -> Result<(Vec<CommittedEntry>, bool)> {
-        let (mut wanted, mut cost, limit) = (Vec::new(), 0, self.read_limits().plan);
-        for entry in entries {
-            let entry = entry?;
-            sweep.pass(&entry.path);
-            let is_same = is_staged(staging, &entry)
-                && self.is_modified(root, staging, &entry.path)? == Some(false);
-            if !is_same {
-                cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
-                wanted.push(entry);
-            }
-            if cost > limit {
-                return Ok((wanted, false));
+        op: &mut Operation<'_>,
+        first: &Batch,
+        options: &RestoreOptions,
+        (staging, root): (&BinaryStagingArea, &OwnedFd),
+    ) -> Result<Vec<(RepoPath, String)>> {
+        let mut keeper = Keeper::new(self, root);
+        let mut failed = keeper.keep(&first.doomed, staging)?;
+        if !first.is_last {
+            let mut wanted = Wanted::new(self, options, (staging, root))?;
+            let mut batch = wanted.next(None)?;
+            while !batch.is_last {
+                batch = wanted.next(None)?;
+                failed.extend(keeper.keep(&batch.doomed, staging)?);
             }
         }
-        Ok((wanted, true))
+        op.keep(keeper.finish()?);
+        op.moves_work_tree();
+        op.checkpoint()?;
+        Ok(failed)
     }
 
     fn restore_some(
@@ -309,7 +315,7 @@ impl Repository {
         let (mut removals, mut ops) = (Vec::new(), Vec::new());
         for path in &paths {
             let mut known = false;
-            let mut keep = std::collections::HashSet::new();
+            let mut keep = HashSet::new();
             if let Some(source) = &source {
                 let tree = self.objects()?.commit(source)?.tree;
                 let below = match self.committed_below(&tree, path, source) {
@@ -353,6 +359,61 @@ impl Repository {
         staging.apply(removals)?;
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(changes)
+    }
+}
+
+/// Entries that are not in the work tree as they should be, as many as a plan may hold.
+struct Batch {
+    entries: Vec<CommittedEntry>,
+    /// What lies in their places.
+    doomed: Vec<Doomed>,
+    /// Whether no others follow.
+    is_last: bool,
+}
+
+/// Looks for what must be restored.
+struct Wanted<'a> {
+    repository: &'a Repository,
+    entries: Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>,
+    staging: &'a BinaryStagingArea,
+    root: &'a OwnedFd,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(
+        repository: &'a Repository,
+        options: &RestoreOptions,
+        (staging, root): (&'a BinaryStagingArea, &'a OwnedFd),
+    ) -> Result<Self> {
+        let entries = repository.entries(options, Some(staging))?;
+        Ok(Self { repository, entries, staging, root })
+    }
+
+    fn next(&mut self, mut sweep: Option<&mut Sweep<'_>>) -> Result<Batch> {
+        let mut batch = Batch { entries: Vec::new(), doomed: Vec::new(), is_last: false };
+        let (mut cost, limit) = (0, self.repository.read_limits().plan);
+        for entry in self.entries.by_ref() {
+            let entry = entry?;
+            if let Some(sweep) = &mut sweep {
+                sweep.pass(&entry.path);
+            }
+            let is_modified = self.repository.is_modified(self.root, self.staging, &entry.path)?;
+            if is_modified == Some(false) && is_staged(self.staging, &entry) {
+                continue;
+            }
+            cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
+            if let Some(is_modified) = is_modified {
+                cost += size_of::<Doomed>() + entry.path.as_bytes().len();
+                let path = entry.path.clone();
+                batch.doomed.push(Doomed { path, is_staged: !is_modified });
+            }
+            batch.entries.push(entry);
+            if cost > limit {
+                return Ok(batch);
+            }
+        }
+        batch.is_last = true;
+        Ok(batch)
     }
 }
 

@@ -73,16 +73,7 @@ impl Pattern {
     /// Whether the pattern matches: the name where it is `name_only`, else the path relative to
     /// the directory of the ignore file.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
-        match &self.matcher {
-            Matcher::Never => false,
-            Matcher::Literal(literal) => **literal == *text,
-            Matcher::Suffix(suffix) => text.ends_with(suffix),
-            Matcher::Tokens(prefix, tokens) if prefix.is_empty() => matches(tokens, text),
-            Matcher::Tokens(prefix, tokens) => {
-                prefix.first() == text.first()
-                    && text.strip_prefix(&**prefix).is_some_and(|rest| matches(tokens, rest))
-            }
-        }
+        self.matcher.matches(text)
     }
 
     /// The one name this pattern matches, where it is a plain name.
@@ -100,6 +91,11 @@ impl Pattern {
             _ => None,
         }
     }
+}
+
+/// Whether a name, such as that of a branch, matches a glob; `*` and `?` match no slash, `**` does.
+pub fn is_match(glob: &str, name: &str) -> bool {
+    Matcher::new(glob.as_bytes(), !name.contains('/')).matches(name.as_bytes())
 }
 
 /// Cuts trailing spaces, but not one behind a backslash.
@@ -126,6 +122,19 @@ fn is_special(byte: u8) -> bool {
 }
 
 impl Matcher {
+    fn matches(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Literal(literal) => **literal == *text,
+            Self::Suffix(suffix) => text.ends_with(suffix),
+            Self::Tokens(prefix, tokens) if prefix.is_empty() => matches(tokens, text),
+            Self::Tokens(prefix, tokens) => {
+                prefix.first() == text.first()
+                    && text.strip_prefix(&**prefix).is_some_and(|rest| matches(tokens, rest))
+            }
+        }
+    }
+
     fn new(body: &[u8], name_only: bool) -> Self {
         let body = body.strip_prefix(b"/").unwrap_or(body);
         let plain = body.iter().position(|byte| is_special(*byte)).unwrap_or(body.len());

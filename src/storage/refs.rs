@@ -62,9 +62,9 @@ pub enum RefError {
         /// The ref.
         name: String,
         /// Where the caller believed it to be.
-        expected: Option<RefValue>,
+        expected: Option<CommitId>,
         /// Where it is.
-        found: Option<RefValue>,
+        found: Option<CommitId>,
     },
     /// A ref cannot be a directory of refs as well.
     #[error("'{name}' cannot exist beside '{other}'")]
@@ -93,8 +93,8 @@ pub enum RefError {
     Random(#[source] getrandom::Error),
 }
 
-fn at(value: Option<RefValue>) -> String {
-    value.map_or_else(|| "no commit".to_owned(), |value| value.commit.short())
+fn at(commit: Option<CommitId>) -> String {
+    commit.map_or_else(|| "no commit".to_owned(), |commit| commit.short())
 }
 
 type Result<T> = std::result::Result<T, RefError>;
@@ -187,7 +187,8 @@ impl RefStore {
             let record = self.load(name)?;
             let found = record.as_ref().map(|record| record.new);
             if found != *expected {
-                let (name, expected) = (name.clone(), *expected);
+                let commit = |value: Option<RefValue>| value.map(|value| value.commit);
+                let (name, expected, found) = (name.clone(), commit(*expected), commit(found));
                 return Err(RefError::Conflict { name, expected, found });
             }
             current.push(record);

@@ -13,10 +13,9 @@ use super::context::Context;
 use crate::repo::diff::{DiffSpec, Differ, FileChange, RenameOptions, TextOptions, Whitespace};
 use crate::repo::{RepoError, Result};
 
-
 /// What is shown of changes.
 #[derive(Debug, Clone, Default, Args)]
-pub struct FormatArgs {
+pub(crate) struct FormatArgs {
     /// Show what changed in each file, as a patch.
     #[arg(short, long, help_heading = FORMAT)]
     pub patch: bool,
@@ -64,7 +63,7 @@ pub struct FormatArgs {
           default_missing_value = "50", value_parser = parse_percent, help_heading = FORMAT)]
     pub find_renames: Option<u8>,
     /// Find copies of changed files too.
-    #[arg(short = 'C', long, value_name = "PERCENT", num_args = 0..=1, require_equals = true,
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true,
           default_missing_value = "50", value_parser = parse_percent, help_heading = FORMAT)]
     pub find_copies: Option<u8>,
     /// Show a moved file as a deleted and an added one.
@@ -179,7 +178,7 @@ impl<'a> Printer<'a> {
                     if at > 0 && *format == Format::Patch && !changes.is_empty() {
                         self.line("")?;
                     }
-                    let mut shown = self.begin(*format);
+                    let mut shown = Shown::begin(*format);
                     changes.iter().try_for_each(|change| shown.take(self, change))?;
                     shown.finish(self)?;
                 }
@@ -223,7 +222,7 @@ impl<'a> Printer<'a> {
     }
 
     fn stream(&self, format: Format, spec: &DiffSpec<'_>) -> Result<bool> {
-        let mut shown = self.begin(format);
+        let mut shown = Shown::begin(format);
         let mut differs = false;
         let note = self.differ.for_each_change(spec, |change| {
             differs = true;
@@ -241,17 +240,6 @@ impl<'a> Printer<'a> {
                  equal content are shown as renamed",
                 super::ui::format::count(note.files as u64)
             ));
-        }
-    }
-
-    fn begin(&self, format: Format) -> Shown {
-        match format {
-            Format::Patch => Shown::Patch,
-            Format::NameOnly => Shown::Names { with_status: false },
-            Format::NameStatus => Shown::Names { with_status: true },
-            Format::Stat | Format::Numstat | Format::Shortstat => {
-                Shown::Stat(stat::Stat::new(format))
-            }
         }
     }
 
@@ -275,6 +263,17 @@ enum Shown {
 }
 
 impl Shown {
+    fn begin(format: Format) -> Self {
+        match format {
+            Format::Patch => Self::Patch,
+            Format::NameOnly => Self::Names { with_status: false },
+            Format::NameStatus => Self::Names { with_status: true },
+            Format::Stat | Format::Numstat | Format::Shortstat => {
+                Self::Stat(stat::Stat::new(format))
+            }
+        }
+    }
+
     fn take(&mut self, printer: &Printer<'_>, change: &FileChange) -> Result<()> {
         match self {
             Self::Patch => patch::show(printer, change),

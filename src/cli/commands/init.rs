@@ -13,7 +13,9 @@ use crate::repo::{InitOutcome, Repository};
 /// Make a repository: a directory '.digstore' beside your files. Nothing is stored yet.
 #[derive(Debug, Args)]
 pub struct InitArgs {
+    // An id of its own: the global option -C has the name of the field.
     /// The directory of the work tree; the current one when left out.
+    #[arg(id = "work_tree", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }
 

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, whose doc comments are the help, then what it does.
 
 pub mod add;
+pub mod branch;
 pub mod commit;
 pub mod debug;
 pub mod diff;
@@ -14,6 +15,8 @@ pub mod rm;
 pub mod stats;
 pub mod status;
 pub mod store;
+pub mod switch;
+pub mod tag;
 
 use std::io::{self, Write};
 

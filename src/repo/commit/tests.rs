@@ -8,11 +8,15 @@ use crate::id::{ChunkId, TreeId};
 use crate::path::RepoPath;
 use crate::progress::NullMonitor;
 use crate::repo::content::Forget;
+use crate::repo::trees::{edit_tree, write_trees};
 use crate::repo::{Place, RepoError, Repository};
-use crate::storage::binary_staging::{FileStat, StagedEntry, StagedKind, StagingOp};
+use crate::storage::binary_staging::{
+    BinaryStagingArea, FileStat, StagedEntry, StagedKind, StagingOp,
+};
 use crate::storage::format::object::{
     Content, EntryKind, Signature, TreeChild, TreeEntry, TreePage,
 };
+use crate::storage::objects::{Objects, TreeTotals};
 
 fn repository() -> (tempfile::TempDir, Repository) {
     let dir = tempfile::tempdir().unwrap();

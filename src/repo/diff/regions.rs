@@ -81,13 +81,13 @@ pub(super) fn regions(
         let height = height.unwrap_or(0);
         let is_one_sided = open.old.is_empty() || open.new.is_empty();
         if height == 0 || is_one_sided || open.old.len() + open.new.len() > MAX_ITEMS {
-            push(&mut found, open);
+            push(&mut found, &open);
             continue;
         }
         let (Some(old), Some(new)) =
             (expand(pages, &open.old, height)?, expand(pages, &open.new, height)?)
         else {
-            push(&mut found, open);
+            push(&mut found, &open);
             continue;
         };
         let mut differing = align(&old, &new, open.at);
@@ -109,7 +109,7 @@ fn total(pieces: &[Piece]) -> u64 {
     pieces.iter().fold(0, |sum, piece| sum.saturating_add(piece.bytes))
 }
 
-fn push(found: &mut Vec<Region>, open: Open) {
+fn push(found: &mut Vec<Region>, open: &Open) {
     let (old, new) = open.at;
     let next = Region { old: old..old + total(&open.old), new: new..new + total(&open.new) };
     match found.last_mut() {

@@ -147,7 +147,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn line_ends(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 impl Differ<'_> {
@@ -423,7 +423,7 @@ impl<'a> Compared<'a> {
             let start = first + range.start as u64;
             (start + u64::from(!range.is_empty()), range.len() as u64)
         };
-        let section = self.section_above(old.start).or(section).map(|line| section_text(line));
+        let section = self.section_above(old.start).or(section).map(section_text);
         Hunk { old: place(first.0, &old), new: place(first.1, &new), section, lines }
     }
 }

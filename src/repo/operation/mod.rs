@@ -181,6 +181,16 @@ impl<'r> Operation<'r> {
         }
     }
 
+    /// What was staged before the operation.
+    pub fn staged_before(&self) -> &StagedTree {
+        &self.before.staged
+    }
+
+    /// What the operation does, for the log.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
     /// Says what the operation does, where more is known than at its begin.
     pub fn describe(&mut self, description: impl Into<String>) {
         self.description = description.into();

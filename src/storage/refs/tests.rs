@@ -8,6 +8,11 @@ fn store() -> (tempfile::TempDir, RefStore) {
     (dir, RefStore::new(Arc::new(disk)))
 }
 
+fn update(refs: &RefStore, name: &str, old: Option<CommitId>, new: CommitId) -> Result<RefRecord> {
+    refs.update(name, old.map(RefValue::from), Some(new.into()))?;
+    Ok(refs.read(name)?.unwrap())
+}
+
 fn commit(text: &str) -> CommitId {
     CommitId::of(text.as_bytes())
 }
@@ -15,19 +20,19 @@ fn commit(text: &str) -> CommitId {
 #[test]
 fn a_ref_moves_from_where_it_is_expected_only() {
     let (_dir, refs) = store();
-    let first = refs.update("heads/main", None, commit("a")).unwrap();
-    assert_eq!((first.seq, first.old, first.new), (1, None, commit("a")));
-    let second = refs.update("heads/main", Some(commit("a")), commit("b")).unwrap();
-    assert_eq!((second.seq, second.old), (2, Some(commit("a"))));
+    let first = update(&refs, "heads/main", None, commit("a")).unwrap();
+    assert_eq!((first.seq, first.old, first.new), (1, None, commit("a").into()));
+    let second = update(&refs, "heads/main", Some(commit("a")), commit("b")).unwrap();
+    assert_eq!((second.seq, second.old), (2, Some(commit("a").into())));
     assert_ne!(first.nonce, second.nonce);
     for expected in [None, Some(commit("a"))] {
-        match refs.update("heads/main", expected, commit("c")) {
+        match update(&refs, "heads/main", expected, commit("c")) {
             Err(RefError::Conflict { found, .. }) => assert_eq!(found, Some(commit("b"))),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(refs.read("heads/main").unwrap(), Some(second));
-    let absent = refs.update("heads/new", Some(commit("a")), commit("b"));
+    let absent = update(&refs, "heads/new", Some(commit("a")), commit("b"));
     assert!(matches!(absent, Err(RefError::Conflict { found: None, .. })));
     assert_eq!(refs.read("heads/new").unwrap(), None);
 }
@@ -38,7 +43,7 @@ fn of_many_rivals_one_wins() {
     let wins: usize = std::thread::scope(|scope| {
         let rival = |number: usize| {
             let refs = &refs;
-            move || refs.update("heads/x", None, commit(&number.to_string())).is_ok()
+            move || update(refs, "heads/x", None, commit(&number.to_string())).is_ok()
         };
         let threads: Vec<_> = (0..8).map(|number| scope.spawn(rival(number))).collect();
         threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
@@ -53,7 +58,7 @@ fn head_leads_through_its_branch() {
     assert!(matches!(refs.read_head(), Err(RefError::NoHead { .. })));
     refs.write_head(&Head::Branch("main".into())).unwrap();
     assert_eq!(refs.head_commit().unwrap(), None);
-    refs.update("heads/main", None, commit("a")).unwrap();
+    update(&refs, "heads/main", None, commit("a")).unwrap();
     assert_eq!(refs.head_commit().unwrap(), Some(commit("a")));
     refs.write_head(&Head::Detached(commit("b"))).unwrap();
     assert_eq!(refs.head_commit().unwrap(), Some(commit("b")));
@@ -67,7 +72,7 @@ fn refs_are_listed_sorted_and_below_a_prefix() {
     let long = format!("heads/{}", "x".repeat(255));
     let names = ["heads/a", "heads/a-b/c", "heads/a-b/d/e", &long, "tags/v1"];
     for name in names.iter().rev() {
-        refs.update(name, None, commit(name)).unwrap();
+        update(&refs, name, None, commit(name)).unwrap();
     }
     std::fs::create_dir(dir.path().join("refs/heads/empty")).unwrap();
     #[expect(clippy::disallowed_methods, reason = "a stray file of another program")]
@@ -86,11 +91,11 @@ fn refs_are_listed_sorted_and_below_a_prefix() {
 #[test]
 fn a_ref_and_a_directory_of_refs_exclude_each_other() {
     let (_dir, refs) = store();
-    refs.update("heads/a", None, commit("a")).unwrap();
-    refs.update("heads/b/c", None, commit("b")).unwrap();
+    update(&refs, "heads/a", None, commit("a")).unwrap();
+    update(&refs, "heads/b/c", None, commit("b")).unwrap();
     for (name, other) in [("heads/a/x/y", "heads/a"), ("heads/b", "heads/b/")] {
         assert_eq!(refs.read(name).unwrap(), None);
-        match refs.update(name, None, commit("x")) {
+        match update(&refs, name, None, commit("x")) {
             Err(RefError::Clash { other: found, .. }) => assert_eq!(found, other),
             other => panic!("{other:?}"),
         }
@@ -102,7 +107,7 @@ fn names_are_checked_everywhere() {
     let (_dir, refs) = store();
     for name in ["", "main", "heads/", "/main", "heads/../../x", "heads/a b", "heads/x.lock"] {
         assert!(matches!(refs.read(name), Err(RefError::Name(_))), "{name}");
-        assert!(matches!(refs.update(name, None, commit("x")), Err(RefError::Name(_))));
+        assert!(matches!(update(&refs, name, None, commit("x")), Err(RefError::Name(_))));
     }
     assert!(matches!(refs.list("../x"), Err(RefError::Name(_))));
 }
@@ -110,12 +115,12 @@ fn names_are_checked_everywhere() {
 #[test]
 fn a_damaged_ref_is_an_error() {
     let (dir, refs) = store();
-    refs.update("heads/a", None, commit("a")).unwrap();
+    update(&refs, "heads/a", None, commit("a")).unwrap();
     for bytes in [b"".as_slice(), b"junk"] {
         #[expect(clippy::disallowed_methods, reason = "damage is done behind the disk edge")]
         std::fs::write(dir.path().join("refs/heads/a"), bytes).unwrap();
         assert!(matches!(refs.read("heads/a"), Err(RefError::Format { .. })));
-        assert!(refs.update("heads/a", None, commit("b")).is_err());
+        assert!(update(&refs, "heads/a", None, commit("b")).is_err());
         assert!(refs.list("").is_err());
     }
 }
@@ -124,8 +129,76 @@ fn a_damaged_ref_is_an_error() {
 fn a_held_lock_is_waited_for_and_then_reported() {
     let (_dir, refs) = store();
     let guard = refs.disk.try_lock(Path::new(LOCK_FILE)).unwrap();
-    let blocked = refs.update("heads/a", None, commit("a"));
+    let blocked = update(&refs, "heads/a", None, commit("a"));
     assert!(matches!(blocked, Err(RefError::Locked { .. })));
     drop(guard);
-    assert!(refs.update("heads/a", None, commit("a")).is_ok());
+    assert!(update(&refs, "heads/a", None, commit("a")).is_ok());
+}
+
+fn change(name: &str, old: Option<&str>, new: Option<&str>) -> RefChange {
+    let value = |text: Option<&str>| text.map(|text| commit(text).into());
+    RefChange { name: name.to_owned(), old: value(old), new: value(new) }
+}
+
+fn names(refs: &RefStore) -> Vec<String> {
+    refs.list("").unwrap().into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn several_refs_change_together_or_not_at_all() {
+    let (_dir, refs) = store();
+    refs.apply(&[change("heads/a", None, Some("1")), change("tags/v", None, Some("1"))]).unwrap();
+    let refused = [
+        vec![change("heads/a", Some("1"), Some("2")), change("tags/v", Some("2"), None)],
+        vec![change("heads/a", Some("1"), Some("2")), change("heads/a/b", None, Some("1"))],
+        vec![change("heads/c/d", None, Some("1")), change("heads/c", None, Some("1"))],
+        vec![change("tags/v", Some("1"), None), change("heads/A", None, Some("1"))],
+    ];
+    for changes in refused {
+        assert!(refs.check(&changes).is_err(), "{changes:?}");
+        assert!(refs.apply(&changes).is_err());
+        assert_eq!(names(&refs), ["heads/a", "tags/v"]);
+        assert_eq!(refs.read("heads/a").unwrap().unwrap().new, commit("1").into());
+    }
+    // A ref makes way for a directory of refs in the same change, and the other way round.
+    refs.apply(&[change("heads/a", Some("1"), None), change("heads/a/b", None, Some("1"))])
+        .unwrap();
+    assert_eq!(names(&refs), ["heads/a/b", "tags/v"]);
+    refs.apply(&[change("heads/a/b", Some("1"), None), change("heads/a", None, Some("1"))])
+        .unwrap();
+    assert_eq!(names(&refs), ["heads/a", "tags/v"]);
+}
+
+#[test]
+fn a_deleted_ref_leaves_nothing_in_the_way() {
+    let (dir, refs) = store();
+    refs.apply(&[change("heads/a/b/c", None, Some("1")), change("heads/a/d", None, Some("1"))])
+        .unwrap();
+    assert!(refs.update("heads/a/b/c", Some(commit("2").into()), None).is_err());
+    refs.update("heads/a/b/c", Some(commit("1").into()), None).unwrap();
+    assert_eq!(names(&refs), ["heads/a/d"]);
+    assert!(!dir.path().join("refs/heads/a/b").exists());
+    refs.update("heads/a/d", Some(commit("1").into()), None).unwrap();
+    assert!(dir.path().join("refs/heads").exists());
+    // What a killed deletion left is no obstacle either.
+    std::fs::create_dir(dir.path().join("refs/heads/a")).unwrap();
+    std::fs::create_dir(dir.path().join("refs/heads/a/x")).unwrap();
+    update(&refs, "heads/a", None, commit("1")).unwrap();
+}
+
+#[test]
+fn names_that_differ_in_case_only_are_refused() {
+    let (_dir, refs) = store();
+    update(&refs, "heads/main", None, commit("1")).unwrap();
+    update(&refs, "heads/Topic/x", None, commit("1")).unwrap();
+    update(&refs, "heads/größe", None, commit("1")).unwrap();
+    for name in ["heads/Main", "heads/topic/y", "heads/GRÖSSE", "heads/GRÖßE"] {
+        let refused = update(&refs, name, None, commit("1"));
+        let is_twin = matches!(refused, Err(RefError::Twin { .. }));
+        assert_eq!(is_twin, name != "heads/GRÖSSE", "{name}: {refused:?}");
+    }
+    update(&refs, "heads/Topic/y", None, commit("1")).unwrap();
+    refs.apply(&[change("heads/main", Some("1"), None), change("heads/Main", None, Some("1"))])
+        .unwrap();
+    assert!(names(&refs).contains(&"heads/Main".to_owned()));
 }

@@ -1,0 +1,295 @@
+//! What a move does with one path, from what base, target, staging area and work tree hold there.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use super::super::beneath::{PathKind, read_link, stat_one};
+use super::super::content::content_of;
+use super::super::diff_trees::as_staged;
+use super::super::trees::{TreeChange, find};
+use super::super::{RepoError, Repository, Result};
+use super::{Move, Overwrite};
+use crate::id::TreeId;
+use crate::path::RepoPath;
+use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedKind};
+use crate::storage::chunker::Chunker;
+
+/// Why a path cannot be moved without losing something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The work tree holds other bytes than are staged.
+    Modified,
+    /// Something else is staged than base or target have.
+    Staged,
+    /// Something lies there that is not tracked.
+    Untracked,
+    /// A directory lies there that holds something that is not tracked.
+    Directory,
+    /// What lies there is neither a file, nor a link, nor a directory.
+    Special,
+}
+
+impl Obstacle {
+    /// Whether it can be stored, and then be overwritten.
+    pub fn can_be_stored(self) -> bool {
+        !matches!(self, Self::Directory | Self::Special)
+    }
+
+    /// Whether bytes of the work tree are in the way. What is staged is stored.
+    pub(super) fn has_bytes(self) -> bool {
+        matches!(self, Self::Modified | Self::Untracked)
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Modified => "changed in the work tree",
+            Self::Staged => "changed and staged",
+            Self::Untracked => "not tracked",
+            Self::Directory => "a directory with files that are not tracked",
+            Self::Special => "neither a file nor a directory",
+        })
+    }
+}
+
+/// What is done with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Nothing,
+    /// The work tree is as it should be: the staging area is told.
+    Note,
+    /// It is removed.
+    Remove,
+    /// It is written.
+    Write,
+}
+
+/// A path and what is done with it.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) verdict: Verdict,
+    /// What must not be lost, and where: at the path, or at a directory above it.
+    pub(super) obstacle: Option<(RepoPath, Obstacle)>,
+    /// What the target has there, and the bytes of a file.
+    pub(super) target: Option<(StagedKind, u64)>,
+}
+
+/// What the work tree holds at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Absent,
+    AsStaged,
+    AsTarget,
+    Dir,
+    Special,
+    Other,
+}
+
+/// Looks at the paths of a move.
+pub(super) struct Look<'a> {
+    repository: &'a Repository,
+    root: &'a OwnedFd,
+    staging: &'a BinaryStagingArea,
+    moving: &'a Move<'a>,
+    chunker: Chunker,
+    /// The directory looked at last, and what blocks the way to it.
+    way: RefCell<Option<(RepoPath, Option<RepoPath>)>>,
+}
+
+type Entry = (StagedKind, u64);
+
+impl<'a> Look<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        root: &'a OwnedFd,
+        staging: &'a BinaryStagingArea,
+        moving: &'a Move<'a>,
+    ) -> Self {
+        let chunker = Chunker::new(repository.format().chunker);
+        Self { repository, root, staging, moving, chunker, way: RefCell::default() }
+    }
+
+    /// Decides about one path.
+    pub(super) fn at(&self, change: &TreeChange) -> Result<Looked> {
+        let path = &change.path;
+        let base = change.old.clone().and_then(as_staged);
+        let target = change.new.clone().and_then(as_staged);
+        let staged = self.staging.view(path.as_bytes()).map(|view| view.kind);
+        let is_as = |entry: Option<&Entry>| staged == entry.map(|(kind, _)| kind.view());
+        let (is_base, is_target) = (is_as(base.as_ref()), is_as(target.as_ref()));
+        let (verdict, found) = if (self.moving.is_wanted)(path) {
+            let found = self.found(path, staged, target.as_ref())?;
+            (self.verdict(found, staged.is_some(), is_target, target.is_some()), found)
+        } else {
+            (if is_target { Verdict::Nothing } else { Verdict::Note }, Found::AsStaged)
+        };
+        let obstacle = match verdict {
+            _ if !is_base && !is_target => Some((path.clone(), Obstacle::Staged)),
+            Verdict::Nothing | Verdict::Note => None,
+            Verdict::Remove | Verdict::Write => {
+                self.obstacle(path, found, staged, target.as_ref())?
+            }
+        };
+        // Bytes that differ from what is staged are lost besides.
+        let obstacle = match (obstacle, found) {
+            (Some((path, Obstacle::Staged)), Found::Other)
+                if matches!(verdict, Verdict::Remove | Verdict::Write) =>
+            {
+                Some((path, Obstacle::Modified))
+            }
+            (obstacle, _) => obstacle,
+        };
+        Ok(Looked { verdict, obstacle, target })
+    }
+
+    fn verdict(
+        &self,
+        found: Found,
+        has_staged: bool,
+        is_target: bool,
+        has_target: bool,
+    ) -> Verdict {
+        let keeps = is_target && self.moving.overwrite == Overwrite::Refuse;
+        match (has_target, found) {
+            // What is tracked no more, or never was, stays.
+            (false, _) if !has_staged => Verdict::Nothing,
+            (false, Found::Absent | Found::Dir | Found::Special) => Verdict::Note,
+            (false, _) => Verdict::Remove,
+            // It was moved before; what was done to it since is a local change.
+            (true, _) if keeps => Verdict::Nothing,
+            (true, Found::AsStaged | Found::AsTarget) if is_target => Verdict::Nothing,
+            (true, Found::AsTarget) => Verdict::Note,
+            (true, _) => Verdict::Write,
+        }
+    }
+
+    fn found(
+        &self,
+        path: &RepoPath,
+        staged: Option<KindView<'_>>,
+        target: Option<&Entry>,
+    ) -> Result<Found> {
+        let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+        let Some((kind, stat)) = stat_one(self.root, path).map_err(read)? else {
+            return Ok(Found::Absent);
+        };
+        let wants_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
+        match kind {
+            PathKind::Other => return Ok(Found::Special),
+            PathKind::Dir if wants_dir => return Ok(Found::AsTarget),
+            PathKind::Dir if staged == Some(KindView::EmptyDir) && target.is_none() => {
+                return Ok(Found::AsStaged);
+            }
+            PathKind::Dir => return Ok(Found::Dir),
+            PathKind::File { .. } | PathKind::Symlink => {}
+        }
+        if staged.is_some()
+            && self.repository.is_modified(self.root, self.staging, path)? == Some(false)
+        {
+            return Ok(Found::AsStaged);
+        }
+        let is_target = match (target, kind) {
+            (
+                Some((StagedKind::File { executable, content }, size)),
+                PathKind::File { executable: now },
+            ) => {
+                *executable == now
+                    && *size == stat.size
+                    && content_of(self.root, path, &self.chunker).map_err(read)? == *content
+            }
+            (Some((StagedKind::Symlink { target }, _)), PathKind::Symlink) => {
+                read_link(self.root, path).map_err(read)? == *target
+            }
+            _ => false,
+        };
+        Ok(if is_target { Found::AsTarget } else { Found::Other })
+    }
+
+    /// What would be lost if the path were written or removed.
+    fn obstacle(
+        &self,
+        path: &RepoPath,
+        found: Found,
+        staged: Option<KindView<'_>>,
+        target: Option<&Entry>,
+    ) -> Result<Option<(RepoPath, Obstacle)>> {
+        let here = |obstacle| Some((path.clone(), obstacle));
+        Ok(match found {
+            Found::Absent => self.blocked_way(path)?.map(|path| (path, Obstacle::Untracked)),
+            Found::Special => here(Obstacle::Special),
+            Found::Other if staged.is_some() => here(Obstacle::Modified),
+            Found::Other => here(Obstacle::Untracked),
+            Found::Dir if target.is_some() && self.holds_untracked(path)? => {
+                here(Obstacle::Directory)
+            }
+            Found::Dir | Found::AsStaged | Found::AsTarget => None,
+        })
+    }
+
+    /// What stands in the place of a directory above the path and is not tracked. What is tracked
+    /// there has a change of its own.
+    fn blocked_way(&self, path: &RepoPath) -> Result<Option<RepoPath>> {
+        let Some(parent) = path.parent().filter(|parent| !parent.is_root()) else {
+            return Ok(None);
+        };
+        if let Some((dir, blocked)) = &*self.way.borrow()
+            && *dir == parent
+        {
+            return Ok(blocked.clone());
+        }
+        let blocked = self.first_non_directory(&parent)?;
+        let blocked = blocked.filter(|path| self.staging.view(path.as_bytes()).is_none());
+        self.way.replace(Some((parent, blocked.clone())));
+        Ok(blocked)
+    }
+
+    fn first_non_directory(&self, dir: &RepoPath) -> Result<Option<RepoPath>> {
+        let mut above = vec![dir.clone()];
+        while let Some(parent) =
+            above.last().and_then(RepoPath::parent).filter(|dir| !dir.is_root())
+        {
+            above.push(parent);
+        }
+        for dir in above.into_iter().rev() {
+            let stat = stat_one(self.root, &dir).map_err(|source| RepoError::WorkTreeRead {
+                path: dir.to_os().to_owned(),
+                source,
+            })?;
+            match stat {
+                Some((PathKind::Dir, _)) => {}
+                Some(_) => return Ok(Some(dir)),
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a directory in the place of a file holds something that the move does not remove.
+    fn holds_untracked(&self, dir: &RepoPath) -> Result<bool> {
+        let mut todo = vec![dir.clone()];
+        while let Some(dir) = todo.pop() {
+            let full = self.repository.place().work_tree.join(dir.to_os());
+            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
+            for entry in std::fs::read_dir(&full).map_err(read)? {
+                let entry = entry.map_err(read)?;
+                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+                let Ok(path) = dir.join(&name) else { return Ok(true) };
+                if entry.file_type().map_err(read)?.is_dir() {
+                    todo.push(path);
+                } else if !self.is_in_base(&path)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_in_base(&self, path: &RepoPath) -> Result<bool> {
+        let in_tree = |tree: &TreeId| find(self.repository.objects()?, tree, path);
+        let in_base = self.moving.base.as_ref().map_or(Ok(None), in_tree)?;
+        Ok(in_base.is_some() && self.staging.view(path.as_bytes()).is_some())
+    }
+}

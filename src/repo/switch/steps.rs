@@ -1,0 +1,225 @@
+//! The steps of a move: removals, then writes, the staging area told after each batch.
+
+use std::os::fd::OwnedFd;
+
+use super::super::beneath::{PathKind, stat_one};
+use super::super::diff_trees::CommittedEntry;
+use super::super::operation::Operation;
+use super::super::worktree::WorkTree;
+use super::super::{RepoError, Repository, Result};
+use super::look::{Look, Looked, Verdict};
+use super::{Move, MoveReport, Overwrite};
+use crate::path::RepoPath;
+use crate::storage::binary_staging::{Frame, StagedEntry, StagedKind, StagingOp};
+use crate::storage::format::staging::FileStat;
+
+/// Removals that the staging area is told at once.
+const REMOVED_AT_ONCE: usize = 16 << 10;
+
+/// See the module.
+pub(super) struct Steps<'o, 'r, 'm> {
+    operation: &'o mut Operation<'r>,
+    repository: &'r Repository,
+    moving: &'m Move<'m>,
+    root: OwnedFd,
+    work_tree: WorkTree,
+    report: MoveReport,
+}
+
+/// Entries that are written or noted together.
+#[derive(Default)]
+struct Batch {
+    write: Vec<CommittedEntry>,
+    note: Vec<CommittedEntry>,
+    cost: usize,
+}
+
+impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
+    pub(super) fn new(operation: &'o mut Operation<'r>, moving: &'m Move<'m>) -> Result<Self> {
+        let repository = operation.repository();
+        let root = repository.work_tree_handle()?;
+        let work_tree = WorkTree::open(&repository.place().work_tree)?;
+        Ok(Self { operation, repository, moving, root, work_tree, report: MoveReport::default() })
+    }
+
+    pub(super) fn run(mut self) -> Result<MoveReport> {
+        self.remove_all()?;
+        self.write_all()?;
+        Ok(self.report)
+    }
+
+    fn check_cancel(&self) -> Result<()> {
+        let is_cancelled = self.repository.cancel_token().is_cancelled();
+        if is_cancelled { Err(RepoError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Somebody changed the path since the move was planned.
+    fn is_spared(&mut self, looked: &Looked) -> bool {
+        let Some((path, obstacle)) = &looked.obstacle else { return false };
+        let is_spared = self.moving.overwrite == Overwrite::Refuse || !obstacle.can_be_stored();
+        if is_spared {
+            self.report.skipped.push((path.clone(), obstacle.to_string()));
+        }
+        is_spared
+    }
+
+    /// Removes what the target does not have, and what stands where it has a directory.
+    fn remove_all(&mut self) -> Result<()> {
+        let staging = self.operation.staged().snapshot();
+        let root = self.repository.work_tree_handle()?;
+        let look = Look::new(self.repository, &root, &staging, self.moving);
+        let (mut frame, mut last): (_, Option<RepoPath>) = (Frame::default(), None);
+        for change in self.repository.changes(self.moving)? {
+            self.check_cancel()?;
+            let change = change?;
+            let looked = look.at(&change)?;
+            let is_replaced = is_dir(&looked) && looked.verdict == Verdict::Write;
+            let goes = looked.target.is_none() && looked.verdict != Verdict::Nothing;
+            let path = &change.path;
+            if let Some((way, _)) = looked.obstacle.as_ref().filter(|(way, _)| way != path)
+                && self.moving.overwrite == Overwrite::Store
+            {
+                self.remove(way)?;
+            }
+            if !(goes || is_replaced) || self.is_spared(&looked) {
+                continue;
+            }
+            if looked.verdict != Verdict::Note {
+                self.remove(path)?;
+                if last.as_ref().is_some_and(|last| last.parent() != path.parent()) {
+                    self.remove_empty_dirs(last.as_ref())?;
+                }
+                last = Some(path.clone());
+            }
+            if goes {
+                frame.remove(path.as_bytes());
+            }
+            if frame.count() as usize >= REMOVED_AT_ONCE {
+                self.operation.staging().apply_round(std::mem::take(&mut frame))?;
+            }
+        }
+        self.remove_empty_dirs(last.as_ref())?;
+        self.operation.staging().apply_round(frame)?;
+        staging.check()?;
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &RepoPath) -> Result<()> {
+        let removed = match self.work_tree.stat(path)? {
+            Some((PathKind::Dir, _)) => self.work_tree.remove_dir(path).map(|_| ()),
+            Some(_) => self.work_tree.remove_file(path).map(|_| ()),
+            None => return Ok(()),
+        };
+        match removed {
+            Ok(()) => self.report.removed += 1,
+            Err(error) => self.report.skipped.push((path.clone(), why(&error))),
+        }
+        Ok(())
+    }
+
+    fn remove_empty_dirs(&self, below: Option<&RepoPath>) -> Result<()> {
+        let Some(path) = below else { return Ok(()) };
+        // A directory that cannot be removed is empty all the same.
+        let _ = self.work_tree.remove_empty_dirs_up(path);
+        self.check_cancel()
+    }
+
+    fn write_all(&mut self) -> Result<()> {
+        let limit = self.repository.read_limits().plan;
+        let mut batch = Batch::default();
+        let mut staging = self.operation.staged().snapshot();
+        let root = self.repository.work_tree_handle()?;
+        let mut changes = self.repository.changes(self.moving)?;
+        loop {
+            let look = Look::new(self.repository, &root, &staging, self.moving);
+            let mut is_last = true;
+            for change in changes.by_ref() {
+                self.check_cancel()?;
+                let change = change?;
+                let looked = look.at(&change)?;
+                if matches!(looked.verdict, Verdict::Write | Verdict::Note)
+                    && !self.is_spared(&looked)
+                {
+                    batch.push(change.path, looked);
+                }
+                if batch.cost > limit {
+                    is_last = false;
+                    break;
+                }
+            }
+            staging.check()?;
+            drop(look);
+            drop(staging);
+            self.write(std::mem::take(&mut batch))?;
+            if is_last {
+                return Ok(());
+            }
+            staging = self.operation.staged().snapshot();
+        }
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<()> {
+        for entry in &batch.write {
+            if !matches!(entry.kind, StagedKind::EmptyDir)
+                && matches!(self.work_tree.stat(&entry.path)?, Some((PathKind::Dir, _)))
+            {
+                self.work_tree.remove_dir(&entry.path)?;
+            }
+        }
+        let written =
+            self.repository.checkout(&self.work_tree, batch.write.iter().cloned().map(Ok))?;
+        self.report.written += written.files;
+        self.report.bytes += written.bytes;
+        self.report.skipped.extend(written.skipped);
+        let ops = batch.write.into_iter().chain(batch.note).map(|entry| self.staged(entry));
+        let ops: Vec<StagingOp> = ops.collect();
+        let mut frame = Frame::default();
+        ops.iter().for_each(|op| frame.push(op));
+        self.operation.staging().apply_round(frame)?;
+        self.repository.objects()?.reader().trim();
+        Ok(())
+    }
+
+    /// The entry as it is staged now, with the stat data of what lies there.
+    fn staged(&self, entry: CommittedEntry) -> StagingOp {
+        let CommittedEntry { path, kind, size } = entry;
+        let is_wanted = (self.moving.is_wanted)(&path);
+        let stat = stat_one(&self.root, &path).ok().flatten().filter(|_| is_wanted);
+        // Times of no file: the next look compares the content.
+        let unknown = FileStat { size, ..FileStat::default() };
+        let stat = match (stat, &kind) {
+            (Some((PathKind::File { .. }, stat)), StagedKind::File { .. }) if stat.size == size => {
+                stat
+            }
+            (Some((PathKind::Symlink, stat)), StagedKind::Symlink { .. })
+            | (Some((PathKind::Dir, stat)), StagedKind::EmptyDir) => stat,
+            _ => unknown,
+        };
+        // Written this very moment, so the times prove nothing yet.
+        StagingOp::Put(StagedEntry { path, kind, stat, racy: true })
+    }
+}
+
+impl Batch {
+    fn push(&mut self, path: RepoPath, looked: Looked) {
+        let Some((kind, size)) = looked.target else { return };
+        self.cost += size_of::<CommittedEntry>() + path.as_bytes().len();
+        let entry = CommittedEntry { path, kind, size };
+        if looked.verdict == Verdict::Write {
+            self.write.push(entry);
+        } else {
+            self.note.push(entry);
+        }
+    }
+}
+
+fn is_dir(looked: &Looked) -> bool {
+    matches!(looked.target, Some((StagedKind::EmptyDir, _)))
+}
+
+fn why(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
