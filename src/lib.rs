@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | vocabulary | [`id`], [`path`], `suggest`, [`config`], [`progress`], [`metrics`] |
+//! | vocabulary | [`id`], [`path`], [`date`], `suggest`, [`config`], [`progress`], [`metrics`] |
 //! | bytes and disk | [`storage::format`], [`storage::mapped`], [`storage::disk`] |
 //! | mechanisms | [`storage::cache`], [`storage::chunker`], [`storage::codec`], [`storage::adaptive`], [`storage::queues`] |
 //! | stores | [`storage::pack_store`], [`storage::objects`], [`storage::binary_staging`], [`storage::refs`] |
@@ -17,6 +17,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod date;
 pub mod id;
 pub mod metrics;
 pub mod path;

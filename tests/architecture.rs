@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The layers from the bottom up. A module may use its own layer and those above it in this list.
 /// A line `storage::format` stands for everything below `storage::format`.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("vocabulary", &["id", "path", "suggest", "config", "progress", "metrics"]),
+    ("vocabulary", &["id", "path", "date", "suggest", "config", "progress", "metrics"]),
     ("bytes and disk", &["storage::format", "storage::mapped", "storage::disk"]),
     (
         "mechanisms",

@@ -92,6 +92,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Show commits, the newest first.
     Log(commands::log::LogArgs),
+    /// Show what differs between two versions.
+    Diff(commands::diff::DiffArgs),
     /// Find the best common ancestor of two commits.
     MergeBase(commands::merge_base::MergeBaseArgs),
     /// List files.

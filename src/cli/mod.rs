@@ -3,11 +3,13 @@
 
 mod advice;
 pub mod args;
+mod changes;
 pub mod commands;
 mod context;
 pub mod error;
 pub mod exit_code;
 pub mod message;
+mod revisions;
 pub mod ui;
 
 use std::ffi::OsString;
@@ -87,6 +89,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Commit(args) => commands::commit::run(&args, context),
         Command::Status(args) => commands::status::run(&args, context),
         Command::Log(args) => commands::log::run(&args, context),
+        Command::Diff(args) => commands::diff::run(&args, context),
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),

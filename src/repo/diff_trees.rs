@@ -78,6 +78,43 @@ pub(super) fn as_staged(kind: EntryKind) -> Option<(StagedKind, u64)> {
     })
 }
 
+/// A path that differs between a tree and the staging area, and what is there: its kind, and the
+/// bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedChange {
+    /// Where.
+    pub path: RepoPath,
+    /// What is committed.
+    pub old: Option<(StagedKind, u64)>,
+    /// What is staged.
+    pub new: Option<(StagedKind, u64)>,
+}
+
+impl StagedChange {
+    /// The change from one to the other; `None` where both are the same.
+    fn new(old: Option<CommittedEntry>, new: Option<StagedEntry>) -> Option<Self> {
+        let (path, old) = old.map(|entry| (entry.path, (entry.kind, entry.size))).unzip();
+        let (new_path, new) = new.map(|entry| (entry.path, (entry.kind, entry.stat.size))).unzip();
+        let change = Self { path: path.or(new_path)?, old, new };
+        change.kind().is_some().then_some(change)
+    }
+
+    /// How it differs.
+    fn kind(&self) -> Option<ChangeKind> {
+        match (&self.old, &self.new) {
+            (None, None) => None,
+            (None, Some(_)) => Some(ChangeKind::Added),
+            (Some(_), None) => Some(ChangeKind::Deleted),
+            (Some((old, _)), Some((new, _))) => compare_kinds(old, new),
+        }
+    }
+
+    fn into_change(self) -> Option<Change> {
+        let kind = self.kind()?;
+        Some(Change { path: self.path, kind })
+    }
+}
+
 /// If more than this part of the entries changed, reading all trees in order is quicker than
 /// looking each path up.
 const MOST_CHANGED: usize = 64;
@@ -102,9 +139,19 @@ impl Repository {
 
     /// Differences between the last commit and the staging area, in path order.
     pub fn staged_changes(&self, staging: &BinaryStagingArea) -> Result<Vec<Change>> {
-        let Some(tree) = self.head_tree()? else {
-            let added = |entry: StagedEntry| Change { path: entry.path, kind: ChangeKind::Added };
-            return Ok(staging.iter().map(added).collect());
+        let changes = self.changes_from_tree(self.head_tree()?, staging)?;
+        Ok(changes.into_iter().filter_map(StagedChange::into_change).collect())
+    }
+
+    /// Differences between a tree, or nothing, and the staging area, in path order.
+    pub fn changes_from_tree(
+        &self,
+        tree: Option<TreeId>,
+        staging: &BinaryStagingArea,
+    ) -> Result<Vec<StagedChange>> {
+        let Some(tree) = tree else {
+            let added = |entry: StagedEntry| StagedChange::new(None, Some(entry));
+            return Ok(staging.iter().filter_map(added).collect());
         };
         if staging.clean_tree() == Some(tree) {
             return Ok(Vec::new());
@@ -121,21 +168,17 @@ impl Repository {
             while let Some(gone) =
                 old.next_if(|old| old.as_ref().map_or(true, |old| old.path < new.path))
             {
-                changes.push(Change { path: gone?.path, kind: ChangeKind::Deleted });
+                changes.extend(StagedChange::new(Some(gone?), None));
             }
             let same = old.next_if(|old| {
                 old.as_ref().is_ok_and(|old| {
                     compare(old.path.as_bytes(), new.path.as_bytes()) == Ordering::Equal
                 })
             });
-            let kind = match same {
-                Some(old) => compare_kinds(&old?.kind, &new.kind),
-                None => Some(ChangeKind::Added),
-            };
-            changes.extend(kind.map(|kind| Change { path: new.path, kind }));
+            changes.extend(StagedChange::new(same.transpose()?, Some(new)));
         }
         for gone in old {
-            changes.push(Change { path: gone?.path, kind: ChangeKind::Deleted });
+            changes.extend(StagedChange::new(Some(gone?), None));
         }
         Ok(changes)
     }
@@ -146,19 +189,13 @@ impl Repository {
         tree: &TreeId,
         staging: &BinaryStagingArea,
         paths: &[&[u8]],
-    ) -> Result<Vec<Change>> {
+    ) -> Result<Vec<StagedChange>> {
         let mut changes = Vec::new();
         for bytes in paths {
             let Ok(path) = RepoPath::new(*bytes) else { continue };
             let old = find(self.objects()?, tree, &path)?.and_then(as_staged);
-            let new = staging.view(bytes).map(|view| view.kind.to_kind());
-            let kind = match (old, new) {
-                (None, None) => None,
-                (None, Some(_)) => Some(ChangeKind::Added),
-                (Some(_), None) => Some(ChangeKind::Deleted),
-                (Some((old, _)), Some(new)) => compare_kinds(&old, &new),
-            };
-            changes.extend(kind.map(|kind| Change { path, kind }));
+            let old = old.map(|(kind, size)| CommittedEntry { path, kind, size });
+            changes.extend(StagedChange::new(old, staging.get(bytes)));
         }
         Ok(changes)
     }

@@ -4,6 +4,7 @@ pub mod add;
 pub mod branch;
 pub mod commit;
 pub mod debug;
+pub mod diff;
 pub mod get;
 pub mod init;
 pub mod log;
@@ -28,7 +29,7 @@ use crate::storage::cache::CacheStats;
 use crate::storage::format::object::Signature;
 
 /// A path for JSON: text, and the exact bytes in hexadecimal where it is not UTF-8.
-fn path_json(bytes: &[u8]) -> Value {
+pub(crate) fn path_json(bytes: &[u8]) -> Value {
     if let Ok(text) = std::str::from_utf8(bytes) {
         json!({ "path": text })
     } else {

@@ -205,6 +205,13 @@ impl Ui {
         style.paint(text, self.out.color)
     }
 
+    /// As [`Self::paint`], for bytes that need not be text.
+    pub fn paint_bytes(&self, style: Style, text: &[u8]) -> Vec<u8> {
+        let painted = style.paint("\0", self.out.color);
+        let (before, after) = painted.split_once('\0').unwrap_or_default();
+        [before.as_bytes(), text, after.as_bytes()].concat()
+    }
+
     /// Stdout for raw data, locked until dropped.
     pub fn out(&self) -> Out<'_> {
         Out { writer: self.out.lock() }

@@ -1,0 +1,45 @@
+//! How files differ: which paths between two versions of everything, and what in one file.
+//!
+//! Contents are compared by the lists of their chunks ([`regions`]): what both hold is not read.
+//! Text is compared by lines within the regions that changed ([`text`]), with a bound on what is in
+//! memory at once; of binary and huge files the changed byte ranges are told.
+
+mod blob;
+mod changes;
+mod ranges;
+mod regions;
+mod rename;
+mod text;
+
+pub use blob::{Blob, Pair};
+pub use changes::{DiffSpec, Endpoint, FileChange, FileContent, Item, ItemKind, Status};
+pub use ranges::{ChangedRanges, RangePair};
+pub use rename::{Move, RenameLimits, RenameNote, RenameOptions};
+pub use text::{Hunk, LineKind, TextCount, TextOptions, Whitespace};
+
+use std::os::fd::OwnedFd;
+
+use super::read::ContentReader;
+use super::{Repository, Result};
+use crate::storage::chunker::Chunker;
+
+/// What comparing files needs, made once for a command.
+pub struct Differ<'a> {
+    repository: &'a Repository,
+    reader: ContentReader<'a>,
+    chunker: Chunker,
+    root: Option<OwnedFd>,
+}
+
+impl Repository {
+    /// Compares files of this repository.
+    pub fn differ(&self) -> Result<Differ<'_>> {
+        Ok(Differ {
+            repository: self,
+            reader: self.content_reader()?,
+            chunker: Chunker::new(self.format().chunker),
+            // Without a work tree everything stored can still be compared.
+            root: self.work_tree_handle().ok(),
+        })
+    }
+}
