@@ -6,8 +6,10 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
+use crate::repo::merge::MergeError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
+use crate::storage::format::merge_state::MergeKind;
 use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
@@ -90,6 +92,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         }
         RepoError::Interrupted => (Interrupted, None),
         RepoError::Branch(error) => of_branch(error),
+        RepoError::Merge(error) => of_merge(error),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
@@ -99,10 +102,54 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Ref(error) => of_ref(error),
         RepoError::OpLog(error) => of_oplog(error),
         RepoError::Worker
+        | RepoError::NothingToAmend
         | RepoError::Output(_)
         | RepoError::WorkTree(_)
         | RepoError::WorkTreeRead { .. }
         | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
+    let finish = |kind: &MergeKind| {
+        let name = kind.name();
+        Some(format!(
+            "'digstore {name} --continue' finishes it, 'digstore {name} --abort' goes back"
+        ))
+    };
+    match error {
+        MergeError::Waiting(kind) | MergeError::OtherKind(kind) => {
+            (ExitCode::Failure, finish(kind))
+        }
+        MergeError::Unresolved { .. } => (
+            ExitCode::Failure,
+            text(
+                "edit them, then 'digstore add PATH'; 'digstore restore --ours' or '--theirs' takes one side whole",
+            ),
+        ),
+        MergeError::Staged => (ExitCode::Failure, text("commit or stash them first")),
+        MergeError::Unrelated => {
+            (ExitCode::Failure, text("--allow-unrelated-histories merges them all the same"))
+        }
+        MergeError::NotFastForward => (ExitCode::Failure, text("merge without --ff-only")),
+        MergeError::Octopus => (ExitCode::Usage, text("merge one after the other")),
+        MergeError::NeedsParent(_) => (
+            ExitCode::Failure,
+            text(
+                "name with -m the parent that the change is taken against: 1 is what was merged into",
+            ),
+        ),
+        MergeError::NoParent { .. } => (ExitCode::NotFound, None),
+        MergeError::NotInConflict(_) => {
+            (ExitCode::NotFound, text("'digstore status' lists conflicts"))
+        }
+        MergeError::Damaged(_) => (
+            ExitCode::Corrupt,
+            text(
+                "commits and work tree are not affected: remove the file 'merge' of the repository",
+            ),
+        ),
+        MergeError::NoneWaits => (ExitCode::Failure, None),
     }
 }
 

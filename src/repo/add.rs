@@ -39,6 +39,8 @@ pub struct AddOptions {
     pub roots: Vec<RepoPath>,
     /// Ignored files too.
     pub force: bool,
+    /// Only what is tracked already.
+    pub tracked_only: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Report the paths too; without, only how many.
@@ -102,6 +104,7 @@ impl Repository {
         let mut op = self.begin(description("add", &options.roots))?;
         let report = self.add_to(op.staging(), options)?;
         op.finish()?;
+        self.resolve_conflicts(&options.roots)?;
         Ok(report)
     }
 
@@ -116,7 +119,7 @@ impl Repository {
         let scan = Scan::new(self, &root, &before);
         check_roots(&scan, &options.roots)?;
         self.monitor().phase(Phase::Discovery);
-        let finder = Finder::new(&scan, self);
+        let finder = Finder::new(&scan, self, options.tracked_only);
         let (sender, finds) = bounded(QUEUED_LISTINGS);
         let mut rounds = Rounds::new(self, &scan, options);
         let (stored, walked) = std::thread::scope(|scope| {
@@ -163,6 +166,7 @@ pub(super) fn path_not_found(
 struct Finder<'a> {
     scan: &'a Scan<'a>,
     repository: &'a Repository,
+    tracked_only: bool,
     entries: AtomicU64,
     files: AtomicU64,
     bytes: AtomicU64,
@@ -171,9 +175,9 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn new(scan: &'a Scan<'a>, repository: &'a Repository) -> Self {
+    fn new(scan: &'a Scan<'a>, repository: &'a Repository, tracked_only: bool) -> Self {
         let [entries, files, bytes] = [0; 3].map(AtomicU64::new);
-        Self { scan, repository, entries, files, bytes, begin: Once::new() }
+        Self { scan, repository, tracked_only, entries, files, bytes, begin: Once::new() }
     }
 
     fn walk(&self, options: &AddOptions, sender: &Sender<Found>) -> Result<()> {
@@ -200,11 +204,14 @@ impl<'a> Finder<'a> {
         self.repository.monitor().discovered(listing.entries.len() as u64);
         let mut found =
             Found { lane: rayon::current_thread_index().unwrap_or(0), ..Found::default() };
-        if !listing.has_children && !listing.more && !listing.dir.is_root() {
+        let is_empty = !listing.has_children && !listing.more && !listing.dir.is_root();
+        if is_empty && (!self.tracked_only || self.scan.holds(listing.dir.as_bytes())) {
             self.look_at_empty(&listing.dir, &mut found);
         }
         self.scan.differences(&listing, |path, entry, staged| {
-            self.look_at(path, entry, staged, &mut found);
+            if staged.is_some() || !self.tracked_only {
+                self.look_at(path, entry, staged, &mut found);
+            }
         });
         found.skipped.append(&mut listing.skipped);
         found.warnings.extend(listing.warnings.iter().map(ToString::to_string));

@@ -16,6 +16,7 @@ use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
+use super::merge::MergeError;
 use super::operation::UndoError;
 use super::switch::Obstacles;
 use super::tags::TagError;
@@ -119,6 +120,12 @@ pub enum RepoError {
     /// A commit that changes nothing.
     #[error("nothing to commit: nothing is staged")]
     NothingToCommit,
+    /// `commit --amend` before the first commit.
+    #[error("there is no commit to amend")]
+    NothingToAmend,
+    /// A merge, cherry-pick or revert cannot begin, go on or end.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// An empty or oversized message.
     #[error("the commit message is {0}")]
     BadMessage(&'static str),

@@ -12,6 +12,7 @@ pub mod error;
 pub mod history;
 pub mod ignore;
 pub mod limits;
+pub mod merge;
 pub mod operation;
 pub mod path_filter;
 pub mod plan;

@@ -65,6 +65,7 @@ impl Repository {
             op.moves_work_tree();
         }
         op.checkpoint()?;
+        self.resolve_conflicts(&options.paths)?;
         if !options.cached {
             self.remove_files(&removed, &root)?;
         }

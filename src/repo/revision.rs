@@ -75,6 +75,12 @@ impl Repository {
                 (None, Head::Detached(id)) => Ok(id),
             };
         }
+        if base == "MERGE_HEAD"
+            && let Some(state) = self.merge_state()?
+            && let Some(other) = state.others.first()
+        {
+            return Ok(*other);
+        }
         if check_ref_name(base).is_ok() {
             for name in [base.to_owned(), format!("heads/{base}"), format!("tags/{base}")] {
                 match self.refs().read(&name) {

@@ -17,6 +17,7 @@ use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::chunker::Chunker;
+use crate::storage::format::merge_state::{Conflict, MergeState};
 use crate::storage::format::refs::Head;
 
 /// The state of staging area and work tree.
@@ -32,8 +33,18 @@ pub struct StatusReport {
     pub unstaged: Vec<Change>,
     /// Neither staged nor ignored; a directory that holds nothing staged ends in `/`.
     pub untracked: Vec<Vec<u8>>,
+    /// The merge, cherry-pick or revert that waits, with its conflicts.
+    pub merging: Option<MergeState>,
     /// What could not be looked at.
     pub skipped: Vec<(RepoPath, String)>,
+}
+
+impl StatusReport {
+    /// Conflicts that are not resolved yet, in path order.
+    pub fn unmerged(&self) -> impl Iterator<Item = &Conflict> {
+        let conflicts = self.merging.iter().flat_map(|state| &state.conflicts);
+        conflicts.filter(|conflict| !conflict.resolved)
+    }
 }
 
 #[derive(Default)]
@@ -82,6 +93,7 @@ impl Repository {
             head,
             staged,
             unstaged: changes,
+            merging: self.merge_state()?,
             untracked,
             // What cannot be stored at all, such as a FIFO, is `add`'s to tell.
             skipped: skipped

@@ -29,11 +29,14 @@ use crate::storage::format::run_history::RunCommand;
   digstore add -n .            only say what would be staged")]
 pub struct AddArgs {
     /// Files and directories.
-    #[arg(value_name = "PATH", required_unless_present = "all")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["all", "update"])]
     paths: Vec<OsString>,
     /// The whole work tree.
     #[arg(short = 'A', long)]
     all: bool,
+    /// Only what is tracked already: no new files.
+    #[arg(short, long, conflicts_with = "all")]
+    update: bool,
     /// Ignored files too.
     #[arg(short, long)]
     force: bool,
@@ -49,7 +52,8 @@ pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
         roots.clear();
     }
     let list = context.ui.is_json() || args.dry_run || context.ui.verbosity() > 0;
-    let options = AddOptions { roots, force: args.force, dry_run: args.dry_run, list };
+    let AddArgs { update: tracked_only, force, dry_run, .. } = *args;
+    let options = AddOptions { roots, force, tracked_only, dry_run, list };
     let report = repository.add(&options)?;
     repository.monitor().finish();
     let time = context.ui.elapsed();
