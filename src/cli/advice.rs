@@ -90,6 +90,8 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         }
         RepoError::Interrupted => (Interrupted, None),
         RepoError::Branch(error) => of_branch(error),
+        RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
+        RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
         RepoError::Config(error) => (Usage, error.hint()),
         RepoError::Store(error) => of_store(error),

@@ -55,6 +55,9 @@ pub struct GlobalArgs {
     /// Set a setting for this command; may be repeated.
     #[arg(long = "config", value_name = "KEY=VALUE", global = true)]
     pub config: Vec<String>,
+    /// Look at the repository as it was behind operation SEQ; 'digstore op log' has the numbers.
+    #[arg(long, value_name = "SEQ", global = true)]
+    pub at_op: Option<u64>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -75,6 +78,13 @@ pub enum Command {
     /// Go to another branch or commit.
     #[command(visible_alias = "co")]
     Switch(commands::switch::SwitchArgs),
+    /// Take the last operation back.
+    Undo(commands::undo::UndoArgs),
+    /// Take the last undo back.
+    Redo(commands::undo::RedoArgs),
+    /// Look at what was done, and go back to it.
+    #[command(subcommand)]
+    Op(commands::op::OpCommand),
     /// List, make and delete tags.
     Tag(commands::tag::TagArgs),
     /// Show what is staged and what differs.

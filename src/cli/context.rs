@@ -22,6 +22,8 @@ pub(crate) struct Context<'a> {
     /// The repository named by `--repo`.
     repository: Option<PathBuf>,
     flags: Vec<String>,
+    /// The operation behind which the repository is looked at.
+    at_op: Option<u64>,
     /// How it talks.
     pub ui: &'a Ui,
 }
@@ -36,7 +38,7 @@ impl<'a> Context<'a> {
             None => here.clone(),
         };
         let repository = global.repo.as_ref().map(|dir| here.join(dir));
-        Ok(Self { cwd, repository, flags: global.config.clone(), ui })
+        Ok(Self { cwd, repository, flags: global.config.clone(), at_op: global.at_op, ui })
     }
 
     /// Where the repository is.
@@ -80,7 +82,10 @@ impl<'a> Context<'a> {
     pub(crate) fn open_with(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
         let place = self.place()?;
         let config = self.config(Some(&place))?;
-        let repository = Repository::open(place, config, monitor)?;
+        let mut repository = Repository::open(place, config, monitor)?;
+        if let Some(seq) = self.at_op {
+            repository = repository.at_operation(seq)?;
+        }
         let cancel = repository.cancel_token().clone();
         // A second handler cannot be set, and one process opens one repository.
         let _ = ctrlc::set_handler(move || cancel.cancel());

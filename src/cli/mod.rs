@@ -81,6 +81,9 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
     match command {
         Command::Init(args) => commands::init::run(&args, context),
         Command::Add(args) => commands::add::run(&args, context),
+        Command::Undo(args) => commands::undo::undo(&args, context),
+        Command::Redo(args) => commands::undo::redo(&args, context),
+        Command::Op(command) => commands::op::run(&command, context),
         Command::Branch(args) => commands::branch::run(&args, context),
         Command::Switch(args) => commands::switch::run(&args, context),
         Command::Tag(args) => commands::tag::run(&args, context),

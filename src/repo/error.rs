@@ -16,6 +16,7 @@ use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
+use super::operation::UndoError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -174,6 +175,12 @@ pub enum RepoError {
     /// A branch cannot be made, renamed or deleted.
     #[error(transparent)]
     Branch(#[from] BranchError),
+    /// Nothing can be taken back.
+    #[error(transparent)]
+    Undo(#[from] UndoError),
+    /// A command that changes the repository, told to look at the past.
+    #[error("with --at-op the repository can only be read")]
+    Past,
     /// A tag cannot be made or deleted.
     #[error(transparent)]
     Tag(#[from] TagError),

@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use error::{RepoError, Result};
+use operation::PastState;
 
 use crate::config::Config;
 use crate::path::{REPOSITORY_DIR, RepoPath};
@@ -157,6 +158,18 @@ impl Repository {
         Ok(Self { place, disk, format, config, refs, objects: OnceLock::new(), cancel, monitor })
     }
 
+    /// The repository as it was behind an operation, for reading. The staging area is that of now.
+    pub fn at_operation(mut self, seq: u64) -> Result<Self> {
+        let PastState { head, refs, .. } = self.look_back(seq)?;
+        self.refs = self.refs.at(head, refs);
+        Ok(self)
+    }
+
+    /// Whether this is how the repository was at another time.
+    pub fn is_past(&self) -> bool {
+        self.refs.is_past()
+    }
+
     /// Where it lies.
     pub fn place(&self) -> &Place {
         &self.place
@@ -212,6 +225,9 @@ impl Repository {
     /// Takes the lock of commands that change the repository and sweeps what a killed one left in
     /// `tmp/`.
     pub fn lock(&self) -> Result<Box<dyn LockGuard>> {
+        if self.refs.is_past() {
+            return Err(RepoError::Past);
+        }
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
         for name in self.disk.list(TMP_DIR.as_ref())? {

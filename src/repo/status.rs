@@ -53,6 +53,9 @@ struct Looker<'a> {
 impl Repository {
     /// Compares last commit, staging area and work tree.
     pub fn status(&self) -> Result<StatusReport> {
+        if self.is_past() {
+            return Err(RepoError::Past);
+        }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
         let looker = Looker { scan: Scan::new(self, &root, &staging), found: Mutex::default() };

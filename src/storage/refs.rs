@@ -4,6 +4,7 @@
 //! Writers read, compare and publish under the kernel lock on `refs.lock`. Names here include
 //! their namespace: `heads/main`, `tags/v1`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,16 +104,45 @@ type Result<T> = std::result::Result<T, RefError>;
 #[derive(Debug, Clone)]
 pub struct RefStore {
     disk: Arc<dyn Disk>,
+    past: Option<Arc<Past>>,
+}
+
+/// How refs and `HEAD` were at another time.
+#[derive(Debug)]
+struct Past {
+    head: Head,
+    /// Those that differ from now.
+    refs: BTreeMap<String, Option<RefValue>>,
 }
 
 impl RefStore {
     /// The refs of the repository on `disk`.
     pub fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk }
+        Self { disk, past: None }
+    }
+
+    /// The refs as they were when `HEAD` named `head`; `refs` says where those led that changed
+    /// since. They cannot be changed.
+    #[must_use]
+    pub fn at(&self, head: Head, refs: BTreeMap<String, Option<RefValue>>) -> Self {
+        Self { disk: Arc::clone(&self.disk), past: Some(Arc::new(Past { head, refs })) }
+    }
+
+    /// Whether these are the refs of another time.
+    pub fn is_past(&self) -> bool {
+        self.past.is_some()
+    }
+
+    /// What is said of a ref that led elsewhere at another time.
+    fn then(&self, name: &str) -> Option<&Option<RefValue>> {
+        self.past.as_ref()?.refs.get(name)
     }
 
     /// What is checked out.
     pub fn read_head(&self) -> Result<Head> {
+        if let Some(past) = &self.past {
+            return Ok(past.head.clone());
+        }
         let file = self.disk.root().join(HEAD_FILE);
         match self.disk.read(Path::new(HEAD_FILE), MAX_FILE)? {
             None => Err(RefError::NoHead { file }),
@@ -142,6 +172,9 @@ impl RefStore {
     /// The ref `name`, for instance `heads/main`; `None` if there is none.
     pub fn read(&self, name: &str) -> Result<Option<RefRecord>> {
         check_name(name)?;
+        if let Some(then) = self.then(name) {
+            return Ok(then.map(record_then));
+        }
         self.load(name)
     }
 
@@ -269,6 +302,19 @@ impl RefStore {
             check_prefix(prefix)?;
             self.collect(prefix, &mut found)?;
         }
+        if let Some(past) = &self.past {
+            let is_below = |name: &str| {
+                let rest = name.strip_prefix(prefix);
+                rest.is_some_and(|rest| {
+                    prefix.is_empty() || rest.is_empty() || rest.starts_with('/')
+                })
+            };
+            found.retain(|(name, _)| !past.refs.contains_key(name));
+            let then = past.refs.iter().filter(|(name, _)| is_below(name));
+            found.extend(
+                then.filter_map(|(name, then)| Some((name.clone(), record_then((*then)?)))),
+            );
+        }
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Ok(found)
     }
@@ -335,6 +381,11 @@ impl RefStore {
             std::thread::sleep(LOCK_PAUSE);
         }
     }
+}
+
+/// The record of a ref of another time, as far as it is known.
+fn record_then(new: RefValue) -> RefRecord {
+    RefRecord { seq: 0, old: None, new, nonce: [0; 16] }
 }
 
 fn ref_path(name: &str) -> PathBuf {

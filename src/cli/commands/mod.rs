@@ -10,6 +10,7 @@ pub mod init;
 pub mod log;
 pub mod ls;
 pub mod merge_base;
+pub mod op;
 pub mod restore;
 pub mod rm;
 pub mod show;
@@ -18,6 +19,7 @@ pub mod status;
 pub mod store;
 pub mod switch;
 pub mod tag;
+pub mod undo;
 
 use std::io::{self, Write};
 

@@ -13,11 +13,13 @@
 
 mod keep;
 mod staged;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use keep::{Doomed, Keeper};
+pub use undo::{PastState, UndoError, UndoOptions, UndoReport};
 
 use super::{Repository, Result};
 use crate::id::{CommitId, TreeId};
@@ -224,7 +226,8 @@ impl<'r> Operation<'r> {
         let after = OpState { head, staged: StagedTree { tree, files, bytes } };
         let refs = std::mem::take(&mut self.refs).into_values();
         let refs: Vec<RefChange> = refs.filter(|change| change.old != change.new).collect();
-        if after == self.before && refs.is_empty() && self.kept.is_none() {
+        let is_command = self.kind == OpKind::Normal;
+        if is_command && after == self.before && refs.is_empty() && self.kept.is_none() {
             return Ok(None);
         }
         let store = self.repository.refs();
