@@ -1,6 +1,10 @@
 //! `diff`: what is shown of changes, beside git where the output is defined as git's.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a helper that fails fails the test, and tests make files by any means"
+)]
 
 mod common;
 
@@ -67,7 +71,8 @@ fn git_in(sandbox: &Sandbox, dir: &Path, args: &[&str]) -> String {
 
 /// A text of numbered lines.
 fn numbered(count: usize) -> String {
-    (0..count).map(|line| format!("line {line}\n")).collect()
+    let lines: Vec<String> = (0..count).map(|line| format!("line {line}\n")).collect();
+    lines.concat()
 }
 
 /// Several kinds of changes at once.
