@@ -100,6 +100,8 @@ pub enum Command {
     Log(commands::log::LogArgs),
     /// Show what differs between two versions.
     Diff(commands::diff::DiffArgs),
+    /// Show commits with what they changed, tags, and files of a commit.
+    Show(commands::show::ShowArgs),
     /// Find the best common ancestor of two commits.
     MergeBase(commands::merge_base::MergeBaseArgs),
     /// List files.

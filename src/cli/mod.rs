@@ -5,6 +5,7 @@ mod advice;
 pub mod args;
 mod changes;
 pub mod commands;
+mod commits;
 mod context;
 pub mod error;
 pub mod exit_code;
@@ -93,6 +94,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Status(args) => commands::status::run(&args, context),
         Command::Log(args) => commands::log::run(&args, context),
         Command::Diff(args) => commands::diff::run(&args, context),
+        Command::Show(args) => commands::show::run(&args, context),
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
