@@ -7,6 +7,7 @@ use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
 use crate::repo::merge::MergeError;
+use crate::repo::reflog::ReflogError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::format::merge_state::MergeKind;
@@ -57,6 +58,10 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
             (NotFound, did_you_mean(nearest.as_ref()))
         }
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
+        RepoError::Reflog(ReflogError::Selector(_)) => {
+            (NotFound, text("write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"))
+        }
+        RepoError::Reflog(_) => (NotFound, text("'digstore op log' shows what was done, and when")),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
         RepoError::IsDirectory { .. } => {
             (NotFound, text("name a file, or use 'digstore restore --target DIR'"))

@@ -18,6 +18,7 @@ use crate::storage::refs::RefError;
 use super::branches::BranchError;
 use super::merge::MergeError;
 use super::operation::UndoError;
+use super::reflog::ReflogError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -111,6 +112,9 @@ pub enum RepoError {
         /// Ids that begin with it.
         candidates: Vec<String>,
     },
+    /// A revision of an earlier time that is not known.
+    #[error(transparent)]
+    Reflog(#[from] ReflogError),
     /// `HEAD` where there is no commit yet.
     #[error("branch '{0}' has no commit yet")]
     Unborn(String),
