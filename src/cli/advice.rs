@@ -6,6 +6,7 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
+use crate::repo::exchange::ExchangeError;
 use crate::repo::merge::MergeError;
 use crate::repo::reflog::ReflogError;
 use crate::repo::tags::TagError;
@@ -101,6 +102,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
+        RepoError::Exchange(error) => of_exchange(error),
         RepoError::Config(error) => (Usage, error.hint()),
         RepoError::Store(error) => of_store(error),
         RepoError::Staging(error) => of_staging(error),
@@ -175,6 +177,22 @@ fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
             )),
         ),
         BranchError::NoPrevious => (ExitCode::NotFound, None),
+    }
+}
+
+fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
+    match error {
+        ExchangeError::NoGit(_) => (
+            ExitCode::Failure,
+            text("install git: its own programs read and write its repositories"),
+        ),
+        ExchangeError::NotGit(_) => (ExitCode::NotFound, None),
+        ExchangeError::WouldLose(_) => (
+            ExitCode::Failure,
+            text("nothing was changed; --force moves them, undo brings them back"),
+        ),
+        ExchangeError::Occupied(_) => (ExitCode::Usage, text("name a directory that is not there")),
+        _ => (ExitCode::Failure, None),
     }
 }
 

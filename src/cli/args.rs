@@ -113,6 +113,12 @@ pub enum Command {
     Restore(commands::restore::RestoreArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Take over what a git repository or an archive holds.
+    #[command(subcommand)]
+    Import(commands::import::ImportCommand),
+    /// Write versions as a git repository or as an archive.
+    #[command(subcommand)]
+    Export(commands::export::ExportCommand),
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),

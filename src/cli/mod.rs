@@ -100,6 +100,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
+        Command::Import(command) => commands::import::run(&command, context),
+        Command::Export(command) => commands::export::run(&command, context),
         Command::Store(command) => commands::store::run(&command, context),
         Command::Debug(command) => commands::debug::run(&command, context),
     }

@@ -16,6 +16,7 @@ use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
+use super::exchange::ExchangeError;
 use super::merge::MergeError;
 use super::operation::UndoError;
 use super::reflog::ReflogError;
@@ -192,6 +193,9 @@ pub enum RepoError {
     /// A command that changes the repository, told to look at the past.
     #[error("with --at-op the repository can only be read")]
     Past,
+    /// An import or an export fails.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// A tag cannot be made or deleted.
     #[error(transparent)]
     Tag(#[from] TagError),

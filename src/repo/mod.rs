@@ -9,6 +9,7 @@ pub mod content;
 pub mod diff;
 pub mod diff_trees;
 pub mod error;
+pub mod exchange;
 pub mod history;
 pub mod ignore;
 pub mod limits;
