@@ -6,6 +6,7 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
+use crate::repo::pathspec::PathspecError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::oplog::OpLogError;
@@ -54,6 +55,13 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::Tag(TagError::NotFound { nearest, .. }) => {
             (NotFound, did_you_mean(nearest.as_ref()))
         }
+        RepoError::NoMatch { .. } => (
+            NotFound,
+            text(
+                "'digstore ls' lists what is staged; quote globs, so that the shell leaves them alone",
+            ),
+        ),
+        RepoError::Pathspec(error) => (Usage, of_pathspec(error)),
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
         RepoError::IsDirectory { .. } => {
@@ -121,6 +129,17 @@ fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
             )),
         ),
         BranchError::NoPrevious => (ExitCode::NotFound, None),
+    }
+}
+
+fn of_pathspec(error: &PathspecError) -> Option<String> {
+    match error {
+        PathspecError::Empty => text("'.' names everything in the current directory"),
+        PathspecError::UnknownMagic { nearest: Some(nearest), .. } => did_you_mean(Some(nearest)),
+        PathspecError::UnknownMagic { .. } | PathspecError::Unclosed(_) => text(
+            "magic is top, exclude, icase, literal and glob; a name that begins with ':' is written './:name'",
+        ),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod context;
 pub mod error;
 pub mod exit_code;
 pub mod message;
+pub mod pathspec_args;
 pub mod ui;
 
 use std::ffi::OsString;

@@ -16,6 +16,7 @@ use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
+use super::pathspec::PathspecError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -61,6 +62,17 @@ pub enum RepoError {
         /// The nearest known one.
         nearest: Option<String>,
     },
+    /// A pathspec that matches nothing.
+    #[error("nothing in {place} matches '{}'", escape(pathspec))]
+    NoMatch {
+        /// The pathspec.
+        pathspec: Vec<u8>,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// A pathspec that is none.
+    #[error(transparent)]
+    Pathspec(#[from] PathspecError),
     /// A path that names a directory where a file is wanted.
     #[error("'{path}' is a directory in {place}")]
     IsDirectory {

@@ -12,6 +12,7 @@ pub mod history;
 pub mod ignore;
 pub mod limits;
 pub mod operation;
+pub mod pathspec;
 pub mod plan;
 pub mod read;
 pub mod remove;

@@ -11,6 +11,7 @@ use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::pathspec_args::PathspecFile;
 use crate::cli::ui::format;
 use crate::repo::restore::RestoreOptions;
 use crate::repo::run_history::Run;
@@ -28,9 +29,11 @@ use crate::storage::format::run_history::RunCommand;
   digstore restore --staged notes.md unstage
   digstore restore --target /tmp/x . write a copy elsewhere")]
 pub struct RestoreArgs {
-    /// Files and directories; with --target, everything when left out.
-    #[arg(value_name = "PATH", required_unless_present = "target")]
+    /// Files, directories and quoted globs; with --target, everything when left out.
+    #[arg(value_name = "PATHSPEC", required_unless_present_any = ["target", "pathspec_from_file"])]
     paths: Vec<OsString>,
+    #[command(flatten)]
+    file: PathspecFile,
     /// The commit to restore from.
     #[arg(short, long, value_name = "REVISION")]
     source: Option<String>,
@@ -45,7 +48,8 @@ pub struct RestoreArgs {
 
 pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let paths = context.repo_paths(&repository, &args.paths)?;
+    let typed = args.file.or(&args.paths, context)?;
+    let paths = context.pathspec(&repository, &typed)?;
     let default = if args.staged || args.target.is_some() { Some("HEAD") } else { None };
     let source = match (args.source.as_deref(), default) {
         (Some(revision), _) => Some(repository.resolve(revision)?),
