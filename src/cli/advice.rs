@@ -8,6 +8,7 @@ use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
 use crate::repo::exchange::ExchangeError;
 use crate::repo::merge::MergeError;
+use crate::repo::pathspec::PathspecError;
 use crate::repo::reflog::ReflogError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
@@ -58,6 +59,13 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::Tag(TagError::NotFound { nearest, .. }) => {
             (NotFound, did_you_mean(nearest.as_ref()))
         }
+        RepoError::NoMatch { .. } => (
+            NotFound,
+            text(
+                "'digstore ls' lists what is staged; quote globs, so that the shell leaves them alone",
+            ),
+        ),
+        RepoError::Pathspec(error) => (Usage, of_pathspec(error)),
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
         RepoError::Reflog(ReflogError::Selector(_)) => {
             (NotFound, text("write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"))
@@ -193,6 +201,17 @@ fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
         ),
         ExchangeError::Occupied(_) => (ExitCode::Usage, text("name a directory that is not there")),
         _ => (ExitCode::Failure, None),
+    }
+}
+
+fn of_pathspec(error: &PathspecError) -> Option<String> {
+    match error {
+        PathspecError::Empty => text("'.' names everything in the current directory"),
+        PathspecError::UnknownMagic { nearest: Some(nearest), .. } => did_you_mean(Some(nearest)),
+        PathspecError::UnknownMagic { .. } | PathspecError::Unclosed(_) => text(
+            "magic is top, exclude, icase, literal and glob; a name that begins with ':' is written './:name'",
+        ),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod context;
 pub mod error;
 pub mod exit_code;
 pub mod message;
+pub mod pathspec_args;
 mod revisions;
 pub mod ui;
 

@@ -19,8 +19,9 @@ use self::rounds::Rounds;
 use super::beneath::read_link;
 use super::diff_trees::Change;
 use super::operation::description;
+use super::pathspec::Pathspec;
 use super::scan::Scan;
-use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, stat_one};
+use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::metrics::MetricsSnapshot;
 use crate::path::RepoPath;
@@ -35,8 +36,8 @@ use crate::storage::format::staging::FileStat;
 /// What is added.
 #[derive(Debug, Clone, Default)]
 pub struct AddOptions {
-    /// Files and directories; none for the whole work tree.
-    pub roots: Vec<RepoPath>,
+    /// Files and directories.
+    pub paths: Pathspec,
     /// Ignored files too.
     pub force: bool,
     /// Only what is tracked already.
@@ -101,10 +102,10 @@ impl Repository {
         if options.dry_run {
             return self.add_to(&mut self.staging()?, options);
         }
-        let mut op = self.begin(description("add", &options.roots))?;
+        let mut op = self.begin(description("add", options.paths.shown()))?;
         let report = self.add_to(op.staging(), options)?;
         op.finish()?;
-        self.resolve_conflicts(&options.roots)?;
+        self.resolve_conflicts(&options.paths)?;
         Ok(report)
     }
 
@@ -116,8 +117,8 @@ impl Repository {
     ) -> Result<AddReport> {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
-        let scan = Scan::new(self, &root, &before);
-        check_roots(&scan, &options.roots)?;
+        let scan = Scan::new(self, &root, &before, &options.paths);
+        options.paths.check_work_tree(&scan, options.force)?;
         self.monitor().phase(Phase::Discovery);
         let finder = Finder::new(&scan, self, options.tracked_only);
         let (sender, finds) = bounded(QUEUED_LISTINGS);
@@ -136,18 +137,6 @@ impl Repository {
         rounds.stage_deletions(staging)?;
         Ok(rounds.into_report(finder.entries.into_inner()))
     }
-}
-
-/// Every root must be in the work tree or staged.
-fn check_roots(scan: &Scan<'_>, roots: &[RepoPath]) -> Result<()> {
-    for path in roots {
-        let there = stat_one(scan.root, path)
-            .map_err(|source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source })?;
-        if there.is_none() && !scan.holds(path.as_bytes()) {
-            return Err(path_not_found(path, "the work tree", scan.staging));
-        }
-    }
-    Ok(())
 }
 
 /// An error about a path, with the nearest staged one.
@@ -192,7 +181,7 @@ impl<'a> Finder<'a> {
             }
             ControlFlow::Continue(())
         };
-        let _ = self.scan.walk(&options.roots, options.force, visit)?;
+        let _ = self.scan.walk(options.force, visit)?;
         let (files, bytes) = (&self.files, &self.bytes);
         let totals = (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
         self.repository.monitor().totals(totals.0, totals.1);
@@ -221,6 +210,9 @@ impl<'a> Finder<'a> {
     }
 
     fn look_at_empty(&self, dir: &RepoPath, found: &mut Found) {
+        if !self.scan.pathspec.matches(dir.as_bytes(), true) {
+            return;
+        }
         self.scan.mark(dir.as_bytes());
         let staged = self.scan.staging.view(dir.as_bytes());
         if !staged.is_some_and(|staged| staged.kind == KindView::EmptyDir) {

@@ -19,6 +19,7 @@ use super::branches::BranchError;
 use super::exchange::ExchangeError;
 use super::merge::MergeError;
 use super::operation::UndoError;
+use super::pathspec::PathspecError;
 use super::reflog::ReflogError;
 use super::switch::Obstacles;
 use super::tags::TagError;
@@ -65,6 +66,17 @@ pub enum RepoError {
         /// The nearest known one.
         nearest: Option<String>,
     },
+    /// A pathspec that matches nothing.
+    #[error("nothing in {place} matches '{}'", escape(pathspec))]
+    NoMatch {
+        /// The pathspec.
+        pathspec: Vec<u8>,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// A pathspec that is none.
+    #[error(transparent)]
+    Pathspec(#[from] PathspecError),
     /// A path that names a directory where a file is wanted.
     #[error("'{path}' is a directory in {place}")]
     IsDirectory {

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod merge;
 pub mod operation;
 pub mod path_filter;
+pub mod pathspec;
 pub mod plan;
 pub mod read;
 pub mod reflog;

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::beneath::{PathKind, read_link, stat_one};
 use super::content::content_of;
 use super::diff_trees::{Change, ChangeKind};
+use super::pathspec::Pathspec;
 use super::scan::{Hidden, Scan, is_unchanged};
 use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
@@ -64,13 +65,19 @@ struct Looker<'a> {
 impl Repository {
     /// Compares last commit, staging area and work tree.
     pub fn status(&self) -> Result<StatusReport> {
+        self.status_of(&Pathspec::all())
+    }
+
+    /// The same, for the paths that match.
+    pub fn status_of(&self, pathspec: &Pathspec) -> Result<StatusReport> {
         if self.is_past() {
             return Err(RepoError::Past);
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let looker = Looker { scan: Scan::new(self, &root, &staging), found: Mutex::default() };
-        let _ = looker.scan.walk(&[], false, |listing| {
+        let scan = Scan::new(self, &root, &staging, pathspec);
+        let looker = Looker { scan, found: Mutex::default() };
+        let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
         })?;
@@ -79,14 +86,16 @@ impl Repository {
             found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut hidden = Hidden::default();
         skipped.iter().for_each(|(path, reason)| hidden.note(path, reason));
-        let gone = scan.gone(b"", &hidden).filter_map(|view| RepoPath::new(view.path).ok());
+        let gone = scan.gone(&hidden).filter_map(|view| RepoPath::new(view.path).ok());
         changes.extend(gone.map(|path| Change { path, kind: ChangeKind::Deleted }));
         changes.extend(self.look_closer(&root, &staging, &doubtful));
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         untracked.sort_unstable();
         untracked.dedup();
         let head = self.refs().read_head()?;
-        let staged = self.staged_changes(&staging)?;
+        let mut staged = self.staged_changes(&staging)?;
+        // Where an empty directory changed, it may be meant by a trailing slash.
+        staged.retain(|change| pathspec.matches(change.path.as_bytes(), true));
         staging.check()?;
         Ok(StatusReport {
             has_commit: self.refs().head_commit()?.is_some(),
@@ -173,7 +182,7 @@ impl Looker<'_> {
             None => found.untracked.push(path.to_vec()),
             Some(staged) => classify(path, entry, staged, &mut found),
         });
-        if !found.untracked.is_empty() && !dir.is_root() && !self.scan.holds(dir.as_bytes()) {
+        if !found.untracked.is_empty() && self.is_untracked(dir) {
             found.untracked = vec![self.untracked_top(dir)];
         }
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,13 +192,17 @@ impl Looker<'_> {
         all.skipped.extend(listing.skipped);
     }
 
-    /// The outermost directory around `dir` that holds nothing staged, with a slash behind it.
+    /// Whether a directory stands for all that lies in it: it holds nothing staged, and the
+    /// pathspec matches all of it.
+    fn is_untracked(&self, dir: &RepoPath) -> bool {
+        let path = dir.as_bytes();
+        !dir.is_root() && !self.scan.holds(path) && self.scan.pathspec.covers(path)
+    }
+
+    /// The outermost directory around `dir` that is untracked, with a slash behind it.
     fn untracked_top(&self, dir: &RepoPath) -> Vec<u8> {
         let mut top = dir.clone();
-        while let Some(above) = top.parent().filter(|above| !above.is_root()) {
-            if self.scan.holds(above.as_bytes()) {
-                break;
-            }
+        while let Some(above) = top.parent().filter(|above| self.is_untracked(above)) {
             top = above;
         }
         let mut bytes = top.as_bytes().to_vec();
@@ -198,6 +211,9 @@ impl Looker<'_> {
     }
 
     fn visit_empty(&self, dir: &RepoPath, found: &mut Found) {
+        if !self.scan.pathspec.matches(dir.as_bytes(), true) {
+            return;
+        }
         self.scan.mark(dir.as_bytes());
         match self.scan.staging.view(dir.as_bytes()) {
             Some(staged) if staged.kind == KindView::EmptyDir => {}

@@ -11,6 +11,7 @@ use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::pathspec_args::PathspecFile;
 use crate::cli::ui::format;
 use crate::repo::merge::Side;
 use crate::repo::restore::RestoreOptions;
@@ -29,9 +30,11 @@ use crate::storage::format::run_history::RunCommand;
   digstore restore --staged notes.md unstage
   digstore restore --target /tmp/x . write a copy elsewhere")]
 pub struct RestoreArgs {
-    /// Files and directories; with --target, everything when left out.
-    #[arg(value_name = "PATH", required_unless_present = "target")]
+    /// Files, directories and quoted globs; with --target, everything when left out.
+    #[arg(value_name = "PATHSPEC", required_unless_present_any = ["target", "pathspec_from_file"])]
     paths: Vec<OsString>,
+    #[command(flatten)]
+    file: PathspecFile,
     /// The commit to restore from.
     #[arg(short, long, value_name = "REVISION")]
     source: Option<String>,
@@ -52,7 +55,8 @@ pub struct RestoreArgs {
 
 pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let paths = context.repo_paths(&repository, &args.paths)?;
+    let typed = args.file.or(&args.paths, context)?;
+    let paths = context.pathspec(&repository, &typed)?;
     if args.ours || args.theirs {
         let side = if args.ours { Side::Ours } else { Side::Theirs };
         let files = repository.take_side(&paths, side)?;

@@ -1,5 +1,6 @@
 //! `digstore status`.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::iter::Peekable;
 
@@ -19,6 +20,9 @@ use crate::storage::format::refs::Head;
 /// Show what is staged for the next commit, and how the work tree differs from it.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Only these files, directories and quoted globs.
+    #[arg(value_name = "PATHSPEC")]
+    paths: Vec<OsString>,
     /// Two letters and a path on each line.
     #[arg(short, long)]
     short: bool,
@@ -33,7 +37,7 @@ pub struct StatusArgs {
 pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     let repository =
         context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
-    let report = repository.status()?;
+    let report = repository.status_of(&context.pathspec(&repository, &args.paths)?)?;
     for (path, why) in &report.skipped {
         context.ui.warn(format!("cannot look at '{path}': {why}"));
     }

@@ -78,7 +78,7 @@ pub enum MergeError {
     },
     /// The path is in no conflict.
     #[error("'{0}' is not in conflict")]
-    NotInConflict(RepoPath),
+    NotInConflict(String),
     /// The state is damaged.
     #[error("the state of the merge is damaged")]
     Damaged(#[source] crate::storage::format::FormatError),

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::{CommittedEntry, as_staged};
 use super::super::operation::{Doomed, Keeper, OpRecord};
+use super::super::pathspec::Pathspec;
 use super::super::switch::{Move, MoveReport, Overwrite};
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
@@ -113,14 +114,12 @@ impl Repository {
         Ok(moved)
     }
 
-    /// Notes that conflicts at or below some paths are resolved; everywhere for none.
-    pub(crate) fn resolve_conflicts(&self, roots: &[RepoPath]) -> Result<()> {
+    /// Notes that conflicts are resolved, those whose paths match.
+    pub(crate) fn resolve_conflicts(&self, paths: &Pathspec) -> Result<()> {
         let Some(mut state) = self.merge_state()? else { return Ok(()) };
-        let is_meant =
-            |path: &RepoPath| roots.is_empty() || roots.iter().any(|root| path.is_within(root));
         let mut changed = false;
         for conflict in &mut state.conflicts {
-            if !conflict.resolved && is_meant(&conflict.path) {
+            if !conflict.resolved && paths.matches(conflict.path.as_bytes(), false) {
                 self.warn_of_markers(conflict)?;
                 conflict.resolved = true;
                 changed = true;
@@ -151,18 +150,17 @@ impl Repository {
 
     /// Writes one side of conflicts into the work tree; what was there is stored for `undo`. The
     /// conflicts are resolved by `add` as any other.
-    pub fn take_side(&self, paths: &[RepoPath], side: Side) -> Result<u64> {
+    pub fn take_side(&self, paths: &Pathspec, side: Side) -> Result<u64> {
         let mut op = self.begin("restore one side of a conflict")?;
         let state = self.merge_state()?.ok_or(MergeError::NoneWaits)?;
         let chosen: Vec<Conflict> = state
             .conflicts
             .into_iter()
-            .filter(|conflict| paths.iter().any(|path| conflict.path.is_within(path)))
+            .filter(|conflict| paths.matches(conflict.path.as_bytes(), false))
             .collect();
-        if let Some(path) =
-            paths.iter().find(|path| !chosen.iter().any(|conflict| conflict.path.is_within(path)))
-        {
-            return Err(MergeError::NotInConflict(path.clone()).into());
+        if chosen.is_empty() {
+            let paths: Vec<String> = paths.shown().collect();
+            return Err(MergeError::NotInConflict(paths.join("', '")).into());
         }
         let root = self.work_tree_handle()?;
         let mut keeper = Keeper::new(self, &root);
