@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::beneath::{PathKind, read_link, stat_one};
 use super::content::content_of;
+use super::diff::Move;
 use super::diff_trees::{Change, ChangeKind};
 use super::scan::{Hidden, Scan, is_unchanged};
 use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
@@ -18,6 +19,33 @@ use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::chunker::Chunker;
 use crate::storage::format::refs::Head;
+
+/// Which untracked files are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Untracked {
+    /// None.
+    No,
+    /// Of a directory that holds nothing staged only the directory.
+    #[default]
+    Normal,
+    /// Each file.
+    All,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusOptions {
+    /// Which untracked files are told.
+    pub untracked: Untracked,
+    /// Whether moved files are found.
+    pub renames: bool,
+}
+
+impl Default for StatusOptions {
+    fn default() -> Self {
+        Self { untracked: Untracked::Normal, renames: false }
+    }
+}
 
 /// The state of staging area and work tree.
 #[derive(Debug)]
@@ -28,6 +56,8 @@ pub struct StatusReport {
     pub has_commit: bool,
     /// Last commit against staging area.
     pub staged: Vec<Change>,
+    /// Of these, the added files that come from a deleted one.
+    pub moves: Vec<Move>,
     /// Staging area against work tree.
     pub unstaged: Vec<Change>,
     /// Neither staged nor ignored; a directory that holds nothing staged ends in `/`.
@@ -47,23 +77,30 @@ struct Found {
 
 struct Looker<'a> {
     scan: Scan<'a>,
+    untracked: Untracked,
     found: Mutex<Found>,
 }
 
 impl Repository {
     /// Compares last commit, staging area and work tree.
     pub fn status(&self) -> Result<StatusReport> {
+        self.status_with(&StatusOptions::default())
+    }
+
+    /// Compares last commit, staging area and work tree.
+    pub fn status_with(&self, options: &StatusOptions) -> Result<StatusReport> {
         if self.is_past() {
             return Err(RepoError::Past);
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let looker = Looker { scan: Scan::new(self, &root, &staging), found: Mutex::default() };
+        let scan = Scan::new(self, &root, &staging);
+        let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
         let _ = looker.scan.walk(&[], false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
         })?;
-        let Looker { scan, found } = looker;
+        let Looker { scan, found, .. } = looker;
         let Found { mut changes, doubtful, mut untracked, skipped } =
             found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut hidden = Hidden::default();
@@ -76,8 +113,10 @@ impl Repository {
         untracked.dedup();
         let head = self.refs().read_head()?;
         let staged = self.staged_changes(&staging)?;
+        let moves = if options.renames { self.staged_moves(&staged)? } else { Vec::new() };
         staging.check()?;
         Ok(StatusReport {
+            moves,
             has_commit: self.refs().head_commit()?.is_some(),
             head,
             staged,
@@ -161,7 +200,14 @@ impl Looker<'_> {
             None => found.untracked.push(path.to_vec()),
             Some(staged) => classify(path, entry, staged, &mut found),
         });
-        if !found.untracked.is_empty() && !dir.is_root() && !self.scan.holds(dir.as_bytes()) {
+        if self.untracked == Untracked::No {
+            found.untracked.clear();
+        }
+        if self.untracked == Untracked::Normal
+            && !found.untracked.is_empty()
+            && !dir.is_root()
+            && !self.scan.holds(dir.as_bytes())
+        {
             found.untracked = vec![self.untracked_top(dir)];
         }
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
