@@ -61,6 +61,9 @@ pub struct GlobalArgs {
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Do not show long output through a pager.
+    #[arg(long, global = true)]
+    pub no_pager: bool,
 }
 
 /// What to do.

@@ -44,6 +44,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         ui.flush().map_err(RepoError::Output)?;
         Ok(code)
     });
+    ui.end_paging();
     let code = result.unwrap_or_else(|error| {
         let error = CliError::from(error);
         error.render(&ui);
@@ -65,6 +66,8 @@ fn ui_options(global: &GlobalArgs) -> UiOptions {
         quiet: global.quiet,
         verbose: global.verbose,
         json: global.json,
+        no_pager: global.no_pager,
+        pager: settings.ui.pager,
     }
 }
 

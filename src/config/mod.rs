@@ -29,6 +29,10 @@ use crate::suggest::did_you_mean;
 /// Sections that the file in the work tree may set.
 pub const WORK_TREE_SECTIONS: [&str; 2] = ["performance", "ignore"];
 
+/// Settings that name a program. No repository may choose what runs on the machine of those who
+/// look at it: its own file is passed over here.
+pub const USER_KEYS: [&str; 1] = ["ui.pager"];
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origin {
