@@ -102,6 +102,12 @@ impl Repository {
                 (None, Head::Detached(id)) => Ok(id),
             };
         }
+        if base == "MERGE_HEAD"
+            && let Some(state) = self.merge_state()?
+            && let Some(other) = state.others.first()
+        {
+            return Ok(*other);
+        }
         if let Some(commit) = self.resolve_past(base)? {
             return Ok(commit);
         }

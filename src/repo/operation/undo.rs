@@ -69,6 +69,8 @@ struct Way {
     kept: Option<TreeId>,
     /// Unsaved files that were brought back by what is taken back now.
     returned: Option<TreeId>,
+    /// Other paths that go back though they are staged as they were.
+    besides: Vec<RepoPath>,
     /// The record that is taken back.
     takes_back: Option<OpRecord>,
     /// Whether only files of the work tree were changed. What was written over them is not known
@@ -87,6 +89,7 @@ impl Way {
             moves_work_tree: record.moved_work_tree,
             kept: record.kept,
             returned: None,
+            besides: Vec::new(),
             takes_back: Some(record.clone()),
             is_work_tree_only: record.before.staged == record.after.staged,
         }
@@ -96,12 +99,35 @@ impl Way {
 impl Repository {
     /// Takes the last operation back that was not taken back yet.
     pub fn undo(&self, options: UndoOptions) -> Result<UndoReport> {
-        self.go_back("undo", options, way_of_undo)
+        let mut merge = None;
+        let report = self.go_back("undo", options, |log| {
+            let (mut way, record) = way_of_undo(log)?;
+            merge = self.merge_begun_by(&record)?;
+            if let Some(state) = &merge {
+                // What waits to be resolved goes too.
+                way.besides =
+                    state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+            }
+            Ok((way, Some(record)))
+        })?;
+        if let Some(state) = merge.filter(|_| !options.dry_run) {
+            self.set_merge_aside(&state)?;
+        }
+        Ok(report)
     }
 
     /// Takes the last `undo` back.
     pub fn redo(&self, options: UndoOptions) -> Result<UndoReport> {
-        self.go_back("redo", options, way_of_redo)
+        let mut after = None;
+        let report = self.go_back("redo", options, |log| {
+            let (way, record) = way_of_redo(log)?;
+            after = Some(record.after.staged.tree);
+            Ok((way, Some(record)))
+        })?;
+        if let Some(after) = after.filter(|_| !options.dry_run) {
+            self.take_merge_up(after)?;
+        }
+        Ok(report)
     }
 
     /// Brings everything to the state behind an operation; 0 is the state before the first.
@@ -115,7 +141,7 @@ impl Repository {
         &self,
         word: &str,
         options: UndoOptions,
-        way: impl Fn(&OpLog) -> Result<(Way, Option<OpRecord>)>,
+        mut way: impl FnMut(&OpLog) -> Result<(Way, Option<OpRecord>)>,
     ) -> Result<UndoReport> {
         let lock = self.lock()?;
         let mut op = Operation::new(self, lock, self.staging()?, word.to_owned())?;
@@ -170,13 +196,13 @@ fn past_state(log: &OpLog, seq: u64) -> Result<(PastState, Option<OpRecord>, boo
     }
 }
 
-fn way_of_undo(log: &OpLog) -> Result<(Way, Option<OpRecord>)> {
+fn way_of_undo(log: &OpLog) -> Result<(Way, OpRecord)> {
     let link = log.last().and_then(|last| last.undo).ok_or(UndoError::NothingToUndo)?;
     let record = log.follow(link)?;
-    Ok((Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo"), Some(record)))
+    Ok((Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo"), record))
 }
 
-fn way_of_redo(log: &OpLog) -> Result<(Way, Option<OpRecord>)> {
+fn way_of_redo(log: &OpLog) -> Result<(Way, OpRecord)> {
     let link = log.last().and_then(|last| last.redo).ok_or(UndoError::NothingToRedo)?;
     let undo = log.follow(link)?;
     let mut way = Way::back_from(&undo, OpKind::Redo { of: link.seq }, "redo");
@@ -186,7 +212,7 @@ fn way_of_redo(log: &OpLog) -> Result<(Way, Option<OpRecord>)> {
         way.returned = record.kept;
         way.description = format!("redo {of}: {}", record.description);
     }
-    Ok((way, Some(record)))
+    Ok((way, record))
 }
 
 fn way_to(log: &OpLog, seq: u64) -> Result<(Way, Option<OpRecord>)> {
@@ -199,6 +225,7 @@ fn way_to(log: &OpLog, seq: u64) -> Result<(Way, Option<OpRecord>)> {
         moves_work_tree: moves,
         kept: None,
         returned: None,
+        besides: Vec::new(),
         takes_back: None,
         is_work_tree_only: false,
     };
@@ -283,7 +310,7 @@ impl Operation<'_> {
 
     /// Paths whose unsaved bytes come back or go again, in path order.
     fn paths_besides(&self, way: &Way) -> Result<Vec<RepoPath>> {
-        let mut paths = Vec::new();
+        let mut paths = way.besides.clone();
         for tree in [way.kept, way.returned].into_iter().flatten() {
             paths.extend(paths_of(self.repository, tree)?);
         }

@@ -60,6 +60,8 @@ impl Fixture {
             author: who.clone(),
             committer: who,
             allow_empty: true,
+            amend: false,
+            all: false,
         };
         self.repository.commit(options).unwrap().id
     }
