@@ -67,10 +67,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         ),
         RepoError::Pathspec(error) => (Usage, of_pathspec(error)),
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
-        RepoError::Reflog(ReflogError::Selector(_)) => {
-            (NotFound, text("write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"))
-        }
-        RepoError::Reflog(_) => (NotFound, text("'digstore op log' shows what was done, and when")),
+        RepoError::Reflog(error) => (NotFound, of_reflog(error)),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
         RepoError::IsDirectory { .. } => {
             (NotFound, text("name a file, or use 'digstore restore --target DIR'"))
@@ -166,6 +163,15 @@ fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
         ),
         MergeError::NoneWaits => (ExitCode::Failure, None),
     }
+}
+
+fn of_reflog(error: &ReflogError) -> Option<String> {
+    text(match error {
+        ReflogError::Selector(_) => {
+            "write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"
+        }
+        _ => "'digstore op log' shows what was done, and when",
+    })
 }
 
 fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
