@@ -84,6 +84,8 @@ pub enum Command {
     Log(commands::log::LogArgs),
     /// Find the best common ancestor of two commits.
     MergeBase(commands::merge_base::MergeBaseArgs),
+    /// Tell which paths ignore rules leave out, and why.
+    CheckIgnore(commands::check_ignore::CheckIgnoreArgs),
     /// List files.
     Ls(commands::ls::LsArgs),
     /// Print the bytes of a stored file.

@@ -86,6 +86,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Status(args) => commands::status::run(&args, context),
         Command::Log(args) => commands::log::run(&args, context),
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
+        Command::CheckIgnore(args) => commands::check_ignore::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
