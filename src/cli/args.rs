@@ -107,6 +107,8 @@ pub enum Command {
     Show(commands::show::ShowArgs),
     /// Find the best common ancestor of two commits.
     MergeBase(commands::merge_base::MergeBaseArgs),
+    /// Tell which paths ignore rules leave out, and why.
+    CheckIgnore(commands::check_ignore::CheckIgnoreArgs),
     /// List files.
     Ls(commands::ls::LsArgs),
     /// Print the bytes of a stored file.

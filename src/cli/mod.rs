@@ -100,6 +100,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Diff(args) => commands::diff::run(&args, context),
         Command::Show(args) => commands::show::run(&args, context),
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
+        Command::CheckIgnore(args) => commands::check_ignore::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),

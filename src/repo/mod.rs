@@ -3,6 +3,7 @@
 pub mod add;
 mod beneath;
 pub mod branches;
+pub mod check_ignore;
 pub mod checkout;
 pub mod commit;
 pub mod content;

@@ -2,6 +2,7 @@
 
 pub mod add;
 pub mod branch;
+pub mod check_ignore;
 pub mod commit;
 pub mod debug;
 pub mod diff;
