@@ -17,6 +17,7 @@ use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
 use super::operation::UndoError;
+use super::rename::RenameError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -175,6 +176,9 @@ pub enum RepoError {
     /// A branch cannot be made, renamed or deleted.
     #[error(transparent)]
     Branch(#[from] BranchError),
+    /// A path cannot be moved.
+    #[error(transparent)]
+    Rename(#[from] RenameError),
     /// Nothing can be taken back.
     #[error(transparent)]
     Undo(#[from] UndoError),

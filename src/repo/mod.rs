@@ -17,6 +17,7 @@ pub mod path_filter;
 pub mod plan;
 pub mod read;
 pub mod remove;
+pub mod rename;
 pub mod restore;
 pub mod revision;
 pub mod run_history;

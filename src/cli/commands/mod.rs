@@ -10,6 +10,7 @@ pub mod init;
 pub mod log;
 pub mod ls;
 pub mod merge_base;
+pub mod mv;
 pub mod op;
 pub mod restore;
 pub mod rm;
