@@ -107,6 +107,9 @@ pub enum Command {
     Mv(commands::mv::MvArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Look at settings and change them.
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),

@@ -3,6 +3,7 @@
 pub mod add;
 pub mod branch;
 pub mod commit;
+pub mod config;
 pub mod debug;
 pub mod diff;
 pub mod get;
