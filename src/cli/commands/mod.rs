@@ -6,15 +6,20 @@ pub mod commit;
 pub mod config;
 pub mod debug;
 pub mod diff;
+pub mod export;
 pub mod get;
+pub mod import;
 pub mod init;
 pub mod log;
 pub mod ls;
+pub mod merge;
 pub mod merge_base;
 pub mod mv;
 pub mod op;
+pub mod pick;
 pub mod restore;
 pub mod rm;
+pub mod show;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -90,7 +95,7 @@ fn cache_line(cache: &CacheStats) -> String {
 }
 
 /// A time with its own offset, RFC 3339.
-fn time_text(signature: &Signature) -> String {
+pub(crate) fn time_text(signature: &Signature) -> String {
     let offset = jiff::tz::Offset::from_seconds(i32::from(signature.offset_minutes) * 60);
     let time = jiff::Timestamp::from_second(signature.seconds);
     match (time, offset) {
