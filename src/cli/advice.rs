@@ -6,6 +6,7 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
+use crate::repo::rename::RenameError;
 use crate::repo::exchange::ExchangeError;
 use crate::repo::merge::MergeError;
 use crate::repo::pathspec::PathspecError;
@@ -103,6 +104,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         }
         RepoError::Interrupted => (Interrupted, None),
         RepoError::Branch(error) => of_branch(error),
+        RepoError::Rename(error) => of_rename(error),
         RepoError::Merge(error) => of_merge(error),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
@@ -194,6 +196,21 @@ fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
     }
 }
 
+fn of_rename(error: &RenameError) -> (ExitCode, Option<String>) {
+    use ExitCode::{Failure, NotFound};
+    match error {
+        RenameError::NotTracked(_) => (Failure, text("'digstore add' tracks it")),
+        RenameError::Gone(path) => {
+            (NotFound, Some(format!("'digstore restore {path}' brings it back")))
+        }
+        RenameError::Exists(_) => {
+            (Failure, text("--force overwrites a file; 'digstore undo' brings it back"))
+        }
+        RenameError::NoDirectory(_) => (NotFound, text("make it first")),
+        RenameError::IntoItself(_)
+        | RenameError::SameTarget(_)
+        | RenameError::Overlap { .. }
+        | RenameError::Repository(_) => (Failure, None),
 fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
     match error {
         ExchangeError::NoGit(_) => (

@@ -116,8 +116,13 @@ pub enum Command {
     Get(commands::get::GetArgs),
     /// Bring files back from the staging area or from a commit.
     Restore(commands::restore::RestoreArgs),
+    /// Give files and directories another name.
+    Mv(commands::mv::MvArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Look at settings and change them.
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
     /// Take over what a git repository or an archive holds.
     #[command(subcommand)]
     Import(commands::import::ImportCommand),

@@ -104,6 +104,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
+        Command::Config(command) => commands::config::run(&command, context),
+        Command::Mv(args) => commands::mv::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Import(command) => commands::import::run(&command, context),
         Command::Export(command) => commands::export::run(&command, context),

@@ -19,6 +19,7 @@ use super::branches::BranchError;
 use super::exchange::ExchangeError;
 use super::merge::MergeError;
 use super::operation::UndoError;
+use super::rename::RenameError;
 use super::pathspec::PathspecError;
 use super::reflog::ReflogError;
 use super::switch::Obstacles;
@@ -199,6 +200,9 @@ pub enum RepoError {
     /// A branch cannot be made, renamed or deleted.
     #[error(transparent)]
     Branch(#[from] BranchError),
+    /// A path cannot be moved.
+    #[error(transparent)]
+    Rename(#[from] RenameError),
     /// Nothing can be taken back.
     #[error(transparent)]
     Undo(#[from] UndoError),

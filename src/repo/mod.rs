@@ -22,6 +22,7 @@ pub mod plan;
 pub mod read;
 pub mod reflog;
 pub mod remove;
+pub mod rename;
 pub mod restore;
 pub mod revision;
 pub mod run_history;
