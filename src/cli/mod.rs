@@ -5,10 +5,12 @@ mod advice;
 pub mod args;
 mod changes;
 pub mod commands;
+mod commits;
 mod context;
 pub mod error;
 pub mod exit_code;
 pub mod message;
+pub mod pathspec_args;
 mod revisions;
 pub mod ui;
 
@@ -83,6 +85,9 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Undo(args) => commands::undo::undo(&args, context),
         Command::Redo(args) => commands::undo::redo(&args, context),
         Command::Op(command) => commands::op::run(&command, context),
+        Command::Merge(args) => commands::merge::run(&args, context),
+        Command::CherryPick(args) => commands::pick::cherry_pick(&args, context),
+        Command::Revert(args) => commands::pick::revert(&args, context),
         Command::Branch(args) => commands::branch::run(&args, context),
         Command::Switch(args) => commands::switch::run(&args, context),
         Command::Tag(args) => commands::tag::run(&args, context),
@@ -90,11 +95,14 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Status(args) => commands::status::run(&args, context),
         Command::Log(args) => commands::log::run(&args, context),
         Command::Diff(args) => commands::diff::run(&args, context),
+        Command::Show(args) => commands::show::run(&args, context),
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
+        Command::Import(command) => commands::import::run(&command, context),
+        Command::Export(command) => commands::export::run(&command, context),
         Command::Store(command) => commands::store::run(&command, context),
         Command::Debug(command) => commands::debug::run(&command, context),
     }

@@ -13,6 +13,8 @@ use super::context::Context;
 use crate::repo::diff::{DiffSpec, Differ, FileChange, RenameOptions, TextOptions, Whitespace};
 use crate::repo::{RepoError, Result};
 
+pub(crate) use names::quoted;
+
 /// What is shown of changes.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FormatArgs {

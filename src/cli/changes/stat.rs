@@ -88,13 +88,11 @@ fn summary(files: u64, total: TextCount) -> String {
 }
 
 fn numbers(printer: &Printer<'_>, change: &FileChange) -> Result<Numbers> {
-    if change.similarity == Some(100) {
-        return Ok(Numbers::Lines(TextCount::default()));
-    }
     let pair = printer.differ.pair(change.old.as_ref(), change.new.as_ref())?;
     let sizes = Numbers::Binary(pair.old.size, pair.new.size);
     if !printer.differ.is_text(&pair, &printer.text)? {
-        return Ok(sizes);
+        let is_same = change.similarity == Some(100);
+        return Ok(if is_same { Numbers::Binary(0, 0) } else { sizes });
     }
     Ok(printer.differ.count_lines(&pair, &printer.text)?.map_or(sizes, Numbers::Lines))
 }

@@ -55,14 +55,7 @@ pub(crate) fn run(args: &DiffArgs, context: &Context<'_>) -> CommandResult {
     if args.reverse {
         std::mem::swap(&mut old, &mut new);
     }
-    let filter = &selection.paths;
-    let spec = DiffSpec {
-        old,
-        new,
-        wants: &|path| filter.wants(path),
-        enters: &|dir| filter.enters(dir),
-        renames: args.format.renames(),
-    };
+    let spec = DiffSpec { old, new, paths: &selection.paths, renames: args.format.renames() };
     let is_quiet = context.ui.is_quiet();
     let format = FormatArgs { no_patch: args.format.no_patch || is_quiet, ..args.format.clone() };
     let differ = repository.differ()?;

@@ -88,6 +88,11 @@ pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
     Ok(ExitCode::Success)
 }
 
+/// Prints a whole file.
+pub(super) fn print(file: &str, context: &Context<'_>) -> CommandResult {
+    run(&GetArgs { file: file.to_owned(), output: None, range: None }, context)
+}
+
 /// Looks the file up in the revision named, else in the last commit, else in the staging area.
 fn find(repository: &Repository, context: &Context<'_>, text: &str) -> anyhow::Result<Found> {
     let staging = repository.staging()?;

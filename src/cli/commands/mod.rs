@@ -5,14 +5,19 @@ pub mod branch;
 pub mod commit;
 pub mod debug;
 pub mod diff;
+pub mod export;
 pub mod get;
+pub mod import;
 pub mod init;
 pub mod log;
 pub mod ls;
+pub mod merge;
 pub mod merge_base;
 pub mod op;
+pub mod pick;
 pub mod restore;
 pub mod rm;
+pub mod show;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -88,7 +93,7 @@ fn cache_line(cache: &CacheStats) -> String {
 }
 
 /// A time with its own offset, RFC 3339.
-fn time_text(signature: &Signature) -> String {
+pub(crate) fn time_text(signature: &Signature) -> String {
     let offset = jiff::tz::Offset::from_seconds(i32::from(signature.offset_minutes) * 60);
     let time = jiff::Timestamp::from_second(signature.seconds);
     match (time, offset) {

@@ -1,11 +1,13 @@
 //! `digstore status`.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::iter::Peekable;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::merge::{conflict_json, letters};
 use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
@@ -18,6 +20,9 @@ use crate::storage::format::refs::Head;
 /// Show what is staged for the next commit, and how the work tree differs from it.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Only these files, directories and quoted globs.
+    #[arg(value_name = "PATHSPEC")]
+    paths: Vec<OsString>,
     /// Two letters and a path on each line.
     #[arg(short, long)]
     short: bool,
@@ -32,7 +37,7 @@ pub struct StatusArgs {
 pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     let repository =
         context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
-    let report = repository.status()?;
+    let report = repository.status_of(&context.pathspec(&repository, &args.paths)?)?;
     for (path, why) in &report.skipped {
         context.ui.warn(format!("cannot look at '{path}': {why}"));
     }
@@ -56,13 +61,18 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
 fn rows(report: &StatusReport) -> impl Iterator<Item = (String, &[u8])> {
     let (mut staged, mut unstaged) =
         (report.staged.iter().peekable(), report.unstaged.iter().peekable());
+    let mut unmerged = report.unmerged().peekable();
     let tracked = std::iter::from_fn(move || {
-        let path =
-            [staged.peek(), unstaged.peek()].into_iter().flatten().map(|one| &one.path).min()?;
+        let conflict = unmerged.peek().map(|conflict| &conflict.path);
+        let changed = [staged.peek(), unstaged.peek()].into_iter().flatten().map(|one| &one.path);
+        let path = changed.chain(conflict).min()?;
         let letter = |changes: &mut Peekable<std::slice::Iter<'_, Change>>| {
             changes.next_if(|change| change.path == *path).map_or(' ', |one| one.kind.letter())
         };
         let (x, y) = (letter(&mut staged), letter(&mut unstaged));
+        if let Some(conflict) = unmerged.next_if(|conflict| conflict.path == *path) {
+            return Some((letters(conflict).to_owned(), path.as_bytes()));
+        }
         Some((format!("{x}{y}"), path.as_bytes()))
     });
     tracked.chain(report.untracked.iter().map(|path| ("??".to_owned(), path.as_slice())))
@@ -77,6 +87,7 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     if !report.has_commit {
         ui.line("\nNo commits yet")?;
     }
+    merging(report, context)?;
     section(
         context,
         "Changes to be committed:",
@@ -106,6 +117,23 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
             }
         };
     Ok(ui.line(tail)?)
+}
+
+/// The merge that waits, and its conflicts.
+fn merging(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
+    let Some(state) = &report.merging else { return Ok(()) };
+    let (ui, name) = (context.ui, state.kind.name());
+    ui.line(format!("\nA {name} waits to be finished."))?;
+    if report.unmerged().next().is_none() {
+        ui.line(format!("  (all conflicts are resolved: use \"digstore {name} --continue\")"))?;
+        return Ok(());
+    }
+    ui.line(format!("  (use \"digstore {name} --abort\" to go back)"))?;
+    ui.line("\nUnmerged paths:\n  (edit and use \"digstore add PATH\"; or \"digstore restore --theirs PATH\" first)")?;
+    for conflict in report.unmerged() {
+        ui.line(format!("\t{}  {}", letters(conflict), conflict.path))?;
+    }
+    Ok(())
 }
 
 fn section(
@@ -150,6 +178,11 @@ fn to_json(report: &StatusReport) -> Value {
         "has_commit": report.has_commit,
         "staged": changes(&report.staged),
         "unstaged": changes(&report.unstaged),
+        "merging": report.merging.as_ref().map(|state| json!({
+            "kind": state.kind.name(),
+            "others": state.others.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "conflicts": state.conflicts.iter().map(conflict_json).collect::<Vec<_>>(),
+        })),
         "untracked": report.untracked.iter().map(|path| path_json(path)).collect::<Vec<_>>(),
     })
 }

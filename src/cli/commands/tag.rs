@@ -130,7 +130,7 @@ fn list(args: &TagArgs, repository: &Repository, context: &Context<'_>) -> Comma
     Ok(ExitCode::Success)
 }
 
-fn to_json(tag: &TagEntry) -> Value {
+pub(super) fn to_json(tag: &TagEntry) -> Value {
     let annotation = tag.annotation.as_ref().map(|(id, annotation)| {
         let tagger = &annotation.tagger;
         json!({

@@ -5,6 +5,7 @@
 //! which ends the command without a word; stderr that nobody reads is ignored.
 
 pub mod format;
+pub(crate) mod graph;
 mod monitor;
 mod style;
 mod views;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::beneath::{PathKind, read_link, stat_one};
 use super::super::diff_trees::StagedChange;
+use super::super::path_filter::PathFilter;
 use super::super::trees::TreeDiff;
 use super::super::{RepoError, Result};
 use super::Differ;
@@ -151,10 +152,8 @@ pub struct DiffSpec<'a> {
     pub old: Endpoint,
     /// The newer version.
     pub new: Endpoint,
-    /// Whether a path is of interest.
-    pub wants: &'a dyn Fn(&RepoPath) -> bool,
-    /// Whether anything below a directory is.
-    pub enters: &'a dyn Fn(&RepoPath) -> bool,
+    /// Which paths are of interest.
+    pub paths: &'a PathFilter,
     /// Whether and how moved files are found.
     pub renames: Option<RenameOptions>,
 }
@@ -217,7 +216,7 @@ impl Differ<'_> {
             }
             (Endpoint::Staging, Endpoint::Staging) | (Endpoint::WorkTree, Endpoint::WorkTree) => {}
         }
-        changes.retain(|change| (spec.wants)(&change.path()));
+        changes.retain(|change| spec.paths.wants(&change.path()));
         if spec.is_reversed() {
             for change in &mut changes {
                 std::mem::swap(&mut change.old, &mut change.new);
@@ -234,12 +233,14 @@ impl Differ<'_> {
         mut take: impl FnMut(FileChange) -> Result<()>,
     ) -> Result<()> {
         let cancel = self.repository.cancel_token();
-        for change in TreeDiff::new(self.reader.objects, old, new).entering(spec.enters) {
+        for change in
+            TreeDiff::new(self.reader.objects, old, new).entering(|dir| spec.paths.enters(dir))
+        {
             if cancel.is_cancelled() {
                 return Err(RepoError::Interrupted);
             }
             let change = change?;
-            if (spec.wants)(&change.path) {
+            if spec.paths.wants(&change.path) {
                 let item = |kind| Item { path: change.path.clone(), kind: of_entry(kind) };
                 take(FileChange::plain(change.old.map(item), change.new.map(item)))?;
             }

@@ -22,6 +22,7 @@ use std::os::fd::OwnedFd;
 use super::read::ContentReader;
 use super::{Repository, Result};
 use crate::storage::chunker::Chunker;
+use crate::storage::objects::Objects;
 
 /// What comparing files needs, made once for a command.
 pub struct Differ<'a> {
@@ -29,6 +30,13 @@ pub struct Differ<'a> {
     reader: ContentReader<'a>,
     chunker: Chunker,
     root: Option<OwnedFd>,
+}
+
+impl Differ<'_> {
+    /// Where committed things are read.
+    pub fn objects(&self) -> &Objects {
+        self.reader.objects
+    }
 }
 
 impl Repository {

@@ -156,6 +156,7 @@ mod tests {
     fn graph(commits: &[(Vec<usize>, i64)]) -> Graph {
         let node = |(parents, time): &(Vec<usize>, i64)| Node {
             time: *time,
+            tree: crate::repo::trees::empty_tree(),
             parents: parents.iter().map(|parent| id(*parent)).collect(),
         };
         let nodes: HashMap<CommitId, Node> =
