@@ -17,7 +17,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use action::{Action, action};
+use action::{Action, KNOWN, PATHS, action};
 use proptest::collection::vec;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use world::World;
@@ -55,6 +55,52 @@ fn sequences(seed: u64, cases: u32) -> BTreeSet<String> {
         panic!("DIGSTORE_MODEL_SEED={seed} fails: {error}");
     }
     met.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[test]
+fn a_file_staged_where_the_other_branch_has_a_directory_stops_the_switch() {
+    use Action::{AddAll, Commit, Remove, SwitchBack, SwitchNewAt, Write};
+    let (file, inner) = (2, 3);
+    // The other way round as well: staged, and gone from the work tree.
+    for (there, staged) in [(file, inner), (inner, file)] {
+        run(&[
+            Write(there, 1),
+            AddAll,
+            Commit,
+            SwitchNewAt(0, 0),
+            Write(staged, 2),
+            AddAll,
+            Remove(staged),
+            SwitchBack,
+        ]);
+    }
+}
+
+#[test]
+fn a_path_is_never_staged_as_a_file_and_as_a_directory() {
+    use Action::{AddAll, Commit, Mkdir, SwitchBack, SwitchNewAt, UnstageTo, Write};
+    let (file, inner) = (2, 3);
+    run(&[
+        Write(inner, 1),
+        AddAll,
+        Commit,
+        SwitchNewAt(0, 0),
+        Mkdir(file),
+        AddAll,
+        SwitchBack,
+        Commit,
+    ]);
+    for (there, staged) in [(file, inner), (inner, file)] {
+        run(&[
+            Write(there, 1),
+            AddAll,
+            Commit,
+            Write(staged, 2),
+            AddAll,
+            UnstageTo(1, KNOWN.next_multiple_of(PATHS.len()) + there),
+            Commit,
+        ]);
+    }
 }
 
 /// What a sample must have done at least once, so that it shows something.

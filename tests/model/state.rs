@@ -256,6 +256,15 @@ impl State {
         if staged != base_node && staged != target_node {
             return true;
         }
+        // Staged where this is a directory, or below it, and with no change of its own.
+        let is_around = |(other, node): (&String, &Node)| {
+            let is_other = other != path && (is_within(other, path) || is_within(path, other));
+            is_other && *node != Node::EmptyDir && !base.contains_key(other)
+        };
+        let is_staged = target_node.is_some() && staged != target_node;
+        if is_staged && self.refs.staged.iter().any(is_around) {
+            return true;
+        }
         let found = at(&self.work);
         let is_dir = holds_below(&self.work, path) || found == Some(Node::EmptyDir);
         let Some(target_node) = target_node else {
