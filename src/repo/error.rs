@@ -21,6 +21,7 @@ use super::merge::MergeError;
 use super::operation::UndoError;
 use super::pathspec::PathspecError;
 use super::reflog::ReflogError;
+use super::stash::StashError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -208,6 +209,9 @@ pub enum RepoError {
     /// An import or an export fails.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// A stash cannot be found or brought back.
+    #[error(transparent)]
+    Stash(#[from] StashError),
     /// A tag cannot be made or deleted.
     #[error(transparent)]
     Tag(#[from] TagError),
