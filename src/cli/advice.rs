@@ -11,6 +11,7 @@ use crate::repo::merge::MergeError;
 use crate::repo::pathspec::PathspecError;
 use crate::repo::reflog::ReflogError;
 use crate::repo::rename::RenameError;
+use crate::repo::stash::StashError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::format::merge_state::MergeKind;
@@ -108,6 +109,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Merge(error) => of_merge(error),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
+        RepoError::Stash(error) => of_stash(error),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
         RepoError::Exchange(error) => of_exchange(error),
         RepoError::Config(error) => (Usage, error.hint()),
@@ -174,6 +176,23 @@ fn of_reflog(error: &ReflogError) -> Option<String> {
         }
         _ => "'digstore op log' shows what was done, and when",
     })
+}
+
+fn of_stash(error: &StashError) -> (ExitCode, Option<String>) {
+    match error {
+        StashError::NotThere { .. } | StashError::NotAStash(_) => {
+            (ExitCode::NotFound, text("'digstore stash list' lists them"))
+        }
+        StashError::IndexConflict(_) => {
+            (ExitCode::Failure, text("nothing was changed; without --index it is not staged"))
+        }
+        StashError::Tracked(_) => (
+            ExitCode::Failure,
+            text(
+                "nothing was changed; 'digstore stash branch NAME' brings it back on a new branch",
+            ),
+        ),
+    }
 }
 
 fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {

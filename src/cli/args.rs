@@ -81,6 +81,10 @@ pub enum Command {
     /// Go to another branch or commit.
     #[command(visible_alias = "co")]
     Switch(commands::switch::SwitchArgs),
+    /// Move the branch to another commit, and what is staged, or all files, with it.
+    Reset(commands::reset::ResetArgs),
+    /// Put local changes aside and bring them back.
+    Stash(commands::stash::StashArgs),
     /// Take the last operation back.
     Undo(commands::undo::UndoArgs),
     /// Take the last undo back.

@@ -85,6 +85,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
     match command {
         Command::Init(args) => commands::init::run(&args, context),
         Command::Add(args) => commands::add::run(&args, context),
+        Command::Reset(args) => commands::reset::run(&args, context),
+        Command::Stash(args) => commands::stash::run(&args, context),
         Command::Undo(args) => commands::undo::undo(&args, context),
         Command::Redo(args) => commands::undo::redo(&args, context),
         Command::Op(command) => commands::op::run(&command, context),
