@@ -4,6 +4,7 @@ pub mod add;
 mod beneath;
 pub mod branches;
 pub mod checkout;
+pub mod clean;
 pub mod commit;
 pub mod content;
 pub mod diff;

@@ -2,6 +2,7 @@
 
 pub mod add;
 pub mod branch;
+pub mod clean;
 pub mod commit;
 pub mod config;
 pub mod debug;
