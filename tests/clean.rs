@@ -1,5 +1,11 @@
 //! `clean`, through the binary.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests make files by any means, and a failed helper fails the test"
+)]
+
 mod common;
 
 use std::fs;

@@ -113,8 +113,8 @@ impl Repository {
         options: &CleanOptions,
     ) -> Result<CleanReport> {
         let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let Found { skipped, repositories, .. } = found;
-        let mut report = CleanReport { skipped, repositories, ..CleanReport::default() };
+        let Found { repositories, skipped, .. } = found;
+        let mut report = CleanReport { repositories, skipped, ..CleanReport::default() };
         for path in found.files {
             if self.cancel_token().is_cancelled() {
                 return Err(super::RepoError::Interrupted);
