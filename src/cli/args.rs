@@ -124,6 +124,8 @@ pub enum Command {
     Mv(commands::mv::MvArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Remove files that are not tracked.
+    Clean(commands::clean::CleanArgs),
     /// Look at settings and change them.
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),

@@ -106,6 +106,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
+        Command::Clean(args) => commands::clean::run(&args, context),
         Command::Config(command) => commands::config::run(&command, context),
         Command::Mv(args) => commands::mv::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),

@@ -5,6 +5,7 @@ mod beneath;
 pub mod branches;
 pub mod check_ignore;
 pub mod checkout;
+pub mod clean;
 pub mod commit;
 pub mod content;
 pub mod diff;

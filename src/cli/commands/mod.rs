@@ -3,6 +3,7 @@
 pub mod add;
 pub mod branch;
 pub mod check_ignore;
+pub mod clean;
 pub mod commit;
 pub mod config;
 pub mod debug;

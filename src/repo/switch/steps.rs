@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
-use super::super::worktree::WorkTree;
+use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
 use super::look::{Look, Looked, Verdict};
 use super::{Move, MoveReport, Overwrite};
@@ -220,11 +220,4 @@ impl Batch {
 
 fn is_dir(looked: &Looked) -> bool {
     matches!(looked.target, Some((StagedKind::EmptyDir, _)))
-}
-
-fn why(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
