@@ -6,8 +6,13 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
+use crate::repo::exchange::ExchangeError;
+use crate::repo::merge::MergeError;
+use crate::repo::pathspec::PathspecError;
+use crate::repo::reflog::ReflogError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
+use crate::storage::format::merge_state::MergeKind;
 use crate::storage::oplog::OpLogError;
 use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
@@ -54,7 +59,18 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::Tag(TagError::NotFound { nearest, .. }) => {
             (NotFound, did_you_mean(nearest.as_ref()))
         }
+        RepoError::NoMatch { .. } => (
+            NotFound,
+            text(
+                "'digstore ls' lists what is staged; quote globs, so that the shell leaves them alone",
+            ),
+        ),
+        RepoError::Pathspec(error) => (Usage, of_pathspec(error)),
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
+        RepoError::Reflog(ReflogError::Selector(_)) => {
+            (NotFound, text("write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"))
+        }
+        RepoError::Reflog(_) => (NotFound, text("'digstore op log' shows what was done, and when")),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
         RepoError::IsDirectory { .. } => {
             (NotFound, text("name a file, or use 'digstore restore --target DIR'"))
@@ -90,19 +106,65 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         }
         RepoError::Interrupted => (Interrupted, None),
         RepoError::Branch(error) => of_branch(error),
+        RepoError::Merge(error) => of_merge(error),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
+        RepoError::Exchange(error) => of_exchange(error),
         RepoError::Config(error) => (Usage, error.hint()),
         RepoError::Store(error) => of_store(error),
         RepoError::Staging(error) => of_staging(error),
         RepoError::Ref(error) => of_ref(error),
         RepoError::OpLog(error) => of_oplog(error),
         RepoError::Worker
+        | RepoError::NothingToAmend
         | RepoError::Output(_)
         | RepoError::WorkTree(_)
         | RepoError::WorkTreeRead { .. }
         | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
+    let finish = |kind: &MergeKind| {
+        let name = kind.name();
+        Some(format!(
+            "'digstore {name} --continue' finishes it, 'digstore {name} --abort' goes back"
+        ))
+    };
+    match error {
+        MergeError::Waiting(kind) | MergeError::OtherKind(kind) => {
+            (ExitCode::Failure, finish(kind))
+        }
+        MergeError::Unresolved { .. } => (
+            ExitCode::Failure,
+            text(
+                "edit them, then 'digstore add PATH'; 'digstore restore --ours' or '--theirs' takes one side whole",
+            ),
+        ),
+        MergeError::Staged => (ExitCode::Failure, text("commit or stash them first")),
+        MergeError::Unrelated => {
+            (ExitCode::Failure, text("--allow-unrelated-histories merges them all the same"))
+        }
+        MergeError::NotFastForward => (ExitCode::Failure, text("merge without --ff-only")),
+        MergeError::Octopus => (ExitCode::Usage, text("merge one after the other")),
+        MergeError::NeedsParent(_) => (
+            ExitCode::Failure,
+            text(
+                "name with -m the parent that the change is taken against: 1 is what was merged into",
+            ),
+        ),
+        MergeError::NoParent { .. } => (ExitCode::NotFound, None),
+        MergeError::NotInConflict(_) => {
+            (ExitCode::NotFound, text("'digstore status' lists conflicts"))
+        }
+        MergeError::Damaged(_) => (
+            ExitCode::Corrupt,
+            text(
+                "commits and work tree are not affected: remove the file 'merge' of the repository",
+            ),
+        ),
+        MergeError::NoneWaits => (ExitCode::Failure, None),
     }
 }
 
@@ -123,6 +185,33 @@ fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
             )),
         ),
         BranchError::NoPrevious => (ExitCode::NotFound, None),
+    }
+}
+
+fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
+    match error {
+        ExchangeError::NoGit(_) => (
+            ExitCode::Failure,
+            text("install git: its own programs read and write its repositories"),
+        ),
+        ExchangeError::NotGit(_) => (ExitCode::NotFound, None),
+        ExchangeError::WouldLose(_) => (
+            ExitCode::Failure,
+            text("nothing was changed; --force moves them, undo brings them back"),
+        ),
+        ExchangeError::Occupied(_) => (ExitCode::Usage, text("name a directory that is not there")),
+        _ => (ExitCode::Failure, None),
+    }
+}
+
+fn of_pathspec(error: &PathspecError) -> Option<String> {
+    match error {
+        PathspecError::Empty => text("'.' names everything in the current directory"),
+        PathspecError::UnknownMagic { nearest: Some(nearest), .. } => did_you_mean(Some(nearest)),
+        PathspecError::UnknownMagic { .. } | PathspecError::Unclosed(_) => text(
+            "magic is top, exclude, icase, literal and glob; a name that begins with ':' is written './:name'",
+        ),
+        _ => None,
     }
 }
 

@@ -88,6 +88,12 @@ pub enum Command {
     /// Look at what was done, and go back to it.
     #[command(subcommand)]
     Op(commands::op::OpCommand),
+    /// Bring another branch into this one.
+    Merge(commands::merge::MergeArgs),
+    /// Bring single commits into this branch.
+    CherryPick(commands::pick::CherryPickArgs),
+    /// Take commits back by new ones.
+    Revert(commands::pick::RevertArgs),
     /// List, make and delete tags.
     Tag(commands::tag::TagArgs),
     /// Show what is staged and what differs.
@@ -110,6 +116,12 @@ pub enum Command {
     Restore(commands::restore::RestoreArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Take over what a git repository or an archive holds.
+    #[command(subcommand)]
+    Import(commands::import::ImportCommand),
+    /// Write versions as a git repository or as an archive.
+    #[command(subcommand)]
+    Export(commands::export::ExportCommand),
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),

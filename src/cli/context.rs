@@ -1,7 +1,7 @@
 //! What every command needs: where it runs, its settings, how it talks.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::ui::Ui;
 use crate::config::{Config, ConfigSources, Origin};
 use crate::path::{REPOSITORY_DIR, RepoPath};
 use crate::progress::Monitor;
+use crate::repo::pathspec::{Base, Pathspec};
 use crate::repo::run_history::Run;
 use crate::repo::{Place, RepoError, Repository};
 
@@ -106,6 +107,12 @@ impl<'a> Context<'a> {
         repository: &Repository,
         typed: &OsStr,
     ) -> Result<RepoPath, RepoError> {
+        let below = self.below_work_tree(repository, typed.as_ref())?;
+        Repository::check_path(below.into_os_string().into_vec())
+    }
+
+    /// A path as typed, relative to the work tree, unchecked.
+    fn below_work_tree(&self, repository: &Repository, typed: &Path) -> Result<PathBuf, RepoError> {
         let work_tree = &repository.place().work_tree;
         let full = normalise(&self.cwd.join(typed));
         let below = full.strip_prefix(work_tree).map(Path::to_owned).or_else(|_| {
@@ -115,8 +122,49 @@ impl<'a> Context<'a> {
             real.strip_prefix(root).map(Path::to_owned)
         });
         let outside = || RepoError::Outside { path: full.clone(), work_tree: work_tree.clone() };
-        let below = below.map_err(|_| outside())?;
-        Repository::check_path(below.as_os_str().as_bytes().to_vec())
+        below.map_err(|_| outside())
+    }
+
+    /// Pathspecs as typed; none for everything.
+    pub(crate) fn pathspec(
+        &self,
+        repository: &Repository,
+        typed: &[impl AsRef<OsStr>],
+    ) -> Result<Pathspec, RepoError> {
+        self.pathspec_from(repository, typed, false)
+    }
+
+    /// The same, where excluding pathspecs on their own are taken from the current directory.
+    pub(crate) fn pathspec_here(
+        &self,
+        repository: &Repository,
+        typed: &[impl AsRef<OsStr>],
+    ) -> Result<Pathspec, RepoError> {
+        self.pathspec_from(repository, typed, true)
+    }
+
+    fn pathspec_from(
+        &self,
+        repository: &Repository,
+        typed: &[impl AsRef<OsStr>],
+        excludes_from_dir: bool,
+    ) -> Result<Pathspec, RepoError> {
+        if typed.is_empty() {
+            return Ok(Pathspec::all());
+        }
+        let dir = self.repo_path(repository, ".".as_ref())?;
+        let absolute = |path: &[u8]| {
+            let below =
+                self.below_work_tree(repository, Path::new(OsStr::from_bytes(path))).ok()?;
+            let mut below = below.into_os_string().into_vec();
+            if path.ends_with(b"/") {
+                below.push(b'/');
+            }
+            Some(below)
+        };
+        let base = Base { dir: &dir, excludes_from_dir, absolute: &absolute };
+        let texts: Vec<&[u8]> = typed.iter().map(|text| text.as_ref().as_bytes()).collect();
+        Ok(Pathspec::parse(&texts, &base)?)
     }
 
     /// All paths as typed.

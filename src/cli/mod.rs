@@ -10,6 +10,7 @@ mod context;
 pub mod error;
 pub mod exit_code;
 pub mod message;
+pub mod pathspec_args;
 mod revisions;
 pub mod ui;
 
@@ -87,6 +88,9 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Undo(args) => commands::undo::undo(&args, context),
         Command::Redo(args) => commands::undo::redo(&args, context),
         Command::Op(command) => commands::op::run(&command, context),
+        Command::Merge(args) => commands::merge::run(&args, context),
+        Command::CherryPick(args) => commands::pick::cherry_pick(&args, context),
+        Command::Revert(args) => commands::pick::revert(&args, context),
         Command::Branch(args) => commands::branch::run(&args, context),
         Command::Switch(args) => commands::switch::run(&args, context),
         Command::Tag(args) => commands::tag::run(&args, context),
@@ -100,6 +104,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
+        Command::Import(command) => commands::import::run(&command, context),
+        Command::Export(command) => commands::export::run(&command, context),
         Command::Store(command) => commands::store::run(&command, context),
         Command::Debug(command) => commands::debug::run(&command, context),
     }

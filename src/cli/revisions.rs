@@ -75,7 +75,7 @@ pub(crate) fn select(
         match parsed {
             Ok(_) if is_path => return Err(both(arg).into()),
             Ok(revision) => revisions.push(revision),
-            Err(RepoError::RevisionNotFound { .. }) if is_path => {
+            Err(RepoError::RevisionNotFound { .. } | RepoError::Reflog(_)) if is_path => {
                 paths.push(arg);
                 break;
             }

@@ -19,8 +19,9 @@ use self::rounds::Rounds;
 use super::beneath::read_link;
 use super::diff_trees::Change;
 use super::operation::description;
+use super::pathspec::Pathspec;
 use super::scan::Scan;
-use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, stat_one};
+use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::metrics::MetricsSnapshot;
 use crate::path::RepoPath;
@@ -35,10 +36,12 @@ use crate::storage::format::staging::FileStat;
 /// What is added.
 #[derive(Debug, Clone, Default)]
 pub struct AddOptions {
-    /// Files and directories; none for the whole work tree.
-    pub roots: Vec<RepoPath>,
+    /// Files and directories.
+    pub paths: Pathspec,
     /// Ignored files too.
     pub force: bool,
+    /// Only what is tracked already.
+    pub tracked_only: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Report the paths too; without, only how many.
@@ -99,9 +102,10 @@ impl Repository {
         if options.dry_run {
             return self.add_to(&mut self.staging()?, options);
         }
-        let mut op = self.begin(description("add", &options.roots))?;
+        let mut op = self.begin(description("add", options.paths.shown()))?;
         let report = self.add_to(op.staging(), options)?;
         op.finish()?;
+        self.resolve_conflicts(&options.paths)?;
         Ok(report)
     }
 
@@ -113,10 +117,10 @@ impl Repository {
     ) -> Result<AddReport> {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
-        let scan = Scan::new(self, &root, &before);
-        check_roots(&scan, &options.roots)?;
+        let scan = Scan::new(self, &root, &before, &options.paths);
+        options.paths.check_work_tree(&scan, options.force)?;
         self.monitor().phase(Phase::Discovery);
-        let finder = Finder::new(&scan, self);
+        let finder = Finder::new(&scan, self, options.tracked_only);
         let (sender, finds) = bounded(QUEUED_LISTINGS);
         let mut rounds = Rounds::new(self, &scan, options);
         let (stored, walked) = std::thread::scope(|scope| {
@@ -135,18 +139,6 @@ impl Repository {
     }
 }
 
-/// Every root must be in the work tree or staged.
-fn check_roots(scan: &Scan<'_>, roots: &[RepoPath]) -> Result<()> {
-    for path in roots {
-        let there = stat_one(scan.root, path)
-            .map_err(|source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source })?;
-        if there.is_none() && !scan.holds(path.as_bytes()) {
-            return Err(path_not_found(path, "the work tree", scan.staging));
-        }
-    }
-    Ok(())
-}
-
 /// An error about a path, with the nearest staged one.
 pub(super) fn path_not_found(
     path: &RepoPath,
@@ -163,6 +155,7 @@ pub(super) fn path_not_found(
 struct Finder<'a> {
     scan: &'a Scan<'a>,
     repository: &'a Repository,
+    tracked_only: bool,
     entries: AtomicU64,
     files: AtomicU64,
     bytes: AtomicU64,
@@ -171,9 +164,9 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn new(scan: &'a Scan<'a>, repository: &'a Repository) -> Self {
+    fn new(scan: &'a Scan<'a>, repository: &'a Repository, tracked_only: bool) -> Self {
         let [entries, files, bytes] = [0; 3].map(AtomicU64::new);
-        Self { scan, repository, entries, files, bytes, begin: Once::new() }
+        Self { scan, repository, tracked_only, entries, files, bytes, begin: Once::new() }
     }
 
     fn walk(&self, options: &AddOptions, sender: &Sender<Found>) -> Result<()> {
@@ -188,7 +181,7 @@ impl<'a> Finder<'a> {
             }
             ControlFlow::Continue(())
         };
-        let _ = self.scan.walk(&options.roots, options.force, visit)?;
+        let _ = self.scan.walk(options.force, visit)?;
         let (files, bytes) = (&self.files, &self.bytes);
         let totals = (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
         self.repository.monitor().totals(totals.0, totals.1);
@@ -200,11 +193,14 @@ impl<'a> Finder<'a> {
         self.repository.monitor().discovered(listing.entries.len() as u64);
         let mut found =
             Found { lane: rayon::current_thread_index().unwrap_or(0), ..Found::default() };
-        if !listing.has_children && !listing.more && !listing.dir.is_root() {
+        let is_empty = !listing.has_children && !listing.more && !listing.dir.is_root();
+        if is_empty && (!self.tracked_only || self.scan.holds(listing.dir.as_bytes())) {
             self.look_at_empty(&listing.dir, &mut found);
         }
         self.scan.differences(&listing, |path, entry, staged| {
-            self.look_at(path, entry, staged, &mut found);
+            if staged.is_some() || !self.tracked_only {
+                self.look_at(path, entry, staged, &mut found);
+            }
         });
         found.skipped.append(&mut listing.skipped);
         found.warnings.extend(listing.warnings.iter().map(ToString::to_string));
@@ -214,6 +210,9 @@ impl<'a> Finder<'a> {
     }
 
     fn look_at_empty(&self, dir: &RepoPath, found: &mut Found) {
+        if !self.scan.pathspec.matches(dir.as_bytes(), true) {
+            return;
+        }
         self.scan.mark(dir.as_bytes());
         let staged = self.scan.staging.view(dir.as_bytes());
         if !staged.is_some_and(|staged| staged.kind == KindView::EmptyDir) {

@@ -2,13 +2,16 @@
 //!
 //! The work tree is not read. The trees are those that the operation which staged it wrote.
 
+use super::add::AddOptions;
+use super::merge::MergeError;
 use super::source::WorkTreeSource;
 use super::{RepoError, Repository, Result};
-use crate::id::{CommitId, ObjectId};
+use crate::id::{CommitId, ObjectId, TreeId};
 use crate::metrics::MetricsSnapshot;
 use crate::progress::Phase;
 use crate::storage::adaptive::Plan;
 use crate::storage::engine::Engine;
+use crate::storage::format::merge_state::MergeKind;
 use crate::storage::format::object::{Commit, MAX_MESSAGE, Signature};
 use crate::storage::format::pack::BlockKind;
 use crate::storage::objects::ObjectSink;
@@ -24,6 +27,10 @@ pub struct CommitOptions {
     pub committer: Signature,
     /// Even when nothing changed.
     pub allow_empty: bool,
+    /// In the place of the last commit.
+    pub amend: bool,
+    /// With what changed in tracked files, staged first.
+    pub all: bool,
 }
 
 /// What `commit` did.
@@ -57,18 +64,19 @@ impl Repository {
         check_message(&options.message)?;
         let summary = options.message.lines().find(|line| !line.trim().is_empty());
         let mut op = self.begin(format!("commit: {}", summary.unwrap_or_default().trim()))?;
-        let parent = op.head_commit()?;
-        let parent_tree = match parent {
-            Some(id) => Some(self.objects()?.commit(&id)?.tree),
-            None => None,
-        };
-        let is_new = parent.is_some() || !op.staged().is_empty();
+        if options.all {
+            let tracked = AddOptions { tracked_only: true, ..AddOptions::default() };
+            self.add_to(op.staging(), &tracked)?;
+        }
+        let head = op.head_commit()?;
+        let (parents, unchanged) = self.parents(head, options.amend)?;
+        let is_new = head.is_some() || !op.staged().is_empty();
         if !is_new && !options.allow_empty {
             return Err(RepoError::NothingToCommit);
         }
         self.monitor().phase(Phase::Writing);
         let staged = op.staged_tree()?;
-        if parent_tree == Some(staged.tree) && !options.allow_empty {
+        if unchanged == Some(staged.tree) && !options.allow_empty {
             return Err(RepoError::NothingToCommit);
         }
         let engine = self.engine()?;
@@ -77,7 +85,7 @@ impl Repository {
             tree: staged.tree,
             files: staged.files,
             bytes: staged.bytes,
-            parents: parent.into_iter().collect(),
+            parents,
             author: options.author,
             committer: options.committer,
             message: options.message,
@@ -85,9 +93,38 @@ impl Repository {
         let id = self.write_commit(&engine, &commit)?;
         engine.metrics.add_processing_time(started.elapsed());
         let branch = op.move_head(id)?;
-        op.finish()?;
+        op.checkpoint()?;
+        // What waited for this commit waits no more.
+        self.forget_merge()?;
         let (metrics, plan) = (engine.metrics.snapshot(), engine.plan());
         Ok(CommitReport { id, commit, branch, metrics, plan })
+    }
+
+    /// The parents of a new commit, and the tree that would make it pointless.
+    fn parents(
+        &self,
+        head: Option<CommitId>,
+        amend: bool,
+    ) -> Result<(Vec<CommitId>, Option<TreeId>)> {
+        let merging = self.merge_state()?;
+        if let (Some(state), true) = (&merging, amend) {
+            return Err(MergeError::Waiting(state.kind).into());
+        }
+        match (head, merging) {
+            (None, _) if amend => Err(RepoError::NothingToAmend),
+            (Some(head), _) if amend => Ok((self.objects()?.commit(&head)?.parents, None)),
+            (head, None) => Ok((head.into_iter().collect(), self.tree_of(head)?)),
+            (head, Some(state)) => {
+                let open = state.conflicts.iter().filter(|conflict| !conflict.resolved);
+                let paths: Vec<_> = open.map(|conflict| format!("'{}'", conflict.path)).collect();
+                if !paths.is_empty() {
+                    return Err(MergeError::Unresolved { paths }.into());
+                }
+                let is_merge = state.kind == MergeKind::Merge;
+                let others = state.others.into_iter().filter(|_| is_merge);
+                Ok((head.into_iter().chain(others).collect(), None))
+            }
+        }
     }
 
     /// Stores a commit, whose tree is stored; no ref leads to it yet.

@@ -16,7 +16,11 @@ use crate::storage::pack_store::StoreError;
 use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
+use super::exchange::ExchangeError;
+use super::merge::MergeError;
 use super::operation::UndoError;
+use super::pathspec::PathspecError;
+use super::reflog::ReflogError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -62,6 +66,17 @@ pub enum RepoError {
         /// The nearest known one.
         nearest: Option<String>,
     },
+    /// A pathspec that matches nothing.
+    #[error("nothing in {place} matches '{}'", escape(pathspec))]
+    NoMatch {
+        /// The pathspec.
+        pathspec: Vec<u8>,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// A pathspec that is none.
+    #[error(transparent)]
+    Pathspec(#[from] PathspecError),
     /// A path that names a directory where a file is wanted.
     #[error("'{path}' is a directory in {place}")]
     IsDirectory {
@@ -110,6 +125,9 @@ pub enum RepoError {
         /// Ids that begin with it.
         candidates: Vec<String>,
     },
+    /// A revision of an earlier time that is not known.
+    #[error(transparent)]
+    Reflog(#[from] ReflogError),
     /// `HEAD` where there is no commit yet.
     #[error("branch '{0}' has no commit yet")]
     Unborn(String),
@@ -119,6 +137,12 @@ pub enum RepoError {
     /// A commit that changes nothing.
     #[error("nothing to commit: nothing is staged")]
     NothingToCommit,
+    /// `commit --amend` before the first commit.
+    #[error("there is no commit to amend")]
+    NothingToAmend,
+    /// A merge, cherry-pick or revert cannot begin, go on or end.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// An empty or oversized message.
     #[error("the commit message is {0}")]
     BadMessage(&'static str),
@@ -181,6 +205,9 @@ pub enum RepoError {
     /// A command that changes the repository, told to look at the past.
     #[error("with --at-op the repository can only be read")]
     Past,
+    /// An import or an export fails.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// A tag cannot be made or deleted.
     #[error(transparent)]
     Tag(#[from] TagError),

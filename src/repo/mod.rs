@@ -9,13 +9,17 @@ pub mod content;
 pub mod diff;
 pub mod diff_trees;
 pub mod error;
+pub mod exchange;
 pub mod history;
 pub mod ignore;
 pub mod limits;
+pub mod merge;
 pub mod operation;
 pub mod path_filter;
+pub mod pathspec;
 pub mod plan;
 pub mod read;
+pub mod reflog;
 pub mod remove;
 pub mod restore;
 pub mod revision;
@@ -98,6 +102,8 @@ pub struct Repository {
     format: RepositoryFormat,
     config: Config,
     refs: RefStore,
+    /// The operation behind which it is looked at.
+    looked_at: Option<u64>,
     objects: OnceLock<Objects>,
     cancel: CancelToken,
     monitor: Arc<dyn Monitor>,
@@ -155,13 +161,24 @@ impl Repository {
             .map_err(|source| RepoError::Format { path: place.repository.clone(), source })?;
         let refs = RefStore::new(Arc::clone(&disk));
         let cancel = CancelToken::default();
-        Ok(Self { place, disk, format, config, refs, objects: OnceLock::new(), cancel, monitor })
+        Ok(Self {
+            place,
+            disk,
+            format,
+            config,
+            refs,
+            looked_at: None,
+            objects: OnceLock::new(),
+            cancel,
+            monitor,
+        })
     }
 
     /// The repository as it was behind an operation, for reading. The staging area is that of now.
     pub fn at_operation(mut self, seq: u64) -> Result<Self> {
         let PastState { head, refs, .. } = self.look_back(seq)?;
         self.refs = self.refs.at(head, refs);
+        self.looked_at = Some(seq);
         Ok(self)
     }
 

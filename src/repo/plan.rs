@@ -33,6 +33,7 @@ impl Repository {
             roots: roots.to_vec(),
             include_ignored: false,
             is_tracked: &|_, _| false,
+            enters: &|_| true,
         };
         let walked = walk(&root, &options, |listing| {
             if own_dir.as_ref().is_some_and(|own| listing.dir.is_within(own)) {

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::beneath::{PathKind, stat_one};
 use super::operation::{Doomed, Keeper, description};
-use super::restore::normalise;
+use super::pathspec::Pathspec;
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::TreeId;
@@ -18,7 +18,7 @@ const KEPT_AT_ONCE: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct RemoveOptions {
     /// Files and directories.
-    pub paths: Vec<RepoPath>,
+    pub paths: Pathspec,
     /// Directories with all that is staged below them.
     pub recursive: bool,
     /// From the staging area only.
@@ -32,15 +32,15 @@ pub struct RemoveOptions {
 /// What was removed.
 pub struct Removed {
     before: BinaryStagingArea,
-    /// No one of them within another.
-    paths: Vec<RepoPath>,
+    paths: Pathspec,
 }
 
 impl Removed {
     /// The paths in path order.
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
-        let views = self.paths.iter().flat_map(|path| self.before.views_within(path.as_bytes()));
-        views.map(|view| view.path)
+        let roots = self.paths.roots().into_iter();
+        let views = roots.flat_map(|root| self.before.views_within(root.as_bytes()));
+        views.filter(|view| self.paths.matches_staged(view)).map(|view| view.path)
     }
 }
 
@@ -52,7 +52,7 @@ impl Repository {
         if options.dry_run {
             return self.removable(options, &self.staging()?, &self.work_tree_handle()?);
         }
-        let mut op = self.begin(description("rm", &options.paths))?;
+        let mut op = self.begin(description("rm", options.paths.shown()))?;
         let root = self.work_tree_handle()?;
         let removed = self.removable(options, op.staged(), &root)?;
         if !options.cached && options.force {
@@ -65,6 +65,7 @@ impl Repository {
             op.moves_work_tree();
         }
         op.checkpoint()?;
+        self.resolve_conflicts(&options.paths)?;
         if !options.cached {
             self.remove_files(&removed, &root)?;
         }
@@ -78,16 +79,13 @@ impl Repository {
         staging: &BinaryStagingArea,
         root: &OwnedFd,
     ) -> Result<Removed> {
-        for path in &options.paths {
-            if staging.views_within(path.as_bytes()).next().is_none() {
-                return Err(super::add::path_not_found(path, "the staging area", staging));
-            }
-            let is_directory = staging.view(path.as_bytes()).is_none();
-            if is_directory && !options.recursive {
-                return Err(RepoError::NeedsRecursive(path.clone()));
-            }
+        options.paths.check_staged(staging)?;
+        if !options.recursive
+            && let Some(directory) = options.paths.staged_directory(staging)
+        {
+            return Err(RepoError::NeedsRecursive(directory));
         }
-        let removed = Removed { before: staging.snapshot(), paths: normalise(&options.paths) };
+        let removed = Removed { before: staging.snapshot(), paths: options.paths.clone() };
         if !options.force && !options.cached {
             self.check_nothing_is_lost(&removed, root)?;
         }

@@ -8,6 +8,7 @@ use super::beneath::{PathKind, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
 use super::operation::{Doomed, Keeper, Operation, description};
+use super::pathspec::Pathspec;
 use super::trees::{TreeWalk, find, is_empty_tree};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -23,8 +24,8 @@ use crate::storage::format::staging::FileStat;
 /// What is restored, from where, to where.
 #[derive(Debug, Clone, Default)]
 pub struct RestoreOptions {
-    /// Files and directories; the root for everything.
-    pub paths: Vec<RepoPath>,
+    /// Files and directories.
+    pub paths: Pathspec,
     /// The commit; none for the staging area.
     pub source: Option<CommitId>,
     /// A directory other than the work tree.
@@ -70,7 +71,7 @@ impl Repository {
     /// data, so that the next command need not read the files again. What it overwrites is stored
     /// and entered in the log of operations before.
     fn restore_in_place(&self, options: &RestoreOptions) -> Result<CheckoutReport> {
-        let mut op = self.begin(description("restore", &options.paths))?;
+        let mut op = self.begin(description("restore", options.paths.shown()))?;
         let staging = op.staged().snapshot();
         let root = self.work_tree_handle()?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
@@ -158,14 +159,12 @@ impl Repository {
         options: &RestoreOptions,
         staging: Option<&'a BinaryStagingArea>,
     ) -> Result<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> {
-        let paths = normalise(&options.paths);
+        let pathspec = options.paths.clone();
+        let roots = pathspec.roots().into_iter();
         if let (None, Some(staging)) = (options.source, staging) {
-            for path in &paths {
-                if staging.views_within(path.as_bytes()).next().is_none() && !path.is_root() {
-                    return Err(super::add::path_not_found(path, "the staging area", staging));
-                }
-            }
-            let entries = paths.into_iter().flat_map(|path| staging.iter_within(path.as_bytes()));
+            pathspec.check_staged(staging)?;
+            let entries = roots.flat_map(|root| staging.iter_within(root.as_bytes()));
+            let entries = entries.filter(move |entry| pathspec.matches_staged(&entry.view()));
             return Ok(Box::new(entries.map(|entry| {
                 let StagedEntry { path, kind, stat, .. } = entry;
                 let size = if matches!(kind, StagedKind::File { .. }) { stat.size } else { 0 };
@@ -175,11 +174,15 @@ impl Repository {
         let mut parts: Vec<Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>> = Vec::new();
         if let Some(source) = options.source {
             let tree = self.objects()?.commit(&source)?.tree;
-            for path in &paths {
-                parts.push(self.committed_below(&tree, path, &source)?);
+            pathspec.check_committed(self, &tree, &format!("commit {}", source.short()))?;
+            for root in roots {
+                parts.extend(self.committed_if_any(&tree, &root, &source)?);
             }
         }
-        Ok(Box::new(parts.into_iter().flatten()))
+        let matches = move |entry: &Result<CommittedEntry>| {
+            entry.as_ref().map_or(true, |entry| pathspec.matches_entry(entry))
+        };
+        Ok(Box::new(parts.into_iter().flatten().filter(matches)))
     }
 
     /// Calls `visit` for every entry that the options name, in path order.
@@ -279,7 +282,21 @@ impl Repository {
         }
     }
 
-    fn nearest_committed(&self, tree: &TreeId, path: &RepoPath) -> Option<String> {
+    /// The same; nothing where there is no such path.
+    fn committed_if_any(
+        &self,
+        tree: &TreeId,
+        path: &RepoPath,
+        source: &CommitId,
+    ) -> Result<Option<Box<dyn Iterator<Item = Result<CommittedEntry>>>>> {
+        match self.committed_below(tree, path, source) {
+            Ok(below) => Ok(Some(below)),
+            Err(RepoError::PathNotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn nearest_committed(&self, tree: &TreeId, path: &RepoPath) -> Option<String> {
         let walk = TreeWalk::new(self.objects().ok()?, tree, RepoPath::root());
         let names: Vec<String> =
             walk.take(20_000).filter_map(|item| Some(item.ok()?.path.to_string())).collect();
@@ -291,14 +308,14 @@ impl Repository {
     pub fn reset_staging(&self) -> Result<usize> {
         let mut op = self.begin_anew("store reset-staging")?;
         let head = op.head_commit()?;
-        let changes = self.unstage_in(op.staging(), &[], head)?.len();
+        let changes = self.unstage_in(op.staging(), &Pathspec::all(), head)?.len();
         op.finish()?;
         Ok(changes)
     }
 
     /// Puts the staging area back to a commit, for the paths named; returns what changed.
-    pub fn unstage(&self, paths: &[RepoPath], source: Option<CommitId>) -> Result<Vec<Change>> {
-        let mut op = self.begin(description("restore --staged", paths))?;
+    pub fn unstage(&self, paths: &Pathspec, source: Option<CommitId>) -> Result<Vec<Change>> {
+        let mut op = self.begin(description("restore --staged", paths.shown()))?;
         let changes = self.unstage_in(op.staging(), paths, source)?;
         op.finish()?;
         Ok(changes)
@@ -307,58 +324,70 @@ impl Repository {
     fn unstage_in(
         &self,
         staging: &mut BinaryStagingArea,
-        paths: &[RepoPath],
+        paths: &Pathspec,
         source: Option<CommitId>,
     ) -> Result<Vec<Change>> {
-        let paths = normalise(paths);
-        let mut changes = Vec::new();
-        let (mut removals, mut ops) = (Vec::new(), Vec::new());
-        for path in &paths {
-            let mut known = false;
-            let mut keep = HashSet::new();
-            if let Some(source) = &source {
-                let tree = self.objects()?.commit(source)?.tree;
-                let below = match self.committed_below(&tree, path, source) {
-                    Ok(below) => Some(below),
-                    Err(RepoError::PathNotFound { .. }) => None,
-                    Err(error) => return Err(error),
-                };
-                for entry in below.into_iter().flatten() {
+        let committed = match source {
+            Some(source) => Some((self.objects()?.commit(&source)?.tree, source)),
+            None => None,
+        };
+        let tree = committed.as_ref().map(|(tree, _)| tree);
+        paths.check_staged_or_committed(self, staging, tree)?;
+        let mut unstaging = Unstaging::default();
+        for root in paths.roots() {
+            if let Some((tree, source)) = &committed {
+                for entry in self.committed_if_any(tree, &root, source)?.into_iter().flatten() {
                     let entry = entry?;
-                    known = true;
-                    let staged = staging.view(entry.path.as_bytes());
-                    keep.insert(entry.path.clone());
-                    if staged.is_some_and(|staged| staged.kind == entry.kind.view()) {
-                        continue;
+                    if paths.matches_entry(&entry) {
+                        unstaging.put_back(entry, staging);
                     }
-                    let kind =
-                        if staged.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-                    changes.push(Change { path: entry.path.clone(), kind });
-                    // Times of no file: the next look compares the content.
-                    let stat = FileStat { size: entry.size, ..FileStat::default() };
-                    ops.push(StagingOp::Put(StagedEntry {
-                        path: entry.path,
-                        kind: entry.kind,
-                        stat,
-                        racy: false,
-                    }));
                 }
             }
-            for entry in staging.iter_within(path.as_bytes()) {
-                known = true;
-                if !keep.contains(&entry.path) {
-                    changes.push(Change { path: entry.path.clone(), kind: ChangeKind::Deleted });
-                    removals.push(StagingOp::Remove(entry.path));
-                }
-            }
-            if !known && !path.is_root() {
-                return Err(super::add::path_not_found(path, "the staging area", staging));
-            }
+            let staged = staging.iter_within(root.as_bytes());
+            staged
+                .filter(|entry| paths.matches_staged(&entry.view()))
+                .for_each(|entry| unstaging.remove(entry.path));
         }
-        removals.append(&mut ops);
+        let Unstaging { mut changes, mut removals, mut puts, .. } = unstaging;
+        removals.append(&mut puts);
         staging.apply(removals)?;
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(changes)
+    }
+}
+
+/// What puts the staging area back.
+#[derive(Default)]
+struct Unstaging {
+    changes: Vec<Change>,
+    removals: Vec<StagingOp>,
+    puts: Vec<StagingOp>,
+    /// Paths that are committed.
+    keep: HashSet<RepoPath>,
+}
+
+impl Unstaging {
+    /// Stages what is committed.
+    fn put_back(&mut self, entry: CommittedEntry, staging: &BinaryStagingArea) {
+        let staged = staging.view(entry.path.as_bytes());
+        self.keep.insert(entry.path.clone());
+        if staged.is_some_and(|staged| staged.kind == entry.kind.view()) {
+            return;
+        }
+        let kind = if staged.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        self.changes.push(Change { path: entry.path.clone(), kind });
+        // Times of no file: the next look compares the content.
+        let stat = FileStat { size: entry.size, ..FileStat::default() };
+        let CommittedEntry { path, kind, .. } = entry;
+        self.puts.push(StagingOp::Put(StagedEntry { path, kind, stat, racy: false }));
+    }
+
+    /// Removes what is staged, unless it is committed too.
+    fn remove(&mut self, path: RepoPath) {
+        if !self.keep.contains(&path) {
+            self.changes.push(Change { path: path.clone(), kind: ChangeKind::Deleted });
+            self.removals.push(StagingOp::Remove(path));
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Revisions as a user types them: `HEAD`, branches, tags, ids and their prefixes, `~n`, `^n`.
+//! Revisions as a user types them: `HEAD`, branches, tags, ids and their prefixes, `~n`, `^n`;
+//! those with `@{…}` are in [`super::reflog`].
 
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, IdPrefix};
@@ -47,8 +48,34 @@ fn split_steps(text: &str) -> Option<(&str, Vec<Step>)> {
     Some((base, steps))
 }
 
+/// Where `REV:PATH` or `PATH@REV` is cut, and at which of the two marks.
+fn split_point(text: &str) -> Option<(usize, char)> {
+    let begins_braces = |at: usize| text[at..].starts_with("@{");
+    let mut marks = outside_braces(text);
+    if let Some(colon) = marks.find(|(at, mark)| *mark == ':' && *at > 0) {
+        return Some(colon);
+    }
+    let at_signs = outside_braces(text).filter(|(at, mark)| *mark == '@' && !begins_braces(*at));
+    let last = at_signs.last().filter(|(at, _)| *at > 0 && *at + 1 < text.len());
+    // `file@{1}` is the file at `@{1}`.
+    let braces = || text.find("@{").filter(|at| *at > 0 && text[*at..].contains('}'));
+    last.or_else(|| braces().map(|at| (at, '@')))
+}
+
+/// The characters of a text that are not in the braces of an `@{…}`.
+fn outside_braces(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
+    let mut end = 0;
+    text.char_indices().filter(move |(at, _)| {
+        let is_outside = *at >= end;
+        if is_outside && text[*at..].starts_with("@{") {
+            end = text[*at..].find('}').map_or(end, |len| at + len + 1);
+        }
+        is_outside
+    })
+}
+
 impl Repository {
-    fn unknown(&self, revision: &str) -> RepoError {
+    pub(super) fn unknown(&self, revision: &str) -> RepoError {
         let mut known: Vec<String> = vec!["HEAD".to_owned()];
         for (name, _) in self.refs().list("").unwrap_or_default() {
             known.extend(name.split_once('/').map(|(_, short)| short.to_owned()));
@@ -75,16 +102,33 @@ impl Repository {
                 (None, Head::Detached(id)) => Ok(id),
             };
         }
-        if check_ref_name(base).is_ok() {
-            for name in [base.to_owned(), format!("heads/{base}"), format!("tags/{base}")] {
-                match self.refs().read(&name) {
-                    Ok(Some(record)) => return Ok(record.new.commit),
-                    Ok(None) | Err(RefError::Name(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        if base == "MERGE_HEAD"
+            && let Some(state) = self.merge_state()?
+            && let Some(other) = state.others.first()
+        {
+            return Ok(*other);
+        }
+        if let Some(commit) = self.resolve_past(base)? {
+            return Ok(commit);
+        }
+        if check_ref_name(base).is_ok()
+            && let Some((_, commit)) = self.find_ref(base)?
+        {
+            return Ok(commit);
         }
         self.resolve_prefix(base)?.ok_or_else(|| self.unknown(whole))
+    }
+
+    /// The ref that a name means, in full, and its commit.
+    pub(super) fn find_ref(&self, name: &str) -> Result<Option<(String, CommitId)>> {
+        for name in [name.to_owned(), format!("heads/{name}"), format!("tags/{name}")] {
+            match self.refs().read(&name) {
+                Ok(Some(record)) => return Ok(Some((name, record.new.commit))),
+                Ok(None) | Err(RefError::Name(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 
     fn resolve_prefix(&self, text: &str) -> Result<Option<CommitId>> {
@@ -124,17 +168,14 @@ impl Repository {
         if exists(text) {
             return plain;
         }
-        if let Some((revision, path)) = text.split_once(':')
-            && !revision.is_empty()
-        {
-            return RevisionPath { revision: Some(revision.to_owned()), path: path.to_owned() };
-        }
-        match text.rsplit_once('@') {
-            Some((path, revision)) if !path.is_empty() && !revision.is_empty() => {
-                RevisionPath { revision: Some(revision.to_owned()), path: path.to_owned() }
-            }
-            _ => plain,
-        }
+        let Some((at, mark)) = split_point(text) else { return plain };
+        let (before, behind) = (&text[..at], &text[at + 1..]);
+        let (revision, path) = match mark {
+            ':' => (before, behind),
+            _ if behind.starts_with('{') => (&text[at..], before),
+            _ => (behind, before),
+        };
+        RevisionPath { revision: Some(revision.to_owned()), path: path.to_owned() }
     }
 
     /// Checks a path of the repository that a user typed.
@@ -156,5 +197,29 @@ mod tests {
         );
         assert_eq!(split_steps("a~99999999999999999999999"), None);
         assert_eq!(split_steps("a~x"), None);
+    }
+    #[test]
+    fn a_path_and_its_revision_are_told_apart() {
+        let cut = |text: &str| split_point(text).map(|(at, _)| at);
+        for (text, at) in [
+            ("a", None),
+            ("a@", None),
+            ("@", None),
+            (":a", None),
+            ("@{1}", None),
+            ("@{1", None),
+            ("HEAD:a@b", Some(4)),
+            ("a@HEAD", Some(1)),
+            ("ä@b@HEAD", Some(4)),
+            ("@{1}:a", Some(4)),
+            ("main@{2026-01-02 10:00}:a:b", Some(23)),
+            ("a@main@{10:00}", Some(1)),
+            ("a@@{1}", Some(1)),
+            ("a@{1}", Some(1)),
+            ("ä/b@{2 days ago}~1", Some(4)),
+            ("a@{b", None),
+        ] {
+            assert_eq!(cut(text), at, "{text}");
+        }
     }
 }

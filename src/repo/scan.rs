@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
+use super::pathspec::Pathspec;
+use super::walk::{DirListing, Enters, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
 use super::{RepoError, Repository, Result};
 use crate::path::{RepoPath, split_last};
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
@@ -85,6 +86,8 @@ pub(super) struct Scan<'a> {
     pub(super) root: &'a OwnedFd,
     /// What is staged.
     pub(super) staging: &'a BinaryStagingArea,
+    /// What of both is looked at.
+    pub(super) pathspec: &'a Pathspec,
     seen: SeenBits,
     /// The repository's own directory, where it lies in the work tree.
     own_dir: Option<RepoPath>,
@@ -95,28 +98,42 @@ impl<'a> Scan<'a> {
         repository: &'a Repository,
         root: &'a OwnedFd,
         staging: &'a BinaryStagingArea,
+        pathspec: &'a Pathspec,
     ) -> Self {
         let (seen, own_dir) = (SeenBits::new(staging.slots()), repository.own_dir());
-        Self { repository, root, staging, seen, own_dir }
+        Self { repository, root, staging, pathspec, seen, own_dir }
     }
 
-    /// Walks what lies at the roots, or everything without any; `visit` is called from several
-    /// threads. An error also when the command was interrupted; `Break` when `visit` broke off.
+    /// Walks what the pathspec can match; `visit` is called from several threads. An error also
+    /// when the command was interrupted; `Break` when `visit` broke off.
     pub(super) fn walk(
+        &self,
+        include_ignored: bool,
+        visit: impl Fn(DirListing) -> ControlFlow<()> + Sync,
+    ) -> Result<ControlFlow<()>> {
+        let enters = |dir: &[u8]| self.pathspec.may_match_below(dir);
+        self.walk_below(&self.pathspec.roots(), include_ignored, &enters, visit)
+    }
+
+    /// Walks what lies at the roots, in the directories that `enters` names.
+    pub(super) fn walk_below(
         &self,
         roots: &[RepoPath],
         include_ignored: bool,
+        enters: &Enters<'_>,
         visit: impl Fn(DirListing) -> ControlFlow<()> + Sync,
     ) -> Result<ControlFlow<()>> {
         let is_tracked = |path: &[u8], is_dir: bool| {
             if is_dir { self.holds(path) } else { self.staging.view(path).is_some() }
         };
+        let is_everything = roots.iter().any(RepoPath::is_root);
         let options = WalkOptions {
             threads: self.repository.threads(),
             use_gitignore: self.repository.config().ignore.use_gitignore,
-            roots: roots.to_vec(),
+            roots: if is_everything { Vec::new() } else { roots.to_vec() },
             include_ignored,
             is_tracked: &is_tracked,
+            enters,
         };
         let cancel = self.repository.cancel_token();
         let walked = walk(self.root, &options, |listing| {
@@ -145,8 +162,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Notes that the entries of a listing were met, and calls `each` for those that are not
-    /// staged as they are, with the path and with what is staged there.
+    /// Notes that the entries of a listing were met, and calls `each` for those that the pathspec
+    /// matches and that are not staged as they are, with the path and with what is staged there.
     pub(super) fn differences(
         &self,
         listing: &DirListing,
@@ -157,11 +174,15 @@ impl<'a> Scan<'a> {
             path.push(b'/');
         }
         let base = path.len();
+        let all = self.pathspec.is_all() || self.pathspec.covers(listing.dir.as_bytes());
         // The entries are in path order, and so are the numbers.
         let mut expected = usize::MAX;
         for entry in &listing.entries {
             path.truncate(base);
             path.extend_from_slice(listing.name(entry));
+            if !all && !self.pathspec.matches(&path, false) {
+                continue;
+            }
             let Some((number, staged)) = self.staging.locate(&path, expected) else {
                 each(&path, entry, None);
                 continue;
@@ -174,18 +195,17 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What is staged at or below `dir`, was not met and not hidden, in path order.
-    pub(super) fn gone<'s>(
-        &'s self,
-        dir: &[u8],
-        hidden: &'s Hidden,
-    ) -> impl Iterator<Item = StagedView<'s>> {
+    /// What is staged, matches the pathspec, was not met and not hidden, in path order.
+    pub(super) fn gone<'s>(&'s self, hidden: &'s Hidden) -> impl Iterator<Item = StagedView<'s>> {
         let all_seen = self.seen.count() == self.staging.len();
-        let views = (!all_seen).then(|| self.staging.views_within(dir).numbered());
-        let views = views.into_iter().flatten();
+        let roots = if all_seen { Vec::new() } else { self.pathspec.roots() };
+        let views = roots
+            .into_iter()
+            .flat_map(|root| self.staging.views_within(root.as_bytes()).numbered());
         views
             .filter(|(number, view)| !self.seen.has(*number) && !hidden.covers(view.path))
             .map(|(_, view)| view)
+            .filter(|view| self.pathspec.matches_staged(view))
     }
 }
 

@@ -12,12 +12,14 @@ use super::beneath::{PathKind, read_link, stat_one};
 use super::content::content_of;
 use super::diff::Move;
 use super::diff_trees::{Change, ChangeKind};
+use super::pathspec::Pathspec;
 use super::scan::{Hidden, Scan, is_unchanged};
 use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::chunker::Chunker;
+use crate::storage::format::merge_state::{Conflict, MergeState};
 use crate::storage::format::refs::Head;
 
 /// Which untracked files are told.
@@ -33,18 +35,14 @@ pub enum Untracked {
 }
 
 /// What is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusOptions {
+#[derive(Debug, Clone, Copy)]
+pub struct StatusOptions<'a> {
+    /// Which paths are meant.
+    pub pathspec: &'a Pathspec,
     /// Which untracked files are told.
     pub untracked: Untracked,
     /// Whether moved files are found.
     pub renames: bool,
-}
-
-impl Default for StatusOptions {
-    fn default() -> Self {
-        Self { untracked: Untracked::Normal, renames: false }
-    }
 }
 
 /// The state of staging area and work tree.
@@ -62,8 +60,18 @@ pub struct StatusReport {
     pub unstaged: Vec<Change>,
     /// Neither staged nor ignored; a directory that holds nothing staged ends in `/`.
     pub untracked: Vec<Vec<u8>>,
+    /// The merge, cherry-pick or revert that waits, with its conflicts.
+    pub merging: Option<MergeState>,
     /// What could not be looked at.
     pub skipped: Vec<(RepoPath, String)>,
+}
+
+impl StatusReport {
+    /// Conflicts that are not resolved yet, in path order.
+    pub fn unmerged(&self) -> impl Iterator<Item = &Conflict> {
+        let conflicts = self.merging.iter().flat_map(|state| &state.conflicts);
+        conflicts.filter(|conflict| !conflict.resolved)
+    }
 }
 
 #[derive(Default)]
@@ -84,19 +92,25 @@ struct Looker<'a> {
 impl Repository {
     /// Compares last commit, staging area and work tree.
     pub fn status(&self) -> Result<StatusReport> {
-        self.status_with(&StatusOptions::default())
+        self.status_of(&Pathspec::all())
     }
 
-    /// Compares last commit, staging area and work tree.
-    pub fn status_with(&self, options: &StatusOptions) -> Result<StatusReport> {
+    /// The same, for the paths that match.
+    pub fn status_of(&self, pathspec: &Pathspec) -> Result<StatusReport> {
+        self.status_with(&StatusOptions { pathspec, untracked: Untracked::Normal, renames: false })
+    }
+
+    /// The same, as the options say.
+    pub fn status_with(&self, options: &StatusOptions<'_>) -> Result<StatusReport> {
+        let pathspec = options.pathspec;
         if self.is_past() {
             return Err(RepoError::Past);
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let scan = Scan::new(self, &root, &staging);
+        let scan = Scan::new(self, &root, &staging, pathspec);
         let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
-        let _ = looker.scan.walk(&[], false, |listing| {
+        let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
         })?;
@@ -105,14 +119,16 @@ impl Repository {
             found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut hidden = Hidden::default();
         skipped.iter().for_each(|(path, reason)| hidden.note(path, reason));
-        let gone = scan.gone(b"", &hidden).filter_map(|view| RepoPath::new(view.path).ok());
+        let gone = scan.gone(&hidden).filter_map(|view| RepoPath::new(view.path).ok());
         changes.extend(gone.map(|path| Change { path, kind: ChangeKind::Deleted }));
         changes.extend(self.look_closer(&root, &staging, &doubtful));
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         untracked.sort_unstable();
         untracked.dedup();
         let head = self.refs().read_head()?;
-        let staged = self.staged_changes(&staging)?;
+        let mut staged = self.staged_changes(&staging)?;
+        // Where an empty directory changed, it may be meant by a trailing slash.
+        staged.retain(|change| pathspec.matches(change.path.as_bytes(), true));
         let moves = if options.renames { self.staged_moves(&staged)? } else { Vec::new() };
         staging.check()?;
         Ok(StatusReport {
@@ -121,6 +137,7 @@ impl Repository {
             head,
             staged,
             unstaged: changes,
+            merging: self.merge_state()?,
             untracked,
             // What cannot be stored at all, such as a FIFO, is `add`'s to tell.
             skipped: skipped
@@ -203,11 +220,8 @@ impl Looker<'_> {
         if self.untracked == Untracked::No {
             found.untracked.clear();
         }
-        if self.untracked == Untracked::Normal
-            && !found.untracked.is_empty()
-            && !dir.is_root()
-            && !self.scan.holds(dir.as_bytes())
-        {
+        let is_told_as_one = self.untracked == Untracked::Normal && !found.untracked.is_empty();
+        if is_told_as_one && self.is_untracked(dir) {
             found.untracked = vec![self.untracked_top(dir)];
         }
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,13 +231,17 @@ impl Looker<'_> {
         all.skipped.extend(listing.skipped);
     }
 
-    /// The outermost directory around `dir` that holds nothing staged, with a slash behind it.
+    /// Whether a directory stands for all that lies in it: it holds nothing staged, and the
+    /// pathspec matches all of it.
+    fn is_untracked(&self, dir: &RepoPath) -> bool {
+        let path = dir.as_bytes();
+        !dir.is_root() && !self.scan.holds(path) && self.scan.pathspec.covers(path)
+    }
+
+    /// The outermost directory around `dir` that is untracked, with a slash behind it.
     fn untracked_top(&self, dir: &RepoPath) -> Vec<u8> {
         let mut top = dir.clone();
-        while let Some(above) = top.parent().filter(|above| !above.is_root()) {
-            if self.scan.holds(above.as_bytes()) {
-                break;
-            }
+        while let Some(above) = top.parent().filter(|above| self.is_untracked(above)) {
             top = above;
         }
         let mut bytes = top.as_bytes().to_vec();
@@ -232,6 +250,9 @@ impl Looker<'_> {
     }
 
     fn visit_empty(&self, dir: &RepoPath, found: &mut Found) {
+        if !self.scan.pathspec.matches(dir.as_bytes(), true) {
+            return;
+        }
         self.scan.mark(dir.as_bytes());
         match self.scan.staging.view(dir.as_bytes()) {
             Some(staged) if staged.kind == KindView::EmptyDir => {}

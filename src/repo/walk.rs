@@ -141,6 +141,9 @@ fn name_in<'n>(names: &'n [u8], entry: &WalkEntry) -> &'n [u8] {
 /// Asks whether a path is tracked; with `true`, whether anything below that directory is.
 pub type IsTracked<'a> = dyn Fn(&[u8], bool) -> bool + Sync + 'a;
 
+/// Asks whether a directory is of interest; where not, it is not entered.
+pub type Enters<'a> = dyn Fn(&[u8]) -> bool + Sync + 'a;
+
 /// What is walked, and how.
 pub struct WalkOptions<'a> {
     /// Threads; 0 for one per processor.
@@ -153,6 +156,8 @@ pub struct WalkOptions<'a> {
     pub include_ignored: bool,
     /// What ignore rules do not hide.
     pub is_tracked: &'a IsTracked<'a>,
+    /// Whether a directory is entered.
+    pub enters: &'a Enters<'a>,
 }
 
 struct Walker<'a> {
@@ -481,6 +486,9 @@ impl<'w, 'a> Lister<'w, 'a> {
     }
 
     fn subdirectory(&mut self, pruned: bool) {
+        if !(self.walker.options.enters)(&self.path) {
+            return;
+        }
         let dir = RepoPath::new_unchecked(self.path.clone());
         let rules = &self.dir.rules;
         let rules =

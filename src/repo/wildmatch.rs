@@ -1,9 +1,11 @@
-//! One pattern of an ignore file, with git's semantics to the byte.
+//! One pattern of an ignore file, and globs of pathspecs, with git's semantics to the byte.
 //!
 //! The `ignore` crate reads gitignore files as globs of another dialect (`{a,b}` alternates, an
 //! unclosed class is literal, `a**/b` is cut differently) and knows no non-UTF-8 pattern; this is
 //! git's `wildmatch` instead, on bytes, without its exponential backtracking: only the last `*` of
 //! a component and the last `**` are ever retried.
+
+use std::borrow::Cow;
 
 use crate::path::MAX_PATH;
 
@@ -15,10 +17,12 @@ enum Token {
     Byte(u8),
     /// `?`: one byte that is no slash.
     Any,
-    /// `[...]`: one byte of the set that is no slash.
+    /// `[...]`: one byte of the set.
     Class(Box<ByteSet>),
     /// `*`: any bytes that are no slash.
     Star,
+    /// `*` where slashes are bytes like others: any bytes.
+    Deep,
     /// `**` at the end: everything.
     Rest,
     /// `**/`: any bytes up to and with a slash; with `zero`, also nothing.
@@ -93,6 +97,73 @@ impl Pattern {
     }
 }
 
+/// How the wildcards of a pattern are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Dialect {
+    /// `*`, `?` and classes match no slash, `**` does; otherwise slashes are bytes like others.
+    by_component: bool,
+    /// Letter case of ASCII does not count: patterns are in lower case, and so must texts be.
+    fold: bool,
+}
+
+const IGNORE_FILES: Dialect = Dialect { by_component: true, fold: false };
+
+/// A glob over whole paths, as pathspecs have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob {
+    /// The literal beginning.
+    plain: Box<[u8]>,
+    /// What follows; `None` where nothing can match.
+    tokens: Option<Box<[Token]>>,
+    fold: bool,
+}
+
+impl Glob {
+    /// Whether a pattern has wildcards.
+    pub(super) fn is_glob(pattern: &[u8]) -> bool {
+        pattern.iter().any(|byte| is_special(*byte))
+    }
+
+    /// Reads a pattern whose first `fixed` bytes are literal. `by_component`: `*` matches no slash.
+    pub(super) fn new(pattern: &[u8], fixed: usize, by_component: bool, fold: bool) -> Self {
+        let wild = pattern[fixed..].iter().position(|byte| is_special(*byte));
+        let plain = wild.map_or(pattern.len(), |at| fixed + at);
+        let tokens = tokenize(&pattern[plain..], Dialect { by_component, fold });
+        let mut plain = pattern[..plain].to_vec();
+        if fold {
+            plain.make_ascii_lowercase();
+        }
+        Self { plain: plain.into(), tokens: tokens.map(Into::into), fold }
+    }
+
+    /// Bytes of the literal beginning.
+    pub(super) fn plain_len(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// Whether a path matches.
+    pub(super) fn matches(&self, path: &[u8]) -> bool {
+        let Some(tokens) = &self.tokens else { return false };
+        let path = self.folded(path);
+        path.strip_prefix(&*self.plain).is_some_and(|rest| matches(tokens, rest))
+    }
+
+    /// Whether some path below a directory can match.
+    pub(super) fn may_match_below(&self, dir: &[u8]) -> bool {
+        let Some(tokens) = &self.tokens else { return false };
+        let mut dir = self.folded(dir).into_owned();
+        dir.push(b'/');
+        match dir.strip_prefix(&*self.plain) {
+            Some(rest) => run(tokens, rest, true),
+            None => self.plain.starts_with(&dir),
+        }
+    }
+
+    fn folded<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if self.fold { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) }
+    }
+}
+
 /// Whether a name, such as that of a branch, matches a glob; `*` and `?` match no slash, `**` does.
 pub fn is_match(glob: &str, name: &str) -> bool {
     Matcher::new(glob.as_bytes(), !name.contains('/')).matches(name.as_bytes())
@@ -149,7 +220,7 @@ impl Matcher {
         }
         // git matches the plain beginning first, so that `**` right behind it counts as being at
         // the beginning of a component: `a**/b` matches `ax/y/b`.
-        match tokenize(&body[plain..]) {
+        match tokenize(&body[plain..], IGNORE_FILES) {
             Some(tokens) if tokens.len() <= 2 * MAX_PATH + 2 => {
                 Self::Tokens(body[..plain].into(), tokens.into())
             }
@@ -159,26 +230,33 @@ impl Matcher {
 }
 
 /// `None` where no text can match.
-fn tokenize(pattern: &[u8]) -> Option<Vec<Token>> {
+fn tokenize(pattern: &[u8], dialect: Dialect) -> Option<Vec<Token>> {
+    let folded = |byte: u8| if dialect.fold { byte.to_ascii_lowercase() } else { byte };
     let mut tokens = Vec::new();
     let mut at = 0;
     while at < pattern.len() {
         match pattern[at] {
+            b'?' if !dialect.by_component => tokens.push(Token::Class(Box::new([u64::MAX; 4]))),
             b'?' => tokens.push(Token::Any),
             b'[' => {
-                let (class, end) = parse_class(pattern, at + 1)?;
+                let (class, end) = parse_class(pattern, at + 1, dialect)?;
                 tokens.push(Token::Class(Box::new(class)));
                 at = end;
             }
             b'\\' => {
                 at += 1;
-                tokens.push(Token::Byte(*pattern.get(at)?));
+                tokens.push(Token::Byte(folded(*pattern.get(at)?)));
+            }
+            b'*' if !dialect.by_component => {
+                if tokens.last() != Some(&Token::Deep) {
+                    tokens.push(Token::Deep);
+                }
             }
             b'*' => {
                 at = push_stars(&mut tokens, pattern, at);
                 continue;
             }
-            byte => tokens.push(Token::Byte(byte)),
+            byte => tokens.push(Token::Byte(folded(byte))),
         }
         at += 1;
     }
@@ -218,7 +296,7 @@ fn contains(set: &ByteSet, byte: u8) -> bool {
 }
 
 /// Reads a class from behind its `[`; answers the set and the place of the closing `]`.
-fn parse_class(pattern: &[u8], mut at: usize) -> Option<(ByteSet, usize)> {
+fn parse_class(pattern: &[u8], mut at: usize, dialect: Dialect) -> Option<(ByteSet, usize)> {
     let mut set = [0; 4];
     let negated = matches!(pattern.get(at)?, b'!' | b'^');
     at += usize::from(negated);
@@ -252,8 +330,15 @@ fn parse_class(pattern: &[u8], mut at: usize) -> Option<(ByteSet, usize)> {
             break;
         }
     }
+    if dialect.fold {
+        let upper: Vec<u8> = (b'A'..=b'Z').filter(|byte| contains(&set, *byte)).collect();
+        upper.into_iter().for_each(|byte| insert(&mut set, byte.to_ascii_lowercase()));
+    }
     if negated {
         set = set.map(|word| !word);
+    }
+    if dialect.by_component {
+        set[usize::from(b'/' >> 6)] &= !(1 << (b'/' & 63));
     }
     Some((set, at))
 }
@@ -289,14 +374,28 @@ fn named_class(set: &mut ByteSet, pattern: &[u8], at: &mut usize) -> Option<Opti
 }
 
 fn matches(tokens: &[Token], text: &[u8]) -> bool {
+    run(tokens, text, false)
+}
+
+/// Whether the tokens match the text; with `is_prefix`, whether they match any text that goes on
+/// behind it.
+fn run(tokens: &[Token], text: &[u8], is_prefix: bool) -> bool {
     let (mut token, mut at) = (0, 0);
+    // Where to go on when a `*` that matches slashes takes one byte more.
+    let mut deep: Option<(usize, usize)> = None;
     // Where to go on when the last `*` takes one byte more, and the last `**/` one slash more.
     let mut star: Option<(usize, usize)> = None;
     let mut dirs: Option<(usize, usize)> = None;
     loop {
         let matched = match tokens.get(token) {
+            Some(_) if is_prefix && at == text.len() => return true,
             None if at == text.len() => return true,
             Some(Token::Rest) => return true,
+            Some(Token::Deep) => {
+                deep = Some((token + 1, at));
+                token += 1;
+                continue;
+            }
             Some(Token::Star) => {
                 star = Some((token + 1, at));
                 token += 1;
@@ -326,6 +425,9 @@ fn matches(tokens: &[Token], text: &[u8]) -> bool {
         }) {
             (star, dirs) = (None, Some((next, from)));
             (token, at) = (next, from);
+        } else if let Some((next, from)) = deep.filter(|(_, from)| *from < text.len()) {
+            deep = Some((next, from + 1));
+            (token, at) = (next, from + 1);
         } else {
             return false;
         }
@@ -336,8 +438,8 @@ fn matches_byte(token: &Token, byte: u8) -> bool {
     match token {
         Token::Byte(expected) => *expected == byte,
         Token::Any => byte != b'/',
-        Token::Class(set) => byte != b'/' && contains(set, byte),
-        Token::Star | Token::Rest | Token::Dirs { .. } => false,
+        Token::Class(set) => contains(set, byte),
+        Token::Star | Token::Deep | Token::Rest | Token::Dirs { .. } => false,
     }
 }
 

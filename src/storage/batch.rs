@@ -197,6 +197,19 @@ impl BatchProcessor {
         Ok(Ok(Attempt::Stored(FileOutcome { path, stat, executable, content, racy })))
     }
 
+    /// Stores what lies in the solid block from `start` on as one file.
+    pub(in crate::storage) fn store_solid(
+        &self,
+        worker: &mut Worker<'_>,
+        start: usize,
+    ) -> Result<Content> {
+        let mut clock = StageClock::default();
+        clock.restart();
+        let content = self.store(worker, start, &mut clock)?;
+        clock.flush(&worker.engine.metrics);
+        Ok(content)
+    }
+
     /// Hashes what was read to the end of the solid block and keeps what is new of it.
     fn store(
         &self,

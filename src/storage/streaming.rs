@@ -13,6 +13,7 @@
 mod ahead;
 mod guide;
 mod large_file;
+mod stream;
 mod trace;
 mod window;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use guide::{Guide, KnownChunk, KnownChunks, Previous};
 pub use large_file::{LargeFile, OpenFile, OpenFiles};
+pub use stream::StreamError;
 pub use trace::{Cut, Trace, Window, stitch, trace};
 pub(in crate::storage) use window::read_more;
 

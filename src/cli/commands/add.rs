@@ -11,6 +11,7 @@ use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::pathspec_args::PathspecFile;
 use crate::cli::ui::format;
 use crate::path::RepoPath;
 use crate::repo::add::{AddOptions, AddReport};
@@ -26,14 +27,24 @@ use crate::storage::format::run_history::RunCommand;
 #[command(after_help = "Examples:
   digstore add -A              everything, from any directory
   digstore add data/ notes.md  what is named
+  digstore add '*.csv'         all tables, in any directory
+  digstore add . ':!*.tmp'     everything here but temporary files
   digstore add -n .            only say what would be staged")]
 pub struct AddArgs {
-    /// Files and directories.
-    #[arg(value_name = "PATH", required_unless_present = "all")]
+    /// Files, directories and quoted globs; see 'Paths' in docs/cli.md.
+    #[arg(
+        value_name = "PATHSPEC",
+        required_unless_present_any = ["all", "update", "pathspec_from_file"]
+    )]
     paths: Vec<OsString>,
+    #[command(flatten)]
+    file: PathspecFile,
     /// The whole work tree.
     #[arg(short = 'A', long)]
     all: bool,
+    /// Only what is tracked already: no new files.
+    #[arg(short, long, conflicts_with = "all")]
+    update: bool,
     /// Ignored files too.
     #[arg(short, long)]
     force: bool,
@@ -44,12 +55,11 @@ pub struct AddArgs {
 
 pub(crate) fn run(args: &AddArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let mut roots = context.repo_paths(&repository, &args.paths)?;
-    if args.all && roots.is_empty() || roots.iter().any(RepoPath::is_root) {
-        roots.clear();
-    }
+    let typed = args.file.or(&args.paths, context)?;
+    let paths = context.pathspec(&repository, &typed)?;
     let list = context.ui.is_json() || args.dry_run || context.ui.verbosity() > 0;
-    let options = AddOptions { roots, force: args.force, dry_run: args.dry_run, list };
+    let AddArgs { update: tracked_only, force, dry_run, .. } = *args;
+    let options = AddOptions { paths, force, tracked_only, dry_run, list };
     let report = repository.add(&options)?;
     repository.monitor().finish();
     let time = context.ui.elapsed();

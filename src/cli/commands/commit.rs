@@ -6,15 +6,20 @@ use serde_json::json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
-use crate::cli::message::{MessageArgs, own_identity, parse_date, signature};
+use crate::cli::message::{MessageArgs, edit, own_identity, parse_date, signature};
 use crate::cli::ui::format;
 use crate::repo::commit::{CommitOptions, CommitReport};
 use crate::repo::run_history::Run;
+use crate::repo::{RepoError, Repository};
 use crate::storage::format::object::Signature;
 use crate::storage::format::run_history::RunCommand;
 
 /// Record what is staged. The work tree is not read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore commit -m \"first\"           record what is staged
+  digstore commit -am \"edits\"          with all changes of tracked files
+  digstore commit --amend --no-edit      add what is staged to the last commit")]
 pub struct CommitArgs {
     /// Why.
     #[command(flatten)]
@@ -28,6 +33,18 @@ pub struct CommitArgs {
     /// Even if nothing is staged.
     #[arg(long)]
     allow_empty: bool,
+    /// In the place of the last commit, whose message and author stay unless they are given.
+    #[arg(long)]
+    amend: bool,
+    /// With --amend: keep the message without asking.
+    #[arg(long)]
+    no_edit: bool,
+    /// With --amend: the author is you, now.
+    #[arg(long, requires = "amend", conflicts_with = "author")]
+    reset_author: bool,
+    /// Stage what changed in tracked files first.
+    #[arg(short, long)]
+    all: bool,
 }
 
 pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
@@ -41,9 +58,24 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
         Some((name, email)) => Signature { name, email, ..committer },
         None => committer,
     };
-    let message = args.message.read(&repository, "")?;
-    let options = CommitOptions { message, author, committer, allow_empty: args.allow_empty };
-    let report = repository.commit(options)?;
+    let earlier = earlier(args, &repository)?;
+    if let Some(written) = earlier.as_ref().and_then(|(_, author)| author.clone())
+        && !args.reset_author
+    {
+        let date = (author.seconds, author.offset_minutes);
+        author = if args.author.is_some() { author } else { written.clone() };
+        let kept = (written.seconds, written.offset_minutes);
+        (author.seconds, author.offset_minutes) = if args.date.is_some() { date } else { kept };
+    }
+    let message = match (args.message.given()?, earlier) {
+        (Some(message), _) => message,
+        (None, Some((message, _))) if args.no_edit => message,
+        (None, Some((message, _))) => edit(&repository, &message)?,
+        (None, None) => edit(&repository, "")?,
+    };
+    let (allow_empty, amend, all) = (args.allow_empty, args.amend, args.all);
+    let report =
+        repository.commit(CommitOptions { message, author, committer, allow_empty, amend, all })?;
     repository.monitor().finish();
     let cache = repository.objects()?.reader().cache_stats();
     let (metrics, plan, wall) = (report.metrics, Some(report.plan), context.ui.elapsed());
@@ -51,6 +83,20 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
     context.note_run(&repository, &run);
     print(&report, context)?;
     Ok(ExitCode::Success)
+}
+
+/// Message and author of the commit that is amended, or of the merge that waits.
+fn earlier(
+    args: &CommitArgs,
+    repository: &Repository,
+) -> anyhow::Result<Option<(String, Option<Signature>)>> {
+    if args.amend {
+        let head = repository.refs().head_commit().map_err(RepoError::from)?;
+        let head = head.ok_or(RepoError::NothingToAmend)?;
+        let commit = repository.objects()?.commit(&head).map_err(RepoError::from)?;
+        return Ok(Some((commit.message, Some(commit.author))));
+    }
+    Ok(repository.merge_state()?.map(|state| (state.message, state.author)))
 }
 
 fn print(report: &CommitReport, context: &Context<'_>) -> anyhow::Result<()> {

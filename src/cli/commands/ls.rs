@@ -20,8 +20,8 @@ use crate::storage::format::object::Content;
 /// List the files of the staging area, or of a commit.
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// Files and directories; everything when left out.
-    #[arg(value_name = "PATH")]
+    /// Files, directories and quoted globs; the current directory when left out.
+    #[arg(value_name = "PATHSPEC")]
     paths: Vec<OsString>,
     /// List a commit instead.
     #[arg(short, long, value_name = "REVISION")]
@@ -36,10 +36,11 @@ pub struct LsArgs {
 
 pub(crate) fn run(args: &LsArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let mut paths = context.repo_paths(&repository, &args.paths)?;
-    if paths.is_empty() && !context.cwd.starts_with(&repository.place().repository) {
-        paths.push(context.repo_path(&repository, ".".as_ref())?);
+    let mut typed = args.paths.clone();
+    if typed.is_empty() && !context.cwd.starts_with(&repository.place().repository) {
+        typed.push(".".into());
     }
+    let paths = context.pathspec_here(&repository, &typed)?;
     let source = args.source.as_deref().map(|revision| repository.resolve(revision)).transpose()?;
     let options = RestoreOptions { paths, source, target: None };
     let mut list = JsonList::new(context.ui, "entries");

@@ -11,7 +11,9 @@ use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::pathspec_args::PathspecFile;
 use crate::cli::ui::format;
+use crate::repo::merge::Side;
 use crate::repo::restore::RestoreOptions;
 use crate::repo::run_history::Run;
 use crate::repo::{RepoError, Repository};
@@ -28,15 +30,23 @@ use crate::storage::format::run_history::RunCommand;
   digstore restore --staged notes.md unstage
   digstore restore --target /tmp/x . write a copy elsewhere")]
 pub struct RestoreArgs {
-    /// Files and directories; with --target, everything when left out.
-    #[arg(value_name = "PATH", required_unless_present = "target")]
+    /// Files, directories and quoted globs; with --target, everything when left out.
+    #[arg(value_name = "PATHSPEC", required_unless_present_any = ["target", "pathspec_from_file"])]
     paths: Vec<OsString>,
+    #[command(flatten)]
+    file: PathspecFile,
     /// The commit to restore from.
     #[arg(short, long, value_name = "REVISION")]
     source: Option<String>,
     /// Restore the staging area instead of the work tree.
     #[arg(short = 'S', long, conflicts_with = "target")]
     staged: bool,
+    /// Of a conflict, take the version of the branch that was merged into.
+    #[arg(long, conflicts_with_all = ["source", "staged", "target", "theirs"])]
+    ours: bool,
+    /// Of a conflict, take the version of what was merged.
+    #[arg(long, conflicts_with_all = ["source", "staged", "target"])]
+    theirs: bool,
     /// Restore into another directory, which is made if need be; if it holds nothing, files are
     /// written directly, so that a killed restore leaves it incomplete.
     #[arg(short, long, value_name = "DIR")]
@@ -45,7 +55,19 @@ pub struct RestoreArgs {
 
 pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let paths = context.repo_paths(&repository, &args.paths)?;
+    let typed = args.file.or(&args.paths, context)?;
+    let paths = context.pathspec(&repository, &typed)?;
+    if args.ours || args.theirs {
+        let side = if args.ours { Side::Ours } else { Side::Theirs };
+        let files = repository.take_side(&paths, side)?;
+        repository.monitor().finish();
+        if context.ui.is_json() {
+            context.ui.document(&json!({
+                "message_type": "summary", "schema_version": 1, "files": files,
+            }))?;
+        }
+        return Ok(ExitCode::Success);
+    }
     let default = if args.staged || args.target.is_some() { Some("HEAD") } else { None };
     let source = match (args.source.as_deref(), default) {
         (Some(revision), _) => Some(repository.resolve(revision)?),

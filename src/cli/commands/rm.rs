@@ -9,15 +9,22 @@ use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::pathspec_args::PathspecFile;
 use crate::path::escape;
 use crate::repo::remove::RemoveOptions;
 
 /// Remove files from the staging area and the work tree.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore rm old.bin          from the staging area and the work tree
+  digstore rm -r data/         a directory with all that is staged below it
+  digstore rm --cached '*.log' keep the files, stage that they are gone")]
 pub struct RmArgs {
-    /// Files and directories.
-    #[arg(value_name = "PATH", required = true)]
+    /// Files, directories and quoted globs.
+    #[arg(value_name = "PATHSPEC", required_unless_present = "pathspec_from_file")]
     paths: Vec<OsString>,
+    #[command(flatten)]
+    file: PathspecFile,
     /// Directories with everything below them.
     #[arg(short, long)]
     recursive: bool,
@@ -34,7 +41,8 @@ pub struct RmArgs {
 
 pub(crate) fn run(args: &RmArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let paths = context.repo_paths(&repository, &args.paths)?;
+    let typed = args.file.or(&args.paths, context)?;
+    let paths = context.pathspec_here(&repository, &typed)?;
     let options = RemoveOptions {
         paths,
         recursive: args.recursive,

@@ -1,11 +1,13 @@
 //! `digstore status`.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::io::Write;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::merge::{conflict_json, letters};
 use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
@@ -18,6 +20,9 @@ use crate::storage::format::refs::Head;
 /// Show what is staged for the next commit, and how the work tree differs from it.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Only these files, directories and quoted globs.
+    #[arg(value_name = "PATHSPEC")]
+    paths: Vec<OsString>,
     /// Two letters and a path on each line.
     #[arg(short, long)]
     short: bool,
@@ -38,7 +43,12 @@ pub struct StatusArgs {
 pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     let repository =
         context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
-    let options = StatusOptions { untracked: args.untracked_files, renames: !args.no_renames };
+    let pathspec = context.pathspec(&repository, &args.paths)?;
+    let options = StatusOptions {
+        pathspec: &pathspec,
+        untracked: args.untracked_files,
+        renames: !args.no_renames,
+    };
     let report = repository.status_with(&options)?;
     for (path, why) in &report.skipped {
         context.ui.warn(format!("cannot look at '{path}': {why}"));
@@ -97,15 +107,21 @@ fn staged(report: &StatusReport) -> impl Iterator<Item = (&Change, Option<&RepoP
 fn rows(report: &StatusReport) -> impl Iterator<Item = Row<'_>> {
     let mut staged = staged(report).peekable();
     let mut unstaged = report.unstaged.iter().peekable();
+    let mut unmerged = report.unmerged().peekable();
     let tracked = std::iter::from_fn(move || {
         let next = [staged.peek().map(|(change, _)| *change), unstaged.peek().copied()];
-        let path = next.into_iter().flatten().map(|one| &one.path).min()?;
+        let conflict = unmerged.peek().map(|conflict| &conflict.path);
+        let path = next.into_iter().flatten().map(|one| &one.path).chain(conflict).min()?;
         let x = staged.next_if(|(change, _)| change.path == *path);
         let y = unstaged.next_if(|change| change.path == *path);
         let from = x.and_then(|(_, from)| from);
         let letter = |change: Option<&Change>| change.map_or(' ', |one| one.kind.letter());
         let x = if from.is_some() { 'R' } else { letter(x.map(|(change, _)| change)) };
-        Some(Row { letters: format!("{x}{}", letter(y)), path: path.as_bytes(), from })
+        let shown = match unmerged.next_if(|conflict| conflict.path == *path) {
+            Some(conflict) => letters(conflict).to_owned(),
+            None => format!("{x}{}", letter(y)),
+        };
+        Some(Row { letters: shown, path: path.as_bytes(), from })
     });
     let untracked = report.untracked.iter().map(Vec::as_slice);
     let untracked = untracked.map(|path| Row { letters: "??".to_owned(), path, from: None });
@@ -121,6 +137,7 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     if !report.has_commit {
         ui.line("\nNo commits yet")?;
     }
+    merging(report, context)?;
     section(
         context,
         "Changes to be committed:",
@@ -150,6 +167,23 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
             }
         };
     Ok(ui.line(tail)?)
+}
+
+/// The merge that waits, and its conflicts.
+fn merging(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
+    let Some(state) = &report.merging else { return Ok(()) };
+    let (ui, name) = (context.ui, state.kind.name());
+    ui.line(format!("\nA {name} waits to be finished."))?;
+    if report.unmerged().next().is_none() {
+        ui.line(format!("  (all conflicts are resolved: use \"digstore {name} --continue\")"))?;
+        return Ok(());
+    }
+    ui.line(format!("  (use \"digstore {name} --abort\" to go back)"))?;
+    ui.line("\nUnmerged paths:\n  (edit and use \"digstore add PATH\"; or \"digstore restore --theirs PATH\" first)")?;
+    for conflict in report.unmerged() {
+        ui.line(format!("\t{}  {}", letters(conflict), conflict.path))?;
+    }
+    Ok(())
 }
 
 fn section<'a>(
@@ -210,6 +244,11 @@ fn to_json(report: &StatusReport) -> Value {
         "staged": changes(&report.staged),
         "moves": moves,
         "unstaged": changes(&report.unstaged),
+        "merging": report.merging.as_ref().map(|state| json!({
+            "kind": state.kind.name(),
+            "others": state.others.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "conflicts": state.conflicts.iter().map(conflict_json).collect::<Vec<_>>(),
+        })),
         "untracked": report.untracked.iter().map(|path| path_json(path)).collect::<Vec<_>>(),
     })
 }

@@ -11,6 +11,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
 use crate::path::escape;
 use crate::repo::Repository;
+use crate::repo::reflog::switches_ago;
 use crate::repo::switch::{MoveReport, SwitchOptions, SwitchReport, SwitchTo};
 use crate::storage::format::refs::Head;
 
@@ -79,11 +80,10 @@ fn destination(args: &SwitchArgs, repository: &Repository) -> anyhow::Result<Swi
     let Some(target) = target else {
         return Err(CliError::usage("name a branch").into());
     };
-    Ok(match target {
-        "-" => SwitchTo::Previous,
-        _ if args.detach => SwitchTo::Commit(repository.resolve(target)?),
-        _ => SwitchTo::Branch(target.to_owned()),
-    })
+    if args.detach {
+        return Ok(SwitchTo::Commit(repository.resolve(target)?));
+    }
+    Ok(switches_ago(target).map_or_else(|| SwitchTo::Branch(target.to_owned()), SwitchTo::Previous))
 }
 
 fn tell(

@@ -3,7 +3,6 @@
 use crossbeam_channel::Receiver;
 
 use super::super::diff_trees::{Change, ChangeKind};
-use super::super::restore::normalise;
 use super::super::scan::{Hidden, Scan};
 use super::super::source::WorkTreeSource;
 use super::super::walk::SkipReason;
@@ -252,13 +251,11 @@ impl<'a> Rounds<'a> {
         let scan = self.scan;
         let hidden = std::mem::take(&mut self.hidden);
         let mut frame = Frame::default();
-        for root in normalise(&self.options.roots) {
-            for view in scan.gone(root.as_bytes(), &hidden) {
-                self.count(view.path, ChangeKind::Deleted);
-                frame.remove(view.path);
-                if frame.len() >= self.limit && !self.options.dry_run {
-                    staging.apply_round(std::mem::take(&mut frame))?;
-                }
+        for view in scan.gone(&hidden) {
+            self.count(view.path, ChangeKind::Deleted);
+            frame.remove(view.path);
+            if frame.len() >= self.limit && !self.options.dry_run {
+                staging.apply_round(std::mem::take(&mut frame))?;
             }
         }
         if !self.options.dry_run {

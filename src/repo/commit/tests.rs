@@ -60,6 +60,8 @@ fn commit(repository: &Repository) {
         author: who.clone(),
         committer: who,
         allow_empty: false,
+        amend: false,
+        all: false,
     };
     let staging = repository.staging().unwrap();
     let Ok(whole) = write_trees(&staging, &mut Forget);

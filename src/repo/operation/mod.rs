@@ -354,9 +354,9 @@ fn shortened(text: &str, limit: usize) -> String {
 }
 
 /// A description of a command and what it was given.
-pub(super) fn description<'a>(
+pub(super) fn description(
     command: &str,
-    arguments: impl IntoIterator<Item = &'a crate::path::RepoPath>,
+    arguments: impl IntoIterator<Item = impl std::fmt::Display>,
 ) -> String {
     let mut text = command.to_owned();
     for argument in arguments {

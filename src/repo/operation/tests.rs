@@ -53,6 +53,8 @@ impl Fixture {
             author: who.clone(),
             committer: who,
             allow_empty: true,
+            amend: false,
+            all: false,
         };
         self.repository.commit(options).unwrap().id
     }
@@ -248,7 +250,8 @@ fn files_that_rm_removes_by_force_are_kept() {
     fs::remove_file(fixture.at("d/link")).unwrap();
     std::os::unix::fs::symlink("elsewhere", fixture.at("d/link")).unwrap();
     let paths = vec![RepoPath::new("d").unwrap()];
-    let options = RemoveOptions { paths, recursive: true, force: true, ..Default::default() };
+    let options =
+        RemoveOptions { paths: paths.into(), recursive: true, force: true, ..Default::default() };
     fixture.repository.remove(&options).unwrap();
     assert!(!fixture.at("d").exists());
     let record = fixture.last();
@@ -273,7 +276,7 @@ fn files_that_restore_overwrites_are_kept_before_any_is_written() {
     fixture.write("a", "precious");
     fs::remove_file(fixture.at("gone")).unwrap();
     let paths = vec![RepoPath::root()];
-    let options = RestoreOptions { paths, source: Some(first), target: None };
+    let options = RestoreOptions { paths: paths.into(), source: Some(first), target: None };
     fixture.repository.restore(&options).unwrap();
     for name in ["a", "d/b", "gone", "same"] {
         assert_eq!(fs::read(fixture.at(name)).unwrap(), b"old", "{name}");
@@ -287,7 +290,8 @@ fn files_that_restore_overwrites_are_kept_before_any_is_written() {
     // Nothing is overwritten: nothing to undo.
     let records = fixture.log().len();
     fs::remove_file(fixture.at("same")).unwrap();
-    let options = RestoreOptions { paths: vec![RepoPath::new("same").unwrap()], ..options };
+    let paths = vec![RepoPath::new("same").unwrap()].into();
+    let options = RestoreOptions { paths, ..options };
     fixture.repository.restore(&options).unwrap();
     assert_eq!(fixture.log().len(), records);
 }

@@ -67,6 +67,8 @@ struct Way {
     kept: Option<TreeId>,
     /// Unsaved files that were brought back by what is taken back now.
     returned: Option<TreeId>,
+    /// Other paths that go back though they are staged as they were.
+    besides: Vec<RepoPath>,
     /// The record that is taken back.
     takes_back: Option<OpRecord>,
 }
@@ -82,6 +84,7 @@ impl Way {
             moves_work_tree: record.moved_work_tree,
             kept: record.kept,
             returned: None,
+            besides: Vec::new(),
             takes_back: Some(record.clone()),
         }
     }
@@ -93,8 +96,17 @@ impl Repository {
         let op = self.begin("undo")?;
         let link = op.log.last().and_then(|last| last.undo).ok_or(UndoError::NothingToUndo)?;
         let record = op.log.follow(link)?;
-        let way = Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo");
-        op.go_back(way, options, Some(record))
+        let mut way = Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo");
+        let merge = self.merge_begun_by(&record)?;
+        if let Some(state) = &merge {
+            // What waits to be resolved goes too.
+            way.besides = state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+        }
+        let report = op.go_back(way, options, Some(record))?;
+        if let Some(state) = merge.filter(|_| !options.dry_run) {
+            self.set_merge_aside(&state)?;
+        }
+        Ok(report)
     }
 
     /// Takes the last `undo` back.
@@ -109,7 +121,12 @@ impl Repository {
             way.returned = record.kept;
             way.description = format!("redo {of}: {}", record.description);
         }
-        op.go_back(way, options, Some(record))
+        let after = record.after.staged.tree;
+        let report = op.go_back(way, options, Some(record))?;
+        if !options.dry_run {
+            self.take_merge_up(after)?;
+        }
+        Ok(report)
     }
 
     /// Brings everything to the state behind an operation; 0 is the state before the first.
@@ -124,6 +141,7 @@ impl Repository {
             moves_work_tree: moves,
             kept: None,
             returned: None,
+            besides: Vec::new(),
             takes_back: None,
         };
         op.go_back(way, options, record)
@@ -217,7 +235,7 @@ impl Operation<'_> {
 
     /// Paths whose unsaved bytes come back or go again, in path order.
     fn paths_besides(&self, way: &Way) -> Result<Vec<RepoPath>> {
-        let mut paths = Vec::new();
+        let mut paths = way.besides.clone();
         for tree in [way.kept, way.returned].into_iter().flatten() {
             paths.extend(paths_of(self.repository, tree)?);
         }

@@ -96,11 +96,12 @@ pub struct Obstacles {
 }
 
 impl Obstacles {
-    fn is_empty(&self) -> bool {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
     }
 
-    fn push(&mut self, path: RepoPath, obstacle: Obstacle) {
+    pub(super) fn push(&mut self, path: RepoPath, obstacle: Obstacle) {
         if self.listed.len() < MAX_LISTED {
             self.listed.push((path, obstacle));
         } else {

@@ -12,8 +12,8 @@ use crate::storage::format::refs::Head;
 pub enum SwitchTo {
     /// To a branch that is there.
     Branch(String),
-    /// To the branch or commit where `HEAD` was before.
-    Previous,
+    /// To the branch or commit where `HEAD` was so many switches ago.
+    Previous(u64),
     /// To a new branch.
     New {
         /// Its name.
@@ -70,7 +70,7 @@ impl Repository {
         }
         let mut op = self.begin("switch")?;
         let (from, old) = (op.head().clone(), op.head_commit()?);
-        let goal = self.goal(&options.to, &from, old)?;
+        let goal = self.goal(&options.to, old)?;
         op.describe(format!("switch: from {} to {}", place(&from), place(&goal.head)));
         let moved = if options.discard {
             op.reset_to(self.tree_of(goal.commit)?)?
@@ -90,14 +90,14 @@ impl Repository {
 
     fn plan_switch(&self, options: &SwitchOptions) -> Result<SwitchReport> {
         let (from, old) = (self.refs().read_head()?, self.refs().head_commit()?);
-        let goal = self.goal(&options.to, &from, old)?;
+        let goal = self.goal(&options.to, old)?;
         let moving = Move::new(self.tree_of(old)?, self.tree_of(goal.commit)?);
         let (moved, obstacles) = self.plan_move(&self.staging()?, &moving)?;
         let Goal { head: to, commit, .. } = goal;
         Ok(SwitchReport { from, to, commit, moved, obstacles })
     }
 
-    fn goal(&self, to: &SwitchTo, from: &Head, here: Option<CommitId>) -> Result<Goal> {
+    fn goal(&self, to: &SwitchTo, here: Option<CommitId>) -> Result<Goal> {
         match to {
             SwitchTo::Branch(name) => {
                 let commit = self.branch_to_switch_to(name)?;
@@ -116,8 +116,8 @@ impl Repository {
                 let branch = commit.map(|commit| (full, commit));
                 Ok(Goal { head: Head::Branch(name.clone()), commit, branch })
             }
-            SwitchTo::Previous => {
-                let head = self.previous_head(from)?;
+            SwitchTo::Previous(switches) => {
+                let head = self.previous_head(*switches)?;
                 let commit = match &head {
                     Head::Branch(name) => self.branch_to_switch_to(name)?,
                     Head::Detached(commit) => *commit,
@@ -133,17 +133,6 @@ impl Repository {
             Err(RepoError::RevisionNotFound { .. }) => error,
             Err(other) => other,
         })
-    }
-
-    /// What `HEAD` named before it named what it does, from the log of operations.
-    pub fn previous_head(&self, now: &Head) -> Result<Head> {
-        for record in self.operations()?.backwards() {
-            let before = record?.before.head;
-            if before != *now {
-                return Ok(before);
-            }
-        }
-        Err(BranchError::NoPrevious.into())
     }
 
     /// The tree of a commit; `None` for none.

@@ -20,7 +20,14 @@ struct Seen {
 
 fn options<'a>(roots: &[&str], is_tracked: &'a IsTracked<'a>) -> WalkOptions<'a> {
     let roots = roots.iter().map(|root| RepoPath::new(*root).unwrap()).collect();
-    WalkOptions { threads: 2, use_gitignore: false, roots, include_ignored: false, is_tracked }
+    WalkOptions {
+        threads: 2,
+        use_gitignore: false,
+        roots,
+        include_ignored: false,
+        is_tracked,
+        enters: &|_| true,
+    }
 }
 
 fn collect(root: &Path, options: &WalkOptions<'_>) -> Seen {

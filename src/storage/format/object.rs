@@ -276,7 +276,7 @@ impl TreeEntry {
         }
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         let name = reader.string(crate::path::MAX_NAME)?;
         check_name(name).map_err(|why| {
             reader.invalid(format!("the name '{}': {why}", crate::path::escape(name)))

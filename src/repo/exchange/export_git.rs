@@ -1,0 +1,307 @@
+//! `export git`: all branches and tags into a git repository, through `git fast-import`.
+
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ChildStdin;
+
+use super::super::read::{ByteRange, ContentReader};
+use super::super::trees::{TreeChange, TreeDiff};
+use super::super::{RepoError, Repository, Result};
+use super::ExchangeError;
+use super::fast_export::quote;
+use super::git::Git;
+use crate::id::{CommitId, TreeId};
+use crate::path::RepoPath;
+use crate::progress::Phase;
+use crate::storage::format::object::{Commit, Content, EntryKind, Signature};
+use crate::storage::format::refs::Head;
+
+/// Where to.
+#[derive(Debug, Clone)]
+pub struct GitExportOptions {
+    /// A git repository, or a directory that is empty or not there, where a bare one is made.
+    pub target: PathBuf,
+    /// Move refs of the git repository though commits would be out of sight.
+    pub force: bool,
+}
+
+/// What `export git` did.
+#[derive(Debug, Default)]
+pub struct GitExportReport {
+    /// Commits written.
+    pub commits: u64,
+    /// Contents written.
+    pub files: u64,
+    /// Bytes of the contents.
+    pub bytes: u64,
+    /// Refs of the git repository that were written.
+    pub refs: Vec<String>,
+    /// Empty directories that were left out, each as often as a commit adds it.
+    pub empty_dirs: u64,
+    /// Paths that git cannot hold; the monitor was told of each.
+    pub skipped: u64,
+    /// Whether the git repository was made.
+    pub created: bool,
+}
+
+/// The ref on which commits are made; it is gone at the end.
+const ON: &str = "refs/digstore/export";
+/// Bytes written to git at once.
+const BUFFER: usize = 256 << 10;
+
+impl Repository {
+    /// Exports everything that a branch or a tag leads to.
+    pub fn export_git(&self, options: &GitExportOptions) -> Result<GitExportReport> {
+        let refs = self.refs().list("")?;
+        if refs.is_empty() {
+            return Err(ExchangeError::Nothing.into());
+        }
+        let (git, created) = open_target(&options.target)?;
+        let mut args = vec!["--quiet", "--done", "--date-format=raw-permissive"];
+        args.extend(options.force.then_some("--force"));
+        let mut running = git.write_to("fast-import", &args)?;
+        let Some(stdin) = running.child.stdin.take() else { return Err(RepoError::Worker) };
+        self.monitor().phase(Phase::Processing);
+        let mut export = Export {
+            repository: self,
+            reader: self.content_reader()?,
+            out: BufWriter::with_capacity(BUFFER, stdin),
+            contents: HashMap::new(),
+            commits: HashMap::new(),
+            last_mark: 0,
+            report: GitExportReport { created, ..GitExportReport::default() },
+        };
+        let mut write = || -> Result<()> {
+            for (_, record) in &refs {
+                export.history(record.new.commit)?;
+            }
+            for (name, record) in &refs {
+                export.reference(name, record)?;
+            }
+            let none = "0".repeat(if git.has_long_ids() { 64 } else { 40 });
+            write!(export.out, "reset {ON}\nfrom {none}\n\ndone\n").map_err(broken)?;
+            export.out.flush().map_err(broken)
+        };
+        let written = write();
+        let Export { out, report, .. } = export;
+        drop(out.into_parts());
+        // Where git stopped reading, it says why.
+        match written {
+            Err(RepoError::Exchange(error @ ExchangeError::Write(_))) => {
+                running.finish()?;
+                return Err(error.into());
+            }
+            written => written?,
+        }
+        running.finish()?;
+        if created && let Head::Branch(name) = self.refs().read_head()? {
+            git.ask("symbolic-ref", &["HEAD", &format!("refs/heads/{name}")], &[])?;
+        }
+        Ok(report)
+    }
+}
+
+/// The git repository at a directory itself, not one above it.
+fn open_target(target: &Path) -> Result<(Git, bool)> {
+    let is_free = match std::fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if is_free {
+        return Ok((Git::init(target)?, true));
+    }
+    let occupied = || ExchangeError::Occupied(target.to_owned());
+    let git = Git::open(target).map_err(|error| match error {
+        ExchangeError::NotGit(_) => occupied(),
+        error => error,
+    })?;
+    let dir = git.ask("rev-parse", &["--git-dir"], &[])?;
+    if !matches!(dir.trim_ascii(), b"." | b".git") {
+        return Err(occupied().into());
+    }
+    Ok((git, false))
+}
+
+fn broken(error: std::io::Error) -> RepoError {
+    ExchangeError::Write(error).into()
+}
+
+/// An export under way.
+struct Export<'r> {
+    repository: &'r Repository,
+    reader: ContentReader<'r>,
+    out: BufWriter<ChildStdin>,
+    /// The marks of contents: some 60 bytes for each.
+    contents: HashMap<Content, u64>,
+    commits: HashMap<CommitId, u64>,
+    last_mark: u64,
+    report: GitExportReport,
+}
+
+impl Export<'_> {
+    fn mark(&mut self) -> u64 {
+        self.last_mark += 1;
+        self.last_mark
+    }
+
+    fn load(&self, id: CommitId) -> Result<Commit> {
+        Ok(self.reader.objects.commit(&id)?)
+    }
+
+    /// Writes a commit and all before it, each behind its parents.
+    fn history(&mut self, head: CommitId) -> Result<()> {
+        if self.commits.contains_key(&head) {
+            return Ok(());
+        }
+        let mut stack = vec![(head, self.load(head)?.parents.into_iter())];
+        while let Some((id, parents)) = stack.last_mut() {
+            let id = *id;
+            match parents.find(|parent| !self.commits.contains_key(parent)) {
+                Some(parent) => stack.push((parent, self.load(parent)?.parents.into_iter())),
+                None => {
+                    self.commit(id)?;
+                    stack.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, id: CommitId) -> Result<()> {
+        let commit = self.load(id)?;
+        let parent = commit.parents.first().map(|parent| self.load(*parent)).transpose()?;
+        let trees = (parent.map(|parent| parent.tree), Some(commit.tree));
+        self.changes(trees, Self::new_content)?;
+        let mark = self.mark();
+        if commit.parents.is_empty() {
+            write!(self.out, "reset {ON}\n\n").map_err(broken)?;
+        }
+        write!(self.out, "commit {ON}\nmark :{mark}\n").map_err(broken)?;
+        self.person("author", &commit.author)?;
+        self.person("committer", &commit.committer)?;
+        self.data(commit.message.as_bytes())?;
+        for (index, parent) in commit.parents.iter().enumerate() {
+            let word = if index == 0 { "from" } else { "merge" };
+            let parent = self.commits.get(parent).copied().unwrap_or_default();
+            writeln!(self.out, "{word} :{parent}").map_err(broken)?;
+        }
+        // All that goes, then all that comes: a directory may take the place of a file.
+        self.changes(trees, |export, change| match change.old {
+            Some(EntryKind::Dir { .. }) | None => Ok(()),
+            Some(_) if is_gits_own(&change.path) => Ok(()),
+            Some(_) => export.line(b"D ", &change.path),
+        })?;
+        self.changes(trees, Self::put)?;
+        self.out.write_all(b"\n").map_err(broken)?;
+        self.commits.insert(id, mark);
+        self.report.commits += 1;
+        Ok(())
+    }
+
+    /// Goes through what differs between two trees.
+    fn changes(
+        &mut self,
+        (old, new): (Option<TreeId>, Option<TreeId>),
+        mut each: impl FnMut(&mut Self, &TreeChange) -> Result<()>,
+    ) -> Result<()> {
+        for change in TreeDiff::new(self.reader.objects, old, new) {
+            each(self, &change?)?;
+        }
+        Ok(())
+    }
+
+    fn new_content(&mut self, change: &TreeChange) -> Result<()> {
+        if is_gits_own(&change.path) && change.new.is_some() {
+            self.report.skipped += 1;
+            let why = "git keeps this name for itself";
+            self.repository.monitor().warn(&format!("left out '{}': {why}", change.path));
+            return Ok(());
+        }
+        let Some(EntryKind::File { size, content, .. }) = &change.new else { return Ok(()) };
+        if self.contents.contains_key(content) {
+            return Ok(());
+        }
+        let mark = self.mark();
+        write!(self.out, "blob\nmark :{mark}\ndata {size}\n").map_err(broken)?;
+        let range = ByteRange { start: 0, end: *size };
+        let (reader, out) = (self.reader, &mut self.out);
+        reader.in_order(content, *size, range, |part| {
+            part.for_each_slice(|bytes| out.write_all(bytes).map_err(broken))
+        })?;
+        self.out.write_all(b"\n").map_err(broken)?;
+        self.contents.insert(*content, mark);
+        self.report.files += 1;
+        self.report.bytes += size;
+        self.repository.monitor().advance(1, *size);
+        Ok(())
+    }
+
+    fn put(&mut self, change: &TreeChange) -> Result<()> {
+        match &change.new {
+            None => Ok(()),
+            Some(_) if is_gits_own(&change.path) => Ok(()),
+            Some(EntryKind::Dir { .. }) => {
+                self.report.empty_dirs += 1;
+                Ok(())
+            }
+            Some(EntryKind::Symlink { target }) => {
+                self.line(b"M 120000 inline ", &change.path)?;
+                self.data(target)
+            }
+            Some(EntryKind::File { executable, content, .. }) => {
+                let mode = if *executable { "100755" } else { "100644" };
+                let mark = self.contents.get(content).copied().unwrap_or_default();
+                self.line(format!("M {mode} :{mark} ").as_bytes(), &change.path)
+            }
+        }
+    }
+
+    fn line(&mut self, before: &[u8], path: &RepoPath) -> Result<()> {
+        let line = [before, &quote(path.as_bytes()), b"\n"].concat();
+        self.out.write_all(&line).map_err(broken)
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<()> {
+        writeln!(self.out, "data {}", bytes.len()).map_err(broken)?;
+        self.out.write_all(bytes).map_err(broken)?;
+        self.out.write_all(b"\n").map_err(broken)
+    }
+
+    fn person(&mut self, word: &str, who: &Signature) -> Result<()> {
+        let plain = |text: &str| text.replace(['<', '>', '\n', '\0'], "");
+        let mut name = plain(&who.name);
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        let (email, seconds) = (plain(&who.email), who.seconds.max(0));
+        let (sign, offset) =
+            (if who.offset_minutes < 0 { '-' } else { '+' }, who.offset_minutes.unsigned_abs());
+        let (hours, minutes) = (offset / 60, offset % 60);
+        writeln!(self.out, "{word} {name}<{email}> {seconds} {sign}{hours:02}{minutes:02}")
+            .map_err(broken)
+    }
+
+    fn reference(&mut self, name: &str, record: &crate::storage::refs::RefRecord) -> Result<()> {
+        let mark = self.commits.get(&record.new.commit).copied().unwrap_or_default();
+        let annotation = record.new.annotation.filter(|_| name.starts_with("tags/"));
+        if let Some(id) = annotation {
+            let tag = self.reader.objects.tag(&id)?;
+            let short = name.trim_start_matches("tags/");
+            write!(self.out, "tag {short}\nfrom :{mark}\n").map_err(broken)?;
+            self.person("tagger", &tag.tagger)?;
+            self.data(tag.message.as_bytes())?;
+        } else {
+            write!(self.out, "reset refs/{name}\nfrom :{mark}\n\n").map_err(broken)?;
+        }
+        self.report.refs.push(format!("refs/{name}"));
+        Ok(())
+    }
+}
+
+/// Whether git keeps a name of the path for itself.
+fn is_gits_own(path: &RepoPath) -> bool {
+    let is_own =
+        |name: &[u8]| name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1");
+    path.components().any(is_own)
+}

@@ -1,0 +1,144 @@
+//! The git command: what is asked of it, and its streams.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use super::ExchangeError;
+
+type Result<T> = std::result::Result<T, ExchangeError>;
+
+/// Most of what git says that is kept.
+const MAX_SAID: u64 = 64 << 10;
+
+/// A git repository.
+pub(super) struct Git {
+    dir: PathBuf,
+}
+
+/// A git command while it runs. Its messages are read all the time, so that it never waits for that.
+pub(super) struct Running {
+    pub(super) child: Child,
+    command: &'static str,
+    said: Option<JoinHandle<String>>,
+}
+
+impl Git {
+    /// The repository at a directory, its work tree or its bare self.
+    pub(super) fn open(dir: &Path) -> Result<Self> {
+        let git = Self { dir: dir.to_owned() };
+        match git.ask("rev-parse", &["--git-dir"], &[]) {
+            Ok(_) => Ok(git),
+            Err(ExchangeError::Git { said, .. }) if said.contains("not a git repository") => {
+                Err(ExchangeError::NotGit(dir.to_owned()))
+            }
+            Err(ExchangeError::Git { .. }) if !dir.is_dir() => {
+                Err(ExchangeError::NotGit(dir.to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a bare repository.
+    pub(super) fn init(dir: &Path) -> Result<Self> {
+        let mut command = Command::new("git");
+        command.args(["init", "-q", "--bare", "--"]).arg(dir);
+        Running::start(&mut command, "init", Stdio::null(), Stdio::null())?.finish()?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.dir).arg(name).env("LC_ALL", "C");
+        command
+    }
+
+    /// Starts a command that writes to a pipe.
+    pub(super) fn read_from(&self, name: &'static str, args: &[String]) -> Result<Running> {
+        let mut command = self.command(name);
+        Running::start(command.args(args), name, Stdio::null(), Stdio::piped())
+    }
+
+    /// Starts a command that reads from a pipe.
+    pub(super) fn write_to(&self, name: &'static str, args: &[&str]) -> Result<Running> {
+        let mut command = self.command(name);
+        Running::start(command.args(args), name, Stdio::piped(), Stdio::null())
+    }
+
+    /// What a command says when it was given this to read.
+    pub(super) fn ask(&self, name: &'static str, args: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        let mut command = self.command(name);
+        let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let mut running = Running::start(command.args(args), name, stdin, Stdio::piped())?;
+        let (stdin, stdout) = (running.child.stdin.take(), running.child.stdout.take());
+        let mut out = Vec::new();
+        let read = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                if let Some(mut stdin) = stdin {
+                    // A git that stops reading says why itself.
+                    let _ = std::io::Write::write_all(&mut stdin, input);
+                }
+            });
+            stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut out))
+        });
+        running.finish()?;
+        read.map_err(ExchangeError::NoGit)?;
+        Ok(out)
+    }
+
+    /// Whether its ids are those of SHA-256.
+    pub(super) fn has_long_ids(&self) -> bool {
+        let format = self.ask("rev-parse", &["--show-object-format"], &[]);
+        format.is_ok_and(|format| format.starts_with(b"sha256"))
+    }
+
+    /// The ref that `HEAD` names.
+    pub(super) fn head(&self) -> Option<String> {
+        let out = self.ask("symbolic-ref", &["-q", "HEAD"], &[]).ok()?;
+        Some(String::from_utf8(out).ok()?.trim_end().to_owned())
+    }
+}
+
+impl Running {
+    fn start(
+        command: &mut Command,
+        name: &'static str,
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> Result<Self> {
+        let command = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(ExchangeError::NoGit)?;
+        let said = child.stderr.take().map(|mut stderr| {
+            std::thread::spawn(move || {
+                let mut said = Vec::new();
+                // Messages that cannot be read are not worth an error of their own.
+                let _ = Read::by_ref(&mut stderr).take(MAX_SAID).read_to_end(&mut said);
+                let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+                String::from_utf8_lossy(&said).into_owned()
+            })
+        });
+        Ok(Self { child, command: name, said })
+    }
+
+    /// Waits for its end; an exit status other than 0 is an error.
+    pub(super) fn finish(mut self) -> Result<()> {
+        let status = self.child.wait().map_err(ExchangeError::NoGit)?;
+        let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
+        if status.success() {
+            return Ok(());
+        }
+        let said = if said.trim().is_empty() { status.to_string() } else { said };
+        Err(ExchangeError::Git { command: self.command, said })
+    }
+}
+
+impl Drop for Running {
+    /// Whoever is not waited for is stopped.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Import and export: git repositories through the streams of `git fast-export` and
+//! `git fast-import`, and tar archives.
+//!
+//! An import stores in rounds: when a round ends, all that it read is durable, and for git the
+//! commits are noted, so that a command that is killed goes on from there. Refs, `HEAD` and the work
+//! tree change at the very end, in one operation.
+
+mod export_git;
+pub mod fast_export;
+mod git;
+mod import_git;
+mod marks;
+mod round;
+mod text;
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use export_git::{GitExportOptions, GitExportReport};
+pub use fast_export::ExportError;
+pub use import_git::{GitImportOptions, GitImportReport, ImportedRef};
+
+use crate::path::escape;
+
+/// Why an import or an export fails.
+#[derive(Debug, Error)]
+pub enum ExchangeError {
+    /// There is no git.
+    #[error("cannot run git")]
+    NoGit(#[source] io::Error),
+    /// No repository there.
+    #[error("'{}' is not a git repository", .0.display())]
+    NotGit(PathBuf),
+    /// A command of git failed.
+    #[error("git {command} failed: {}", escape(said.trim().as_bytes()))]
+    Git {
+        /// The command.
+        command: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// The stream of git is not what it should be.
+    #[error(transparent)]
+    Stream(#[from] ExportError),
+    /// The stream of git refers to what did not come before.
+    #[error("the stream of git fast-export names {0}, which did not come before")]
+    Unknown(String),
+    /// The stream of git has something that this command did not ask for.
+    #[error("the stream of git fast-export has {0}, which is not expected")]
+    Unexpected(&'static str),
+    /// Refs that are there already and lead elsewhere.
+    #[error("refs that are here already would lose commits: {}", .0.join(", "))]
+    WouldLose(Vec<String>),
+    /// The stream to git cannot be written.
+    #[error("cannot write to git fast-import")]
+    Write(#[source] io::Error),
+    /// The directory of an export holds something else.
+    #[error("'{}' is neither empty nor a git repository", .0.display())]
+    Occupied(PathBuf),
+    /// Nothing is there to be exported.
+    #[error("there is no branch and no tag to export")]
+    Nothing,
+}

@@ -1,0 +1,158 @@
+//! Three-way merge of the text of files, with conflict markers where both sides changed the same
+//! lines.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use diffy::{ConflictStyle, IncompleteHunkStyle, MergeOptions};
+
+use super::super::beneath::fstat_of;
+use super::super::read::{ByteRange, ContentReader};
+use super::super::{RepoError, Repository, Result};
+use super::trees::{BothChanged, as_file};
+use crate::path::RepoPath;
+use crate::storage::engine::{FileSource, FileTask, OpenedFile};
+use crate::storage::format::object::{Content, EntryKind};
+use crate::storage::format::staging::FileStat;
+use crate::storage::parallel_processor::ParallelProcessor;
+
+/// Largest file whose text is merged, in bytes: three of them and the result are in memory.
+const MAX_TEXT: u64 = 16 << 20;
+/// Where git looks for a NUL byte that makes a file binary.
+const PROBE: usize = 8000;
+/// Merged text that is stored together, in bytes.
+const STORED_AT_ONCE: usize = 32 << 20;
+
+/// What came of a file that both sides changed.
+pub(super) enum Merged {
+    /// Merged.
+    Clean(EntryKind),
+    /// Merged, with conflict markers.
+    Marked(EntryKind),
+    /// Not text, or too large.
+    Not,
+}
+
+/// A merged text that is not stored yet.
+struct Text {
+    path: RepoPath,
+    bytes: Vec<u8>,
+    executable: bool,
+    is_clean: bool,
+}
+
+/// Merges the text of files and stores the results; one answer for each, in their order.
+pub(super) fn merge_texts(
+    repository: &Repository,
+    files: &[BothChanged],
+    style: ConflictStyle,
+) -> Result<Vec<Merged>> {
+    let reader = repository.content_reader()?;
+    let mut merged: Vec<Merged> = files.iter().map(|_| Merged::Not).collect();
+    let (mut texts, mut cost) = (Vec::new(), 0);
+    for (at, file) in files.iter().enumerate() {
+        let Some(text) = merge_text(&reader, file, style)? else { continue };
+        cost += text.bytes.len();
+        texts.push((at, text));
+        if cost >= STORED_AT_ONCE {
+            store(repository, std::mem::take(&mut texts), &mut merged)?;
+            cost = 0;
+        }
+    }
+    store(repository, texts, &mut merged)?;
+    Ok(merged)
+}
+
+fn merge_text(
+    reader: &ContentReader<'_>,
+    file: &BothChanged,
+    style: ConflictStyle,
+) -> Result<Option<Text>> {
+    let base = match file.base.as_ref().map(as_file) {
+        Some(Some((_, size, content))) => read(reader, size, content)?,
+        // Without an ancestor, everything is new on both sides.
+        Some(None) | None => Some(Vec::new()),
+    };
+    let side = |kind: &EntryKind| match as_file(kind) {
+        Some((_, size, content)) => read(reader, size, content),
+        None => Ok(None),
+    };
+    let (Some(base), Some(ours), Some(theirs)) = (base, side(&file.ours)?, side(&file.theirs)?)
+    else {
+        return Ok(None);
+    };
+    let mut options = MergeOptions::new();
+    options.set_conflict_style(style).set_incomplete_hunk_style(IncompleteHunkStyle::Git);
+    let result = options.merge_bytes(&base, &ours, &theirs);
+    let is_clean = result.is_ok();
+    let bytes = result.unwrap_or_else(|marked| marked);
+    let (path, executable) = (file.path.clone(), file.executable);
+    Ok(Some(Text { path, bytes, executable, is_clean }))
+}
+
+/// The text of a file; `None` for what is no text, or too large.
+fn read(reader: &ContentReader<'_>, size: u64, content: Content) -> Result<Option<Vec<u8>>> {
+    if size > MAX_TEXT {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    reader.in_order(&content, size, ByteRange { start: 0, end: size }, |part| {
+        part.for_each_slice(|slice| {
+            bytes.extend_from_slice(slice);
+            Ok(())
+        })
+    })?;
+    let is_binary = bytes[..bytes.len().min(PROBE)].contains(&0);
+    Ok((!is_binary).then_some(bytes))
+}
+
+/// Files in memory, for the engine to store.
+struct InMemory(HashMap<RepoPath, File>);
+
+impl FileSource for InMemory {
+    fn open(&self, path: &RepoPath) -> io::Result<OpenedFile> {
+        let file = self.0.get(path).ok_or(io::ErrorKind::NotFound)?.try_clone()?;
+        let stat = self.stat(&file)?;
+        Ok(OpenedFile { file, stat, is_regular: true, executable: false })
+    }
+
+    fn stat(&self, file: &File) -> io::Result<FileStat> {
+        Ok(fstat_of(file)?.1)
+    }
+}
+
+fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let handle: OwnedFd =
+        rustix::fs::memfd_create("digstore-merge", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(handle);
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+fn store(repository: &Repository, texts: Vec<(usize, Text)>, merged: &mut [Merged]) -> Result<()> {
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let (mut files, mut tasks, mut waiting) = (HashMap::new(), Vec::new(), HashMap::new());
+    for (at, Text { path, bytes, executable, is_clean }) in texts {
+        let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+        files.insert(path.clone(), in_memory(&bytes).map_err(read)?);
+        tasks.push(FileTask { path: path.clone(), size: bytes.len() as u64, previous: None });
+        waiting.insert(path, (at, executable, is_clean));
+    }
+    let engine = repository.engine()?;
+    let source = InMemory(files);
+    let output = ParallelProcessor::new(&engine, &source).run(|feeder| feeder.offer(0, tasks))?.0;
+    if let Some((path, cause)) = output.skipped.into_iter().next() {
+        return Err(RepoError::CannotKeep { path, why: cause.to_string() });
+    }
+    for file in output.stored {
+        let Some((at, executable, is_clean)) = waiting.remove(&file.path) else { continue };
+        let size = if file.content == Content::Empty { 0 } else { file.stat.size };
+        let kind = EntryKind::File { executable, size, content: file.content };
+        merged[at] = if is_clean { Merged::Clean(kind) } else { Merged::Marked(kind) };
+    }
+    if waiting.is_empty() { Ok(()) } else { Err(RepoError::Worker) }
+}
