@@ -6,11 +6,11 @@ use std::io;
 use super::exit_code::ExitCode;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
-use crate::repo::rename::RenameError;
 use crate::repo::exchange::ExchangeError;
 use crate::repo::merge::MergeError;
 use crate::repo::pathspec::PathspecError;
 use crate::repo::reflog::ReflogError;
+use crate::repo::rename::RenameError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::format::merge_state::MergeKind;
@@ -211,6 +211,9 @@ fn of_rename(error: &RenameError) -> (ExitCode, Option<String>) {
         | RenameError::SameTarget(_)
         | RenameError::Overlap { .. }
         | RenameError::Repository(_) => (Failure, None),
+    }
+}
+
 fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
     match error {
         ExchangeError::NoGit(_) => (
