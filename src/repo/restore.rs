@@ -352,6 +352,7 @@ impl Repository {
         removals.append(&mut puts);
         staging.apply(removals)?;
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        changes.dedup_by(|a, b| a.path == b.path);
         Ok(changes)
     }
 }
@@ -376,6 +377,9 @@ impl Unstaging {
         }
         let kind = if staged.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.changes.push(Change { path: entry.path.clone(), kind });
+        for view in staging.around(entry.path.as_bytes()) {
+            RepoPath::new(view.path).into_iter().for_each(|path| self.remove(path));
+        }
         // Times of no file: the next look compares the content.
         let stat = FileStat { size: entry.size, ..FileStat::default() };
         let CommittedEntry { path, kind, .. } = entry;
