@@ -8,7 +8,7 @@ use common::Sandbox;
 #[track_caller]
 fn at(sandbox: &Sandbox, revision: &str) -> String {
     let log = sandbox.ok(["log", "-n", "1", "--json", revision]).json();
-    log["commits"][0]["id"].as_str().unwrap().to_owned()
+    log["commits"][0]["id"].as_str().unwrap_or_default().to_owned()
 }
 
 fn current(sandbox: &Sandbox) -> String {

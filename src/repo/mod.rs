@@ -3,6 +3,7 @@
 pub mod add;
 mod beneath;
 pub mod branches;
+pub mod check_ignore;
 pub mod checkout;
 pub mod commit;
 pub mod content;
@@ -21,6 +22,7 @@ pub mod plan;
 pub mod read;
 pub mod reflog;
 pub mod remove;
+pub mod rename;
 pub mod restore;
 pub mod revision;
 pub mod run_history;

@@ -16,6 +16,7 @@
 mod handles;
 mod leftovers;
 mod new_file;
+mod rename;
 mod sink;
 
 use std::fs::File;

@@ -122,6 +122,7 @@ pub(crate) fn run(args: &LogArgs, context: &Context<'_>) -> CommandResult {
     let filter: Option<&dyn Fn(&Commit) -> bool> =
         if wanted.is_everything() || follow.is_some() { None } else { Some(&filter) };
     let history = repository.history_of(&spec, filter)?;
+    context.ui.page();
     let mut show = Show::new(args, context, &repository, &differ, selection.paths)?;
     let mut skip = args.skip;
     let mut left = args.max_count.unwrap_or(usize::MAX);

@@ -61,6 +61,7 @@ pub(crate) fn run(args: &ShowArgs, context: &Context<'_>) -> CommandResult {
     }
     let differ = repository.differ()?;
     let default = Some(Format::Patch);
+    context.ui.page();
     let mut show = Show {
         context,
         repository: &repository,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub use keep::{Doomed, Keeper};
 pub use undo::{PastState, UndoError, UndoOptions, UndoReport};
 
+use super::trees::TreeDiff;
 use super::{Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::storage::binary_staging::BinaryStagingArea;
@@ -274,7 +275,7 @@ impl<'r> Operation<'r> {
     /// those before it as on a stack: an undo takes it off, a redo puts it on again.
     fn next_steps(&self, link: OpLink) -> Result<(Option<OpLink>, Option<OpLink>)> {
         let below = match &self.takes_back {
-            Some(record) => self.log.before(record)?,
+            Some(record) => self.below(record)?,
             None => None,
         };
         Ok(match self.kind {
@@ -284,6 +285,21 @@ impl<'r> Operation<'r> {
             OpKind::Undo { .. } => (below.and_then(|below| below.undo), Some(link)),
             OpKind::Redo { .. } => (Some(link), below.and_then(|below| below.redo)),
         })
+    }
+
+    /// What was done before a record. What it stored before it overwrote it has a record of its own
+    /// (see [`super::switch`]), which is no step for an undo.
+    fn below(&self, record: &OpRecord) -> Result<Option<OpRecord>> {
+        let Some(below) = self.log.before(record)? else { return Ok(None) };
+        let (Some(part), Some(whole)) = (below.kept, record.kept) else { return Ok(Some(below)) };
+        if below.before != below.after || !below.refs.is_empty() || below.moved_work_tree {
+            return Ok(Some(below));
+        }
+        let mut is_part = true;
+        for change in TreeDiff::new(self.repository.objects()?, Some(part), Some(whole)) {
+            is_part &= change?.old.is_none();
+        }
+        Ok(if is_part { self.log.before(&below)? } else { Some(below) })
     }
 
     /// Finishes what the last record says, and enters what is there besides; without

@@ -6,17 +6,19 @@
 //! unsaved comes back last.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use thiserror::Error;
 
-use super::super::diff_trees::committed;
-use super::super::switch::{Move, MoveReport, Obstacle, Obstacles, Overwrite};
-use super::super::trees::TreeWalk;
+use super::super::diff_trees::{as_staged, committed};
+use super::super::switch::{Move, MoveReport, Obstacle, Obstacles, Overwrite, holds};
+use super::super::trees::{TreeDiff, TreeWalk, find};
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
-use super::{OpKind, OpRecord, OpState, Operation};
+use super::{Doomed, Keeper, OpKind, OpLog, OpRecord, OpState, Operation};
 use crate::id::TreeId;
 use crate::path::RepoPath;
+use crate::storage::chunker::Chunker;
 use crate::storage::refs::RefValue;
 
 /// Files that are brought back at once.
@@ -71,6 +73,9 @@ struct Way {
     besides: Vec<RepoPath>,
     /// The record that is taken back.
     takes_back: Option<OpRecord>,
+    /// Whether only files of the work tree were changed. What was written over them is not known
+    /// then, so it is stored, whatever it is.
+    is_work_tree_only: bool,
 }
 
 impl Way {
@@ -86,6 +91,7 @@ impl Way {
             returned: None,
             besides: Vec::new(),
             takes_back: Some(record.clone()),
+            is_work_tree_only: record.before.staged == record.after.staged,
         }
     }
 }
@@ -93,16 +99,17 @@ impl Way {
 impl Repository {
     /// Takes the last operation back that was not taken back yet.
     pub fn undo(&self, options: UndoOptions) -> Result<UndoReport> {
-        let op = self.begin("undo")?;
-        let link = op.log.last().and_then(|last| last.undo).ok_or(UndoError::NothingToUndo)?;
-        let record = op.log.follow(link)?;
-        let mut way = Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo");
-        let merge = self.merge_begun_by(&record)?;
-        if let Some(state) = &merge {
-            // What waits to be resolved goes too.
-            way.besides = state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
-        }
-        let report = op.go_back(way, options, Some(record))?;
+        let mut merge = None;
+        let report = self.go_back("undo", options, |log| {
+            let (mut way, record) = way_of_undo(log)?;
+            merge = self.merge_begun_by(&record)?;
+            if let Some(state) = &merge {
+                // What waits to be resolved goes too.
+                way.besides =
+                    state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+            }
+            Ok((way, Some(record)))
+        })?;
         if let Some(state) = merge.filter(|_| !options.dry_run) {
             self.set_merge_aside(&state)?;
         }
@@ -111,19 +118,13 @@ impl Repository {
 
     /// Takes the last `undo` back.
     pub fn redo(&self, options: UndoOptions) -> Result<UndoReport> {
-        let op = self.begin("redo")?;
-        let link = op.log.last().and_then(|last| last.redo).ok_or(UndoError::NothingToRedo)?;
-        let undo = op.log.follow(link)?;
-        let mut way = Way::back_from(&undo, OpKind::Redo { of: link.seq }, "redo");
-        let mut record = undo.clone();
-        if let OpKind::Undo { of } = undo.kind {
-            record = op.log.find(of)?;
-            way.returned = record.kept;
-            way.description = format!("redo {of}: {}", record.description);
-        }
-        let after = record.after.staged.tree;
-        let report = op.go_back(way, options, Some(record))?;
-        if !options.dry_run {
+        let mut after = None;
+        let report = self.go_back("redo", options, |log| {
+            let (way, record) = way_of_redo(log)?;
+            after = Some(record.after.staged.tree);
+            Ok((way, Some(record)))
+        })?;
+        if let Some(after) = after.filter(|_| !options.dry_run) {
             self.take_merge_up(after)?;
         }
         Ok(report)
@@ -131,20 +132,27 @@ impl Repository {
 
     /// Brings everything to the state behind an operation; 0 is the state before the first.
     pub fn restore_operation(&self, seq: u64, options: UndoOptions) -> Result<UndoReport> {
-        let op = self.begin("op restore")?;
-        let (state, record, moves) = op.state_behind(seq)?;
-        let way = Way {
-            kind: OpKind::Restore { to: seq },
-            description: format!("op restore {seq}"),
-            state: OpState { head: state.head, staged: state.staged },
-            refs: state.refs.into_iter().collect(),
-            moves_work_tree: moves,
-            kept: None,
-            returned: None,
-            besides: Vec::new(),
-            takes_back: None,
+        self.go_back("op restore", options, |log| way_to(log, seq))
+    }
+
+    /// Goes a way. One that a killed command began is gone on with: what it staged is no operation
+    /// of its own.
+    fn go_back(
+        &self,
+        word: &str,
+        options: UndoOptions,
+        mut way: impl FnMut(&OpLog) -> Result<(Way, Option<OpRecord>)>,
+    ) -> Result<UndoReport> {
+        let lock = self.lock()?;
+        let mut op = Operation::new(self, lock, self.staging()?, word.to_owned())?;
+        let is_begun = match way(&op.log) {
+            Ok((way, _)) => op.is_between(&way.state.staged.tree)?,
+            // It is the same behind what is caught up with, or there is a way then.
+            Err(_) => false,
         };
-        op.go_back(way, options, record)
+        op.catch_up(!is_begun)?;
+        let (way, record) = way(&op.log)?;
+        op.go(way, options, record)
     }
 
     /// `HEAD` and the refs that changed since, as they were behind an operation.
@@ -164,7 +172,7 @@ pub struct PastState {
     pub refs: BTreeMap<String, Option<RefValue>>,
 }
 
-fn past_state(log: &super::OpLog, seq: u64) -> Result<(PastState, Option<OpRecord>, bool)> {
+fn past_state(log: &OpLog, seq: u64) -> Result<(PastState, Option<OpRecord>, bool)> {
     let last = log.last().map_or(0, |last| last.link.seq);
     if seq > last || last == 0 {
         return Err(crate::storage::oplog::OpLogError::Unknown { seq, last }.into());
@@ -188,12 +196,60 @@ fn past_state(log: &super::OpLog, seq: u64) -> Result<(PastState, Option<OpRecor
     }
 }
 
+fn way_of_undo(log: &OpLog) -> Result<(Way, OpRecord)> {
+    let link = log.last().and_then(|last| last.undo).ok_or(UndoError::NothingToUndo)?;
+    let record = log.follow(link)?;
+    Ok((Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo"), record))
+}
+
+fn way_of_redo(log: &OpLog) -> Result<(Way, OpRecord)> {
+    let link = log.last().and_then(|last| last.redo).ok_or(UndoError::NothingToRedo)?;
+    let undo = log.follow(link)?;
+    let mut way = Way::back_from(&undo, OpKind::Redo { of: link.seq }, "redo");
+    let mut record = undo;
+    if let OpKind::Undo { of } = record.kind {
+        record = log.find(of)?;
+        way.returned = record.kept;
+        way.description = format!("redo {of}: {}", record.description);
+    }
+    Ok((way, record))
+}
+
+fn way_to(log: &OpLog, seq: u64) -> Result<(Way, Option<OpRecord>)> {
+    let (state, record, moves) = past_state(log, seq)?;
+    let way = Way {
+        kind: OpKind::Restore { to: seq },
+        description: format!("op restore {seq}"),
+        state: OpState { head: state.head, staged: state.staged },
+        refs: state.refs.into_iter().collect(),
+        moves_work_tree: moves,
+        kept: None,
+        returned: None,
+        besides: Vec::new(),
+        takes_back: None,
+        is_work_tree_only: false,
+    };
+    Ok((way, record))
+}
+
 impl Operation<'_> {
-    fn state_behind(&self, seq: u64) -> Result<(PastState, Option<OpRecord>, bool)> {
-        past_state(&self.log, seq)
+    /// Whether each path is staged either as the last record has it or as `target` has it, so that
+    /// a way there was begun and nothing else was staged since.
+    fn is_between(&mut self, target: &TreeId) -> Result<bool> {
+        let last = self.before.staged.tree;
+        let now = self.staged_tree()?.tree;
+        let objects = self.repository.objects()?;
+        for change in TreeDiff::new(objects, Some(last), Some(now)) {
+            let change = change?;
+            let wanted = find(objects, target, &change.path)?.and_then(as_staged);
+            if change.new.and_then(as_staged) != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn go_back(
+    fn go(
         mut self,
         way: Way,
         options: UndoOptions,
@@ -217,7 +273,9 @@ impl Operation<'_> {
         }
         self.describe(way.description);
         moving.overwrite = Overwrite::Store;
+        let there = if way.is_work_tree_only { self.store_all(&also)? } else { None };
         let mut moved = self.move_to(&moving)?;
+        self.keep(there);
         let returned = match way.kept {
             Some(tree) => self.bring_back(tree, &mut moved)?,
             None => 0,
@@ -233,6 +291,23 @@ impl Operation<'_> {
         Ok(report(moved, returned, Obstacles::default()))
     }
 
+    /// Stores what the work tree holds at these paths, whether it is staged or not.
+    fn store_all(&self, paths: &[RepoPath]) -> Result<Option<TreeId>> {
+        let root = self.repository.work_tree_handle()?;
+        let mut keeper = Keeper::new(self.repository, &root);
+        for batch in paths.chunks(BROUGHT_AT_ONCE) {
+            let doomed = |path: &RepoPath| {
+                let is_modified = self.repository.is_modified(&root, &self.staging, path)?;
+                Ok(Doomed { path: path.clone(), is_staged: is_modified == Some(false) })
+            };
+            let doomed: Vec<_> = batch.iter().map(doomed).collect::<Result<_>>()?;
+            if let Some((path, why)) = keeper.keep(&doomed, &self.staging)?.into_iter().next() {
+                return Err(RepoError::CannotKeep { path, why });
+            }
+        }
+        keeper.finish()
+    }
+
     /// Paths whose unsaved bytes come back or go again, in path order.
     fn paths_besides(&self, way: &Way) -> Result<Vec<RepoPath>> {
         let mut paths = way.besides.clone();
@@ -245,20 +320,39 @@ impl Operation<'_> {
     }
 
     /// What the way back would lose: local changes in its paths, and in those that come back. What
-    /// a redo takes away again is stored.
+    /// is kept already, because it came back or went before, is none.
     fn obstacles(&self, moving: &Move<'_>, way: &Way) -> Result<Obstacles> {
         let (_, found) = self.repository.plan_move(self.staged(), moving)?;
+        let root = self.repository.work_tree_handle()?;
+        let chunker = Chunker::new(self.repository.format().chunker);
         let mut obstacles = Obstacles { more: found.more, ..Obstacles::default() };
-        let going = way.returned.map(|tree| paths_of(self.repository, tree)).transpose()?;
-        let is_stored =
-            |path: &RepoPath| going.as_ref().is_some_and(|paths| paths.binary_search(path).is_ok());
-        obstacles.listed = found.listed.into_iter().filter(|(path, _)| !is_stored(path)).collect();
-        for path in self.changed_under(way.kept)? {
-            if !obstacles.listed.iter().any(|(other, _)| *other == path) {
-                obstacles.listed.push((path, Obstacle::Modified));
+        let changed = self.changed_under(way.kept)?;
+        let changed = changed.into_iter().map(|path| (path, Obstacle::Modified));
+        for (path, obstacle) in found.listed.into_iter().chain(changed) {
+            let is_listed = obstacles.listed.iter().any(|(other, _)| *other == path);
+            if !is_listed && !self.is_kept(&root, &chunker, way, &path)? {
+                obstacles.listed.push((path, obstacle));
             }
         }
         Ok(obstacles)
+    }
+
+    fn is_kept(
+        &self,
+        root: &OwnedFd,
+        chunker: &Chunker,
+        way: &Way,
+        path: &RepoPath,
+    ) -> Result<bool> {
+        for tree in [way.kept, way.returned].into_iter().flatten() {
+            let entry = find(self.repository.objects()?, &tree, path)?.and_then(as_staged);
+            let Some(entry) = entry else { continue };
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            if way.is_work_tree_only || holds(root, chunker, path, &entry).map_err(read)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The paths of a tree at which the work tree holds something else than is staged.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use super::super::beneath::{PathKind, read_link, stat_one};
@@ -176,7 +177,7 @@ impl<'a> Look<'a> {
         target: Option<&Entry>,
     ) -> Result<Found> {
         let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
-        let Some((kind, stat)) = stat_one(self.root, path).map_err(read)? else {
+        let Some((kind, _)) = stat_one(self.root, path).map_err(read)? else {
             return Ok(Found::Absent);
         };
         let wants_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
@@ -194,19 +195,9 @@ impl<'a> Look<'a> {
         {
             return Ok(Found::AsStaged);
         }
-        let is_target = match (target, kind) {
-            (
-                Some((StagedKind::File { executable, content }, size)),
-                PathKind::File { executable: now },
-            ) => {
-                *executable == now
-                    && *size == stat.size
-                    && content_of(self.root, path, &self.chunker).map_err(read)? == *content
-            }
-            (Some((StagedKind::Symlink { target }, _)), PathKind::Symlink) => {
-                read_link(self.root, path).map_err(read)? == *target
-            }
-            _ => false,
+        let is_target = match target {
+            Some(target) => holds(self.root, &self.chunker, path, target).map_err(read)?,
+            None => false,
         };
         Ok(if is_target { Found::AsTarget } else { Found::Other })
     }
@@ -310,4 +301,26 @@ impl<'a> Look<'a> {
         let in_base = self.moving.base.as_ref().map_or(Ok(None), in_tree)?;
         Ok(in_base.is_some() && self.staging.view(path.as_bytes()).is_some())
     }
+}
+
+/// Whether the work tree holds an entry at a path, as it is.
+pub(in super::super) fn holds(
+    root: &OwnedFd,
+    chunker: &Chunker,
+    path: &RepoPath,
+    (wanted, size): &(StagedKind, u64),
+) -> io::Result<bool> {
+    Ok(match (wanted, stat_one(root, path)?) {
+        (
+            StagedKind::File { executable, content },
+            Some((PathKind::File { executable: now }, stat)),
+        ) => {
+            *executable == now && *size == stat.size && content_of(root, path, chunker)? == *content
+        }
+        (StagedKind::Symlink { target }, Some((PathKind::Symlink, _))) => {
+            read_link(root, path)? == *target
+        }
+        (StagedKind::EmptyDir, Some((PathKind::Dir, _))) => true,
+        _ => false,
+    })
 }

@@ -23,6 +23,7 @@ use std::fmt;
 use std::iter::Peekable;
 
 pub use look::Obstacle;
+pub(super) use look::holds;
 use look::{Look, Verdict};
 use steps::Steps;
 pub use to::{SwitchOptions, SwitchReport, SwitchTo};

@@ -1,0 +1,250 @@
+//! Every command that changes the repository can be taken back, whatever interrupts it, through the
+//! binary.
+
+mod common;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Dice, Sandbox, Tree, assert_same, text};
+use serde_json::Value;
+
+/// All that an operation may change.
+#[derive(Debug, PartialEq)]
+struct State {
+    work_tree: Tree,
+    status: Vec<String>,
+    branches: Value,
+    tags: Value,
+    head: Value,
+}
+
+impl State {
+    #[track_caller]
+    fn of(sandbox: &Sandbox) -> Self {
+        let mut last = last_operation(sandbox);
+        Self {
+            work_tree: sandbox.snapshot(),
+            status: sandbox.status(),
+            branches: sandbox.ok(["branch", "--json"]).json(),
+            tags: sandbox.ok(["tag", "--json"]).json(),
+            // What is staged as well.
+            head: last["after"].take(),
+        }
+    }
+}
+
+#[track_caller]
+fn operations(sandbox: &Sandbox) -> Vec<Value> {
+    let log = sandbox.ok(["op", "log", "--json"]).json();
+    log["operations"].as_array().cloned().unwrap_or_default()
+}
+
+#[track_caller]
+fn last_operation(sandbox: &Sandbox) -> Value {
+    operations(sandbox).into_iter().next().unwrap_or_default()
+}
+
+/// Two commits, a branch and a tag, and unsaved changes of several kinds.
+fn busy() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b", "c", "d/e", "d/f"] {
+        sandbox.write(name, format!("{name} of old"));
+    }
+    sandbox.save("first");
+    sandbox.ok(["branch", "old"]);
+    sandbox.ok(["tag", "-a", "v1", "-m", "first"]);
+    sandbox.write("a", "a of today");
+    sandbox.write("c", "c of today");
+    sandbox.remove("d/e");
+    sandbox.save("second");
+    sandbox.write("a", "a, unsaved");
+    sandbox.write("b", "b, staged");
+    sandbox.ok(["add", "b"]);
+    sandbox.write("b", "b, staged and changed");
+    sandbox.write("new", "not tracked");
+    sandbox
+}
+
+#[test]
+fn each_command_is_taken_back_and_done_again() {
+    let sandbox = busy();
+    let first = State::of(&sandbox);
+    let commands: &[&[&str]] = &[
+        &["add", "a"],
+        &["add", "-A"],
+        &["commit", "-m", "third"],
+        &["rm", "c"],
+        &["rm", "--cached", "c"],
+        &["rm", "-r", "-f", "d", "a"],
+        &["restore", "a"],
+        &["restore", "b"],
+        &["restore", "--staged", "b"],
+        &["restore", "-s", "HEAD~1", "a", "b", "c"],
+        &["store", "reset-staging"],
+        &["switch", "-c", "topic"],
+        &["switch", "-f", "old"],
+        &["switch", "--detach", "HEAD"],
+        &["branch", "another"],
+        &["branch", "-f", "old", "HEAD"],
+        &["branch", "-m", "trunk"],
+        &["branch", "-D", "old"],
+        &["tag", "v2"],
+        &["tag", "-f", "-a", "v1", "-m", "moved"],
+        &["tag", "-d", "v1"],
+        &["op", "restore", "--force", "2"],
+        &["op", "restore", "--force", "0"],
+    ];
+    for command in commands {
+        let before = State::of(&sandbox);
+        sandbox.ok(*command);
+        let after = State::of(&sandbox);
+        assert_ne!(before, after, "{command:?}");
+        for _ in 0..2 {
+            sandbox.ok(["undo"]);
+            assert_eq!(before, State::of(&sandbox), "{command:?} taken back");
+            sandbox.ok(["redo"]);
+            assert_eq!(after, State::of(&sandbox), "{command:?} done again");
+        }
+        sandbox.ok(["undo"]);
+    }
+    assert_eq!(first, State::of(&sandbox));
+    let noticed = operations(&sandbox).into_iter().filter(|op| op["kind"] == "noticed");
+    assert_eq!(noticed.count(), 0, "each command entered all that it did");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn all_that_was_done_is_taken_back_step_by_step_and_done_again() {
+    let sandbox = busy();
+    let mut states = vec![State::of(&sandbox)];
+    let commands: &[&[&str]] = &[
+        &["restore", "a"],
+        &["switch", "-f", "old"],
+        &["rm", "-f", "a"],
+        &["switch", "-f", "main"],
+        &["branch", "-D", "old"],
+        &["restore", "-s", "HEAD~1", "a", "b", "c"],
+        &["add", "-A"],
+        &["commit", "-m", "third"],
+    ];
+    for command in commands {
+        sandbox.ok(*command);
+        // Something unsaved for the next one.
+        states.push(State::of(&sandbox));
+    }
+    for _ in 0..2 {
+        for state in states.iter().rev().skip(1) {
+            sandbox.ok(["undo"]);
+            assert_eq!(*state, State::of(&sandbox));
+        }
+        for state in &states[1..] {
+            sandbox.ok(["redo"]);
+            assert_eq!(*state, State::of(&sandbox));
+        }
+    }
+}
+
+#[test]
+fn a_stored_change_is_no_step_of_its_own() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "one");
+    sandbox.save("first");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("a", "two");
+    sandbox.save("second");
+    sandbox.write("a", "unsaved");
+    sandbox.ok(["switch", "-f", "main"]);
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.read("a"), b"unsaved");
+    // The commit, and not the storing of what was unsaved.
+    assert!(sandbox.ok(["undo"]).text().contains("commit: second"));
+    sandbox.ok(["redo"]);
+    sandbox.ok(["redo"]);
+    sandbox.write("a", "changed again");
+    assert!(sandbox.fails(1, ["undo"]).contains("'a' (changed in the work tree)"));
+    sandbox.ok(["undo", "--force"]);
+    assert_eq!(sandbox.read("a"), b"unsaved");
+    sandbox.ok(["redo"]);
+    assert_eq!(sandbox.read("a"), b"changed again");
+}
+
+#[test]
+fn an_undo_that_is_killed_is_finished_by_the_next() {
+    let sandbox = Sandbox::new();
+    for number in 0..600 {
+        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
+    }
+    sandbox.save("one");
+    let one = sandbox.snapshot();
+    sandbox.ok(["switch", "-c", "two"]);
+    for number in 0..600 {
+        match number % 3 {
+            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
+            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
+            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
+        }
+    }
+    sandbox.save("two");
+    let two = sandbox.snapshot();
+    sandbox.ok(["switch", "main"]);
+    let mut dice = Dice::new(11);
+    let mut unfinished = 0;
+    for round in 0..16 {
+        let (command, branch, expected) =
+            if round % 2 == 0 { ("undo", "two", &two) } else { ("redo", "main", &one) };
+        let before = last_operation(&sandbox)["seq"].clone();
+        let mut child = sandbox.command([command]).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(dice.roll() % 60_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        sandbox.ok(["status"]);
+        if last_operation(&sandbox)["seq"] == before {
+            unfinished += 1;
+            sandbox.ok([command]);
+        } else {
+            // Refs and HEAD may be late; whoever takes the lock next moves them.
+            sandbox.ok(["add", "-A"]);
+        }
+        assert_same(expected, &sandbox.snapshot());
+        assert!(sandbox.status().is_empty(), "round {round}");
+        let shown = sandbox.ok(["branch", "--show-current"]);
+        assert_eq!(shown.text().trim_end(), branch, "round {round}");
+    }
+    assert!(unfinished > 0, "none was killed in time");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn several_processes_enter_what_they_did_one_after_the_other() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "one");
+    sandbox.save("first");
+    let before = operations(&sandbox).len();
+    let mut done = 0;
+    for round in 0..6 {
+        let start = |name: &str| {
+            let mut command = sandbox.command(["branch", name]);
+            command.stderr(Stdio::null()).spawn().unwrap()
+        };
+        let names: Vec<String> = (0..4).map(|number| format!("b{round}-{number}")).collect();
+        let mut children: Vec<_> = names.iter().map(|name| start(name)).collect();
+        // Readers need no lock, and see whole records only.
+        for _ in 0..3 {
+            let seen = operations(&sandbox).len();
+            assert!(seen >= before + done);
+        }
+        for (name, child) in names.iter().zip(&mut children) {
+            let code = child.wait().unwrap().code();
+            assert!(matches!(code, Some(0 | 11)), "{name}: {code:?}");
+            done += usize::from(code == Some(0));
+        }
+    }
+    assert_eq!(operations(&sandbox).len(), before + done);
+    let branches = |sandbox: &Sandbox| sandbox.ok(["branch"]).text().lines().count();
+    assert_eq!(branches(&sandbox), 1 + done);
+    for _ in 0..done {
+        sandbox.ok(["undo"]);
+    }
+    assert_eq!(branches(&sandbox), 1);
+}
