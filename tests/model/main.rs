@@ -97,10 +97,22 @@ fn a_path_is_never_staged_as_a_file_and_as_a_directory() {
             Commit,
             Write(staged, 2),
             AddAll,
-            UnstageTo(1, KNOWN.next_multiple_of(PATHS.len()) + there),
+            UnstageTo(1, known(there)),
             Commit,
         ]);
     }
+}
+
+#[test]
+fn a_restore_that_finds_a_directory_in_the_way_leaves_the_staged_size_alone() {
+    use Action::{AddAll, Commit, Restore, Write};
+    let (file, inner) = (5, 6);
+    run(&[Write(file, 1), AddAll, Write(inner, 2), Restore(known(file)), Commit]);
+}
+
+/// The number that gives a command this path, whatever is there.
+fn known(path: usize) -> usize {
+    KNOWN.next_multiple_of(PATHS.len()) + path
 }
 
 /// What a sample must have done at least once, so that it shows something.

@@ -93,6 +93,9 @@ impl World {
         if matches!(action, Action::Undo | Action::Redo) {
             return self.take_back(action == Action::Undo);
         }
+        if action == Action::SwitchBack {
+            return self.switch_back();
+        }
         let before = self.state.clone();
         let (args, expected) = self.command(action);
         let output = self.sandbox.run(&args);
@@ -324,7 +327,7 @@ impl World {
                 let code = self.state.switch(Head::Detached(id.clone()));
                 (args(&["switch", "--detach", &id]), code)
             }
-            _ => (args(&["switch", "-"]), self.switch_back()),
+            _ => unreachable!("it has a function of its own"),
         }
     }
 
@@ -368,9 +371,29 @@ impl World {
         if code == OK { self.state.switch(Head::Branch(name.to_owned())) } else { code }
     }
 
-    fn switch_back(&mut self) -> Code {
-        let head = self.heads.iter().rev().find(|head| **head != self.state.refs.head).cloned();
-        head.map_or(UNKNOWN, |head| self.state.switch(head))
+    /// `switch -`: to something that `HEAD` named before, if to anything, and there as `switch`.
+    fn switch_back(&mut self) {
+        let (args, before) = (["switch".to_owned(), "-".to_owned()], self.state.clone());
+        let output = self.sandbox.run(&args);
+        if output.code == OK {
+            let head = self.head();
+            assert!(self.heads.contains(&head), "{args:?} went to {head:?}");
+            let code = self.state.switch(head);
+            self.expect(&args, &output, code);
+        } else {
+            assert!(matches!(output.code, FAILED | UNKNOWN), "{args:?}\n{}", said(&output));
+        }
+        self.compare(&args);
+        self.enter(&before, &args);
+    }
+
+    /// What `HEAD` names in the repository.
+    fn head(&self) -> Head {
+        let status = self.sandbox.ok(["status", "--json"]).json();
+        match &status["branch"] {
+            Value::String(name) => Head::Branch(name.clone()),
+            _ => Head::Detached(string(&status["detached_at"])),
+        }
     }
 
     /// Enters what a command did, as its records in the log say.
@@ -481,11 +504,7 @@ impl World {
 
     fn compare_status(&self, args: &[String]) {
         let status = self.sandbox.ok(["status", "--json"]).json();
-        let head = match &status["branch"] {
-            Value::String(name) => Head::Branch(name.clone()),
-            _ => Head::Detached(string(&status["detached_at"])),
-        };
-        assert_eq!(head, self.state.refs.head, "after {args:?}");
+        assert_eq!(self.head(), self.state.refs.head, "after {args:?}");
         let listed = |key: &str| -> BTreeMap<String, char> {
             let list = status[key].as_array().expect("a list");
             let letter = |one: &Value| string(&one["change"]).chars().next().unwrap_or(' ');
