@@ -158,12 +158,36 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         }
     }
 
+    /// Removes a directory that holds nothing but directories.
+    fn remove_empty_dirs_below(&self, dir: &RepoPath) -> Result<()> {
+        let mut dirs = vec![dir.clone()];
+        let mut at = 0;
+        while at < dirs.len() {
+            let full = self.repository.place().work_tree.join(dirs[at].to_os());
+            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
+            for entry in std::fs::read_dir(&full).map_err(read)? {
+                let entry = entry.map_err(read)?;
+                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+                if let (true, Ok(path)) =
+                    (entry.file_type().map_err(read)?.is_dir(), dirs[at].join(&name))
+                {
+                    dirs.push(path);
+                }
+            }
+            at += 1;
+        }
+        for dir in dirs.iter().rev() {
+            self.work_tree.remove_dir(dir)?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, batch: Batch) -> Result<()> {
         for entry in &batch.write {
             if !matches!(entry.kind, StagedKind::EmptyDir)
                 && matches!(self.work_tree.stat(&entry.path)?, Some((PathKind::Dir, _)))
             {
-                self.work_tree.remove_dir(&entry.path)?;
+                self.remove_empty_dirs_below(&entry.path)?;
             }
         }
         let written =
