@@ -388,7 +388,7 @@ impl Repository {
     }
 }
 
-/// The place in the list that `stash`, `stash@{2}` or `2` names.
+/// The place in the list that `stash` or `stash@{2}` names.
 pub fn stash_index(text: &str) -> Option<usize> {
     match text.strip_prefix(STASHES) {
         Some("") => Some(0),
@@ -407,13 +407,11 @@ fn stash_message(head: &Head, id: CommitId, commit: &Commit, given: Option<&str>
         Head::Branch(name) => name.as_str(),
         Head::Detached(_) => "(no branch)",
     };
-    match given {
-        Some(text) => format!("On {branch}: {text}"),
-        None => {
-            let title = commit.message.lines().next().unwrap_or_default();
-            format!("WIP on {branch}: {} {title}", id.short())
-        }
+    if let Some(text) = given {
+        return format!("On {branch}: {text}");
     }
+    let title = commit.message.lines().next().unwrap_or_default();
+    format!("WIP on {branch}: {} {title}", id.short())
 }
 
 #[cfg(test)]
