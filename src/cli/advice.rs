@@ -10,6 +10,7 @@ use crate::repo::exchange::ExchangeError;
 use crate::repo::merge::MergeError;
 use crate::repo::pathspec::PathspecError;
 use crate::repo::reflog::ReflogError;
+use crate::repo::rename::RenameError;
 use crate::repo::stash::StashError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
@@ -68,10 +69,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         ),
         RepoError::Pathspec(error) => (Usage, of_pathspec(error)),
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
-        RepoError::Reflog(ReflogError::Selector(_)) => {
-            (NotFound, text("write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"))
-        }
-        RepoError::Reflog(_) => (NotFound, text("'digstore op log' shows what was done, and when")),
+        RepoError::Reflog(error) => (NotFound, of_reflog(error)),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
         RepoError::IsDirectory { .. } => {
             (NotFound, text("name a file, or use 'digstore restore --target DIR'"))
@@ -107,6 +105,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         }
         RepoError::Interrupted => (Interrupted, None),
         RepoError::Branch(error) => of_branch(error),
+        RepoError::Rename(error) => of_rename(error),
         RepoError::Merge(error) => of_merge(error),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
@@ -170,6 +169,15 @@ fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
     }
 }
 
+fn of_reflog(error: &ReflogError) -> Option<String> {
+    text(match error {
+        ReflogError::Selector(_) => {
+            "write @{2}, @{yesterday}, @{2 days ago} or @{2026-01-31 10:00}"
+        }
+        _ => "'digstore op log' shows what was done, and when",
+    })
+}
+
 fn of_stash(error: &StashError) -> (ExitCode, Option<String>) {
     match error {
         StashError::NotThere { .. } | StashError::NotAStash(_) => {
@@ -204,6 +212,24 @@ fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {
             )),
         ),
         BranchError::NoPrevious => (ExitCode::NotFound, None),
+    }
+}
+
+fn of_rename(error: &RenameError) -> (ExitCode, Option<String>) {
+    use ExitCode::{Failure, NotFound};
+    match error {
+        RenameError::NotTracked(_) => (Failure, text("'digstore add' tracks it")),
+        RenameError::Gone(path) => {
+            (NotFound, Some(format!("'digstore restore {path}' brings it back")))
+        }
+        RenameError::Exists(_) => {
+            (Failure, text("--force overwrites a file; 'digstore undo' brings it back"))
+        }
+        RenameError::NoDirectory(_) => (NotFound, text("make it first")),
+        RenameError::IntoItself(_)
+        | RenameError::SameTarget(_)
+        | RenameError::Overlap { .. }
+        | RenameError::Repository(_) => (Failure, None),
     }
 }
 

@@ -61,6 +61,9 @@ pub struct GlobalArgs {
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Do not show long output through a pager.
+    #[arg(long, global = true)]
+    pub no_pager: bool,
 }
 
 /// What to do.
@@ -108,6 +111,8 @@ pub enum Command {
     Show(commands::show::ShowArgs),
     /// Find the best common ancestor of two commits.
     MergeBase(commands::merge_base::MergeBaseArgs),
+    /// Tell which paths ignore rules leave out, and why.
+    CheckIgnore(commands::check_ignore::CheckIgnoreArgs),
     /// List files.
     Ls(commands::ls::LsArgs),
     /// Print the bytes of a stored file.
@@ -115,8 +120,15 @@ pub enum Command {
     Get(commands::get::GetArgs),
     /// Bring files back from the staging area or from a commit.
     Restore(commands::restore::RestoreArgs),
+    /// Give files and directories another name.
+    Mv(commands::mv::MvArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Remove files that are not tracked.
+    Clean(commands::clean::CleanArgs),
+    /// Look at settings and change them.
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
     /// Take over what a git repository or an archive holds.
     #[command(subcommand)]
     Import(commands::import::ImportCommand),

@@ -100,25 +100,31 @@ const EXPLANATION: &str = "\n# Write the message above.\n# Lines that begin with
 
 /// Lets the user write the message; the file stays in the repository until the next time.
 pub(crate) fn edit(repository: &Repository, draft: &str) -> anyhow::Result<String> {
-    let editor = ["DIGSTORE_EDITOR", "VISUAL", "EDITOR"].iter().find_map(std::env::var_os);
-    let editor = editor.filter(|editor| !editor.is_empty()).unwrap_or_else(|| OsString::from("vi"));
     let path = repository.write_message_template(&format!("{draft}{EXPLANATION}"))?;
-    // As git does: the shell takes apart what the user set, the path is its argument.
-    let status = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{} \"$@\"", editor.to_string_lossy()))
-        .arg("editor")
-        .arg(&path)
-        .status()
-        .with_context(|| format!("cannot start the editor '{}'", editor.to_string_lossy()))?;
-    if !status.success() {
-        bail!("the editor '{}' failed; give the message with -m", editor.to_string_lossy());
-    }
+    run_editor(&path).map_err(|error| error.context("no message; -m gives one"))?;
     let file =
         std::fs::File::open(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
     let text = read_limited(file, &path.display().to_string())?;
     let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     Ok(kept.join("\n").trim().to_owned())
+}
+
+/// Lets the user edit a file.
+pub(crate) fn run_editor(path: &Path) -> anyhow::Result<()> {
+    let editor = ["DIGSTORE_EDITOR", "VISUAL", "EDITOR"].iter().find_map(std::env::var_os);
+    let editor = editor.filter(|editor| !editor.is_empty()).unwrap_or_else(|| OsString::from("vi"));
+    // As git does: the shell takes apart what the user set, the path is its argument.
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{} \"$@\"", editor.to_string_lossy()))
+        .arg("editor")
+        .arg(path)
+        .status()
+        .with_context(|| format!("cannot start the editor '{}'", editor.to_string_lossy()))?;
+    if !status.success() {
+        bail!("the editor '{}' failed", editor.to_string_lossy());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

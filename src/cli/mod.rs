@@ -44,6 +44,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         ui.flush().map_err(RepoError::Output)?;
         Ok(code)
     });
+    ui.end_paging();
     let code = result.unwrap_or_else(|error| {
         let error = CliError::from(error);
         error.render(&ui);
@@ -65,6 +66,8 @@ fn ui_options(global: &GlobalArgs) -> UiOptions {
         quiet: global.quiet,
         verbose: global.verbose,
         json: global.json,
+        no_pager: global.no_pager,
+        pager: settings.ui.pager,
     }
 }
 
@@ -99,9 +102,13 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Diff(args) => commands::diff::run(&args, context),
         Command::Show(args) => commands::show::run(&args, context),
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
+        Command::CheckIgnore(args) => commands::check_ignore::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
+        Command::Clean(args) => commands::clean::run(&args, context),
+        Command::Config(command) => commands::config::run(&command, context),
+        Command::Mv(args) => commands::mv::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Import(command) => commands::import::run(&command, context),
         Command::Export(command) => commands::export::run(&command, context),

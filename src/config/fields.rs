@@ -178,6 +178,8 @@ settings! {
         color: When = When::Auto, in ();
         /// How progress is shown.
         progress: ProgressMode = ProgressMode::Auto, in ();
+        /// What shows long output on a terminal; never taken from a repository.
+        pager: Option<String> = None, in ();
     }
 }
 

@@ -6,6 +6,7 @@
 //! errors wherever they stand, also where a higher source would hide them. The file in the work
 //! tree travels with the data, so it may tune but not say who commits or what is shown.
 
+mod edit;
 mod fields;
 mod size;
 mod source;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use edit::{set_in, unset_in};
 pub use fields::{Compression, Config, FIELDS, Field, Ignore, Performance, UiSettings, User};
 pub use size::{ByteSize, ParseSizeError};
 pub use source::{ConfigSources, MAX_FILE};
@@ -28,6 +30,10 @@ use crate::suggest::did_you_mean;
 
 /// Sections that the file in the work tree may set.
 pub const WORK_TREE_SECTIONS: [&str; 2] = ["performance", "ignore"];
+
+/// Settings that name a program. No repository may choose what runs on the machine of those who
+/// look at it: its own file is passed over here.
+pub const USER_KEYS: [&str; 1] = ["ui.pager"];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +109,9 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// A key that was asked for and names no setting.
+    #[error("'{}' is no setting", escape(.0.as_bytes()))]
+    NoSetting(String),
     /// A value of the wrong type or out of bounds.
     #[error("{origin} sets '{key}' to {}, but it expects {expects}", escape(.value.as_bytes()))]
     BadValue {
@@ -124,7 +133,7 @@ impl ConfigError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownKey { key, .. } => Some(match suggestion(key) {
+            Self::UnknownKey { key, .. } | Self::NoSetting(key) => Some(match suggestion(key) {
                 Some(near) => format!("did you mean '{near}'?"),
                 None => "see 'digstore config list' for all settings".to_owned(),
             }),
@@ -158,7 +167,20 @@ pub fn field(key: &str, origin: &Origin) -> Result<&'static Field, ConfigError> 
         .ok_or_else(|| ConfigError::UnknownKey { origin: origin.clone(), key: key.to_owned() })
 }
 
+/// The setting that a user asks for.
+pub fn setting(key: &str) -> Result<&'static Field, ConfigError> {
+    let found = FIELDS.iter().find(|field| field.key == key);
+    found.ok_or_else(|| ConfigError::NoSetting(key.to_owned()))
+}
+
 impl Config {
+    /// The settings of one file alone.
+    pub fn of_file(file: &Origin) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.apply_file(file)?;
+        Ok(config)
+    }
+
     /// Resolves all settings.
     pub fn load(sources: &ConfigSources<'_>) -> Result<Self, ConfigError> {
         let mut config = Self::default();

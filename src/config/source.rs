@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::fields::{Config, FIELDS};
-use super::{ConfigError, Origin, WORK_TREE_SECTIONS, bad_value, field};
+use super::{ConfigError, Origin, USER_KEYS, WORK_TREE_SECTIONS, bad_value, field};
 use crate::path::REPOSITORY_DIR;
 
 /// Largest configuration file, in bytes.
@@ -108,6 +108,9 @@ impl Config {
         let field = field(key, origin)?;
         if matches!(origin, Origin::WorkTree(_)) && !WORK_TREE_SECTIONS.contains(&field.section()) {
             return Err(ConfigError::NotAllowed { origin: origin.clone(), key: key.to_owned() });
+        }
+        if matches!(origin, Origin::Repository(_)) && USER_KEYS.contains(&key) {
+            return Ok(());
         }
         let shown = value.to_string();
         if !field.fits(value) {

@@ -21,6 +21,7 @@ use super::merge::MergeError;
 use super::operation::UndoError;
 use super::pathspec::PathspecError;
 use super::reflog::ReflogError;
+use super::rename::RenameError;
 use super::stash::StashError;
 use super::switch::Obstacles;
 use super::tags::TagError;
@@ -200,6 +201,9 @@ pub enum RepoError {
     /// A branch cannot be made, renamed or deleted.
     #[error(transparent)]
     Branch(#[from] BranchError),
+    /// A path cannot be moved.
+    #[error(transparent)]
+    Rename(#[from] RenameError),
     /// Nothing can be taken back.
     #[error(transparent)]
     Undo(#[from] UndoError),

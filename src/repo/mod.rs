@@ -3,7 +3,9 @@
 pub mod add;
 mod beneath;
 pub mod branches;
+pub mod check_ignore;
 pub mod checkout;
+pub mod clean;
 pub mod commit;
 pub mod content;
 pub mod diff;
@@ -21,6 +23,7 @@ pub mod plan;
 pub mod read;
 pub mod reflog;
 pub mod remove;
+pub mod rename;
 pub mod reset;
 pub mod restore;
 pub mod revision;

@@ -352,6 +352,7 @@ impl Repository {
         removals.append(&mut puts);
         staging.apply(removals)?;
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        changes.dedup_by(|a, b| a.path == b.path);
         Ok(changes)
     }
 }
@@ -376,6 +377,9 @@ impl Unstaging {
         }
         let kind = if staged.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.changes.push(Change { path: entry.path.clone(), kind });
+        for view in staging.around(entry.path.as_bytes()) {
+            RepoPath::new(view.path).into_iter().for_each(|path| self.remove(path));
+        }
         // Times of no file: the next look compares the content.
         let stat = FileStat { size: entry.size, ..FileStat::default() };
         let CommittedEntry { path, kind, .. } = entry;
@@ -475,10 +479,17 @@ fn refreshed(
     restored: Vec<CommittedEntry>,
 ) -> Vec<StagingOp> {
     let refresh = |entry: CommittedEntry| {
-        let (_, stat) = stat_one(root, &entry.path).ok().flatten()?;
+        let (found, stat) = stat_one(root, &entry.path).ok().flatten()?;
+        let CommittedEntry { path, kind, size } = entry;
+        // What was left out may lie there as something else: its size is none of this content.
+        let is_there = match (&kind, found) {
+            (StagedKind::File { .. }, PathKind::File { .. }) => stat.size == size,
+            (StagedKind::Symlink { .. }, PathKind::Symlink)
+            | (StagedKind::EmptyDir, PathKind::Dir) => true,
+            _ => false,
+        };
         // Written this very moment, so the times prove nothing yet.
-        let CommittedEntry { path, kind, .. } = entry;
-        Some(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }))
+        is_there.then_some(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }))
     };
     restored.into_iter().filter(|entry| is_staged(staging, entry)).filter_map(refresh).collect()
 }

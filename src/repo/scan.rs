@@ -48,7 +48,7 @@ pub(super) fn is_unchanged(staged: &StagedView<'_>, kind: WalkKind, stat: &FileS
 
 /// Whether stat data shows the same file in the same state. The device number is left out: it
 /// changes between mounts of one file system.
-fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
+pub(super) fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
     (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
 }
 

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::beneath::{PathKind, read_link, stat_one};
 use super::content::content_of;
+use super::diff::Move;
 use super::diff_trees::{Change, ChangeKind};
 use super::pathspec::Pathspec;
 use super::scan::{Hidden, Scan, is_unchanged};
@@ -21,6 +22,29 @@ use crate::storage::chunker::Chunker;
 use crate::storage::format::merge_state::{Conflict, MergeState};
 use crate::storage::format::refs::Head;
 
+/// Which untracked files are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Untracked {
+    /// None.
+    No,
+    /// Of a directory that holds nothing staged only the directory.
+    #[default]
+    Normal,
+    /// Each file.
+    All,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusOptions<'a> {
+    /// Which paths are meant.
+    pub pathspec: &'a Pathspec,
+    /// Which untracked files are told.
+    pub untracked: Untracked,
+    /// Whether moved files are found.
+    pub renames: bool,
+}
+
 /// The state of staging area and work tree.
 #[derive(Debug)]
 pub struct StatusReport {
@@ -30,6 +54,8 @@ pub struct StatusReport {
     pub has_commit: bool,
     /// Last commit against staging area.
     pub staged: Vec<Change>,
+    /// Of these, the added files that come from a deleted one.
+    pub moves: Vec<Move>,
     /// Staging area against work tree.
     pub unstaged: Vec<Change>,
     /// Neither staged nor ignored; a directory that holds nothing staged ends in `/`.
@@ -59,6 +85,7 @@ struct Found {
 
 struct Looker<'a> {
     scan: Scan<'a>,
+    untracked: Untracked,
     found: Mutex<Found>,
 }
 
@@ -70,18 +97,24 @@ impl Repository {
 
     /// The same, for the paths that match.
     pub fn status_of(&self, pathspec: &Pathspec) -> Result<StatusReport> {
+        self.status_with(&StatusOptions { pathspec, untracked: Untracked::Normal, renames: false })
+    }
+
+    /// The same, as the options say.
+    pub fn status_with(&self, options: &StatusOptions<'_>) -> Result<StatusReport> {
+        let pathspec = options.pathspec;
         if self.is_past() {
             return Err(RepoError::Past);
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
         let scan = Scan::new(self, &root, &staging, pathspec);
-        let looker = Looker { scan, found: Mutex::default() };
+        let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
         let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
         })?;
-        let Looker { scan, found } = looker;
+        let Looker { scan, found, .. } = looker;
         let Found { mut changes, doubtful, mut untracked, skipped } =
             found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut hidden = Hidden::default();
@@ -96,8 +129,10 @@ impl Repository {
         let mut staged = self.staged_changes(&staging)?;
         // Where an empty directory changed, it may be meant by a trailing slash.
         staged.retain(|change| pathspec.matches(change.path.as_bytes(), true));
+        let moves = if options.renames { self.staged_moves(&staged)? } else { Vec::new() };
         staging.check()?;
         Ok(StatusReport {
+            moves,
             has_commit: self.refs().head_commit()?.is_some(),
             head,
             staged,
@@ -182,7 +217,11 @@ impl Looker<'_> {
             None => found.untracked.push(path.to_vec()),
             Some(staged) => classify(path, entry, staged, &mut found),
         });
-        if !found.untracked.is_empty() && self.is_untracked(dir) {
+        if self.untracked == Untracked::No {
+            found.untracked.clear();
+        }
+        let is_told_as_one = self.untracked == Untracked::Normal && !found.untracked.is_empty();
+        if is_told_as_one && self.is_untracked(dir) {
             found.untracked = vec![self.untracked_top(dir)];
         }
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);

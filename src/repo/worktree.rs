@@ -16,6 +16,7 @@
 mod handles;
 mod leftovers;
 mod new_file;
+mod rename;
 mod sink;
 
 use std::fs::File;
@@ -423,6 +424,14 @@ impl WorkTree {
             statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         })?;
         Ok(stat.map(|stat| (PathKind::of(&stat), file_stat(&stat))))
+    }
+}
+
+/// An error with its cause, on one line.
+pub(super) fn why(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

@@ -5,6 +5,8 @@
 //! fsync → rename → fsync of the directory. Stores speak to the [`Disk`] trait, so that tests can
 //! count, fail and crash every operation.
 
+mod rewrite;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use thiserror::Error;
+
+pub use rewrite::rewrite;
 
 use super::mapped::Mapped;
 

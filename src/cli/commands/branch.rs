@@ -55,17 +55,21 @@ pub struct BranchArgs {
     #[arg(long, value_name = "REV", num_args = 0..=1, default_missing_value = "HEAD")]
     no_merged: Option<String>,
     /// Print the name of the current branch; nothing when HEAD is detached.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["names", "list", "rename", "force_rename", "delete", "force_delete", "force", "contains", "merged", "no_merged"])]
     show_current: bool,
 }
 
 pub(crate) fn run(args: &BranchArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
     if args.show_current {
-        if let Head::Branch(name) =
-            repository.refs().read_head().map_err(crate::repo::RepoError::from)?
-        {
-            context.ui.line(escape(name.as_bytes()))?;
+        let head = repository.refs().read_head().map_err(crate::repo::RepoError::from)?;
+        match head {
+            head if context.ui.is_json() => {
+                let name = if let Head::Branch(name) = head { Some(name) } else { None };
+                context.ui.document(&json!({ "schema_version": 1, "current": name }))?;
+            }
+            Head::Branch(name) => context.ui.line(escape(name.as_bytes()))?,
+            Head::Detached(_) => {}
         }
         return Ok(ExitCode::Success);
     }

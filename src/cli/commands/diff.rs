@@ -59,6 +59,7 @@ pub(crate) fn run(args: &DiffArgs, context: &Context<'_>) -> CommandResult {
     let is_quiet = context.ui.is_quiet();
     let format = FormatArgs { no_patch: args.format.no_patch || is_quiet, ..args.format.clone() };
     let differ = repository.differ()?;
+    context.ui.page();
     let printer = Printer::new(context, &differ, &format, Some(Format::Patch));
     let differs = if context.ui.is_json() && !is_quiet {
         let mut list = JsonList::new(context.ui, "changes");

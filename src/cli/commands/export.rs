@@ -1,7 +1,10 @@
 //! `digstore export`.
 
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -9,7 +12,9 @@ use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
-use crate::repo::exchange::GitExportOptions;
+use crate::repo::exchange::{GitExportOptions, TarExportReport};
+use crate::repo::worktree::WorkTree;
+use crate::repo::{RepoError, Repository};
 
 /// Write versions as a git repository or as an archive.
 #[derive(Debug, Subcommand)]
@@ -22,6 +27,22 @@ pub enum ExportCommand {
   digstore export git ../project.git && git clone ../project.git
   digstore export git ~/src/project         into one that is there")]
     Git(GitArgs),
+    /// Write a commit as a tar archive, the same bytes each time.
+    #[command(after_help = "Examples:
+  digstore export tar v1.2 -o v1.2.tar
+  digstore export tar | zstd > now.tar.zst")]
+    Tar(TarArgs),
+}
+
+/// Write an archive.
+#[derive(Debug, Args)]
+pub struct TarArgs {
+    /// The commit.
+    #[arg(value_name = "REV", default_value = "HEAD")]
+    revision: String,
+    /// Write to a file instead of standard output; it appears when it is complete.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Export into a git repository.
@@ -38,7 +59,55 @@ pub struct GitArgs {
 pub(crate) fn run(command: &ExportCommand, context: &Context<'_>) -> CommandResult {
     match command {
         ExportCommand::Git(args) => git(args, context),
+        ExportCommand::Tar(args) => tar(args, context),
     }
+}
+
+fn tar(args: &TarArgs, context: &Context<'_>) -> CommandResult {
+    let repository = context.open()?;
+    let commit = repository.resolve(&args.revision)?;
+    let Some(output) = &args.output else {
+        if context.ui.out_is_terminal() {
+            bail!(
+                "an archive would garble the terminal; name a file with -o, or redirect the output"
+            );
+        }
+        repository.export_tar(commit, &mut |bytes| {
+            context.ui.out().write_all(bytes).map_err(RepoError::Output)
+        })?;
+        repository.monitor().finish();
+        return Ok(ExitCode::Success);
+    };
+    let full = context.cwd.join(output);
+    let (Some(dir), Some(name)) = (full.parent(), full.file_name()) else {
+        bail!("'{}' cannot be a file", output.display());
+    };
+    let name = Repository::check_path(name.as_bytes().to_vec())?;
+    let mut report = None;
+    WorkTree::open(dir)?.write_file(&name, false, false, |sink| {
+        report = Some(repository.export_tar(commit, &mut |bytes| Ok(sink.write(bytes)?))?);
+        Ok::<(), RepoError>(())
+    })?;
+    repository.monitor().finish();
+    let TarExportReport { files, bytes } = report.unwrap_or_default();
+    if context.ui.is_json() {
+        context.ui.document(&json!({
+            "message_type": "summary",
+            "schema_version": 1,
+            "id": commit.to_string(),
+            "files": files,
+            "bytes": bytes,
+            "seconds": context.ui.elapsed().as_secs_f64(),
+        }))?;
+    } else {
+        context.ui.message(format!(
+            "exported {}, {} in {}",
+            format::counted(files, "file"),
+            format::bytes(bytes),
+            format::duration(context.ui.elapsed()),
+        ));
+    }
+    Ok(ExitCode::Success)
 }
 
 fn git(args: &GitArgs, context: &Context<'_>) -> CommandResult {

@@ -122,6 +122,7 @@ pub(crate) fn run(args: &LogArgs, context: &Context<'_>) -> CommandResult {
     let filter: Option<&dyn Fn(&Commit) -> bool> =
         if wanted.is_everything() || follow.is_some() { None } else { Some(&filter) };
     let history = repository.history_of(&spec, filter)?;
+    context.ui.page();
     let mut show = Show::new(args, context, &repository, &differ, selection.paths)?;
     let mut skip = args.skip;
     let mut left = args.max_count.unwrap_or(usize::MAX);
@@ -164,8 +165,8 @@ fn follow(args: &LogArgs, paths: &PathFilter) -> anyhow::Result<Option<Follow>> 
     if !args.follow {
         return Ok(None);
     }
-    match paths.roots() {
-        [path] => Ok(Some(Follow::new(path.clone()))),
+    match paths.roots().as_deref() {
+        Some([path]) if !path.is_root() => Ok(Some(Follow::new(path.clone()))),
         _ => Err(CliError::usage("--follow needs exactly one path")
             .with_hint("digstore log --follow -- PATH")
             .into()),

@@ -26,6 +26,7 @@ use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind};
   digstore add logo.png                 it is resolved
   digstore merge --continue             commit the merge
   digstore merge --abort                go back to the state before")]
+#[command(group(clap::ArgGroup::new("begin").multiple(true).args(["revisions", "message", "file", "no_ff", "ff_only", "squash", "no_commit", "allow_unrelated_histories"])))]
 pub struct MergeArgs {
     /// The branch or commit.
     #[arg(value_name = "REV", required_unless_present_any = ["abort", "continue_", "quit"])]
@@ -49,13 +50,13 @@ pub struct MergeArgs {
     #[arg(long)]
     allow_unrelated_histories: bool,
     /// Commit what was resolved.
-    #[arg(long = "continue", exclusive = true)]
+    #[arg(long = "continue", group = "end", conflicts_with = "begin")]
     continue_: bool,
     /// Go back to the state before.
-    #[arg(long, exclusive = true)]
+    #[arg(long, group = "end", conflicts_with = "begin")]
     abort: bool,
     /// Forget that a merge waits, and leave the work tree as it is.
-    #[arg(long, exclusive = true)]
+    #[arg(long, group = "end", conflicts_with = "begin")]
     quit: bool,
 }
 

@@ -2,7 +2,10 @@
 
 pub mod add;
 pub mod branch;
+pub mod check_ignore;
+pub mod clean;
 pub mod commit;
+pub mod config;
 pub mod debug;
 pub mod diff;
 pub mod export;
@@ -13,6 +16,7 @@ pub mod log;
 pub mod ls;
 pub mod merge;
 pub mod merge_base;
+pub mod mv;
 pub mod op;
 pub mod pick;
 pub mod reset;

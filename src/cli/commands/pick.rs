@@ -37,6 +37,7 @@ pub struct RevertArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("begin").multiple(true).args(["revisions", "parent", "no_commit"])))]
 struct PickArgs {
     /// Commits, or ranges A..B.
     #[arg(value_name = "REV", required_unless_present_any = ["abort", "continue_", "quit", "skip"])]
@@ -48,16 +49,16 @@ struct PickArgs {
     #[arg(short = 'n', long)]
     no_commit: bool,
     /// Commit what was resolved and go on.
-    #[arg(long = "continue", exclusive = true)]
+    #[arg(long = "continue", group = "end", conflicts_with = "begin")]
     continue_: bool,
     /// Give this commit up and go on.
-    #[arg(long, exclusive = true)]
+    #[arg(long, group = "end", conflicts_with = "begin")]
     skip: bool,
     /// Go back to the state before this commit.
-    #[arg(long, exclusive = true)]
+    #[arg(long, group = "end", conflicts_with = "begin")]
     abort: bool,
     /// Forget what waits, and leave the work tree as it is.
-    #[arg(long, exclusive = true)]
+    #[arg(long, group = "end", conflicts_with = "begin")]
     quit: bool,
 }
 

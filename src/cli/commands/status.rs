@@ -1,8 +1,8 @@
 //! `digstore status`.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::Write;
-use std::iter::Peekable;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,9 +12,9 @@ use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
-use crate::path::escape;
+use crate::path::{RepoPath, escape};
 use crate::repo::diff_trees::{Change, ChangeKind};
-use crate::repo::status::StatusReport;
+use crate::repo::status::{StatusOptions, StatusReport, Untracked};
 use crate::storage::format::refs::Head;
 
 /// Show what is staged for the next commit, and how the work tree differs from it.
@@ -32,23 +32,41 @@ pub struct StatusArgs {
     /// End each entry of --porcelain with NUL and quote nothing.
     #[arg(short)]
     zero: bool,
+    /// Which untracked files are shown: no, normal (directories of them as one), all.
+    #[arg(short = 'u', long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all", default_value = "normal", value_parser = parse_untracked)]
+    untracked_files: Untracked,
+    /// Show a moved file as a deleted and an added one.
+    #[arg(long)]
+    no_renames: bool,
 }
 
 pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     let repository =
         context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
-    let report = repository.status_of(&context.pathspec(&repository, &args.paths)?)?;
+    let pathspec = context.pathspec(&repository, &args.paths)?;
+    let options = StatusOptions {
+        pathspec: &pathspec,
+        untracked: args.untracked_files,
+        renames: !args.no_renames,
+    };
+    let report = repository.status_with(&options)?;
     for (path, why) in &report.skipped {
         context.ui.warn(format!("cannot look at '{path}': {why}"));
     }
     if context.ui.is_json() {
         context.ui.document(&to_json(&report))?;
     } else if args.short || args.porcelain.is_some() || args.zero {
-        for (letters, path) in rows(&report) {
+        for Row { letters, path, from } in rows(&report) {
             if args.zero {
-                context.ui.out().write_all(&[letters.as_bytes(), b" ", path, b"\0"].concat())?;
+                let mut record = [letters.as_bytes(), b" ", path, b"\0"].concat();
+                if let Some(from) = from {
+                    record.extend_from_slice(from.as_bytes());
+                    record.push(0);
+                }
+                context.ui.out().write_all(&record)?;
             } else {
-                context.ui.line(format!("{letters} {}", escape(path)))?;
+                let from = from.map(|from| format!("{from} -> ")).unwrap_or_default();
+                context.ui.line(format!("{letters} {from}{}", escape(path)))?;
             }
         }
     } else {
@@ -57,25 +75,57 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     Ok(if report.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
 }
 
+/// One line of the short form.
+struct Row<'a> {
+    letters: String,
+    path: &'a [u8],
+    /// Where a moved file was.
+    from: Option<&'a RepoPath>,
+}
+
+fn parse_untracked(text: &str) -> Result<Untracked, String> {
+    match text {
+        "no" => Ok(Untracked::No),
+        "normal" => Ok(Untracked::Normal),
+        "all" => Ok(Untracked::All),
+        _ => Err("'no', 'normal' or 'all' is expected".to_owned()),
+    }
+}
+
+/// What is staged, a move as the new path alone.
+fn staged(report: &StatusReport) -> impl Iterator<Item = (&Change, Option<&RepoPath>)> {
+    let origins: HashMap<&RepoPath, &RepoPath> =
+        report.moves.iter().map(|one| (&one.to, &one.from)).collect();
+    let gone: HashSet<&RepoPath> = report.moves.iter().map(|one| &one.from).collect();
+    let is_told =
+        move |change: &&Change| change.kind != ChangeKind::Deleted || !gone.contains(&change.path);
+    let told = report.staged.iter().filter(is_told);
+    told.map(move |change| (change, origins.get(&change.path).copied()))
+}
+
 /// git's two letters for each path, in path order, untracked ones last.
-fn rows(report: &StatusReport) -> impl Iterator<Item = (String, &[u8])> {
-    let (mut staged, mut unstaged) =
-        (report.staged.iter().peekable(), report.unstaged.iter().peekable());
+fn rows(report: &StatusReport) -> impl Iterator<Item = Row<'_>> {
+    let mut staged = staged(report).peekable();
+    let mut unstaged = report.unstaged.iter().peekable();
     let mut unmerged = report.unmerged().peekable();
     let tracked = std::iter::from_fn(move || {
+        let next = [staged.peek().map(|(change, _)| *change), unstaged.peek().copied()];
         let conflict = unmerged.peek().map(|conflict| &conflict.path);
-        let changed = [staged.peek(), unstaged.peek()].into_iter().flatten().map(|one| &one.path);
-        let path = changed.chain(conflict).min()?;
-        let letter = |changes: &mut Peekable<std::slice::Iter<'_, Change>>| {
-            changes.next_if(|change| change.path == *path).map_or(' ', |one| one.kind.letter())
+        let path = next.into_iter().flatten().map(|one| &one.path).chain(conflict).min()?;
+        let x = staged.next_if(|(change, _)| change.path == *path);
+        let y = unstaged.next_if(|change| change.path == *path);
+        let from = x.and_then(|(_, from)| from);
+        let letter = |change: Option<&Change>| change.map_or(' ', |one| one.kind.letter());
+        let x = if from.is_some() { 'R' } else { letter(x.map(|(change, _)| change)) };
+        let shown = match unmerged.next_if(|conflict| conflict.path == *path) {
+            Some(conflict) => letters(conflict).to_owned(),
+            None => format!("{x}{}", letter(y)),
         };
-        let (x, y) = (letter(&mut staged), letter(&mut unstaged));
-        if let Some(conflict) = unmerged.next_if(|conflict| conflict.path == *path) {
-            return Some((letters(conflict).to_owned(), path.as_bytes()));
-        }
-        Some((format!("{x}{y}"), path.as_bytes()))
+        Some(Row { letters: shown, path: path.as_bytes(), from })
     });
-    tracked.chain(report.untracked.iter().map(|path| ("??".to_owned(), path.as_slice())))
+    let untracked = report.untracked.iter().map(Vec::as_slice);
+    let untracked = untracked.map(|path| Row { letters: "??".to_owned(), path, from: None });
+    tracked.chain(untracked)
 }
 
 fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
@@ -92,13 +142,13 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
         context,
         "Changes to be committed:",
         "(use \"digstore restore --staged PATH\" to unstage)",
-        &report.staged,
+        staged(report),
     )?;
     section(
         context,
         "Changes not staged for commit:",
         "(use \"digstore add PATH\" to stage, \"digstore restore PATH\" to discard)",
-        &report.unstaged,
+        report.unstaged.iter().map(|change| (change, None)),
     )?;
     if !report.untracked.is_empty() {
         ui.line("\nUntracked files:\n  (use \"digstore add PATH\" to include them in what will be committed)")?;
@@ -136,17 +186,21 @@ fn merging(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn section(
+fn section<'a>(
     context: &Context<'_>,
     title: &str,
     hint: &str,
-    changes: &[Change],
+    changes: impl Iterator<Item = (&'a Change, Option<&'a RepoPath>)>,
 ) -> anyhow::Result<()> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    context.ui.line(format!("\n{title}\n  {hint}"))?;
-    for change in changes {
+    let mut is_begun = false;
+    for (change, from) in changes {
+        if !std::mem::replace(&mut is_begun, true) {
+            context.ui.line(format!("\n{title}\n  {hint}"))?;
+        }
+        if let Some(from) = from {
+            context.ui.line(format!("\trenamed:    {from} -> {}", change.path))?;
+            continue;
+        }
         let word = match change.kind {
             ChangeKind::Added => "new file:  ",
             ChangeKind::Modified => "modified:  ",
@@ -171,12 +225,24 @@ fn to_json(report: &StatusReport) -> Value {
         Head::Branch(name) => (Some(name.clone()), None),
         Head::Detached(id) => (None, Some(id.to_string())),
     };
+    let moves: Vec<Value> = report
+        .moves
+        .iter()
+        .map(|one| {
+            json!({
+                "from": path_json(one.from.as_bytes()),
+                "to": path_json(one.to.as_bytes()),
+                "similarity": one.similarity,
+            })
+        })
+        .collect();
     json!({
         "schema_version": 1,
         "branch": branch,
         "detached_at": detached,
         "has_commit": report.has_commit,
         "staged": changes(&report.staged),
+        "moves": moves,
         "unstaged": changes(&report.unstaged),
         "merging": report.merging.as_ref().map(|state| json!({
             "kind": state.kind.name(),

@@ -50,6 +50,9 @@ pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResul
         StoreCommand::Verify(args) => verify(args, context),
         StoreCommand::ResetStaging => {
             let staged = context.open()?.reset_staging()?;
+            if context.ui.is_json() {
+                context.ui.document(&json!({ "schema_version": 1, "staged": staged }))?;
+            }
             let paths = format::counted(staged as u64, "path");
             context.ui.message(format!("made a new staging area of {paths} from the last commit"));
             Ok(ExitCode::Success)

@@ -7,6 +7,7 @@
 pub mod format;
 pub(crate) mod graph;
 mod monitor;
+mod pager;
 mod style;
 mod views;
 
@@ -21,6 +22,7 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 use thiserror::Error;
 
+use self::pager::Pager;
 pub use monitor::{LiveMonitor, Report};
 pub use style::{Style, use_color};
 pub use views::{JsonView, PlainView, TerminalView, View};
@@ -46,6 +48,10 @@ pub struct UiOptions {
     pub verbose: u8,
     /// Everything as JSON.
     pub json: bool,
+    /// No pager, even on a terminal.
+    pub no_pager: bool,
+    /// The pager of the user's settings.
+    pub pager: Option<String>,
 }
 
 /// Where a stream goes.
@@ -138,6 +144,7 @@ pub struct Ui {
     err: Arc<Console>,
     options: UiOptions,
     started: Instant,
+    pager: Mutex<Option<Pager>>,
 }
 
 /// Size of the buffer before stdout.
@@ -168,7 +175,8 @@ impl Ui {
             drawing: AtomicBool::new(false),
         };
         let out = Stream::new(out, options.color, environment);
-        Self { out, err: Arc::new(err), options, started: Instant::now() }
+        let (started, pager) = (Instant::now(), Mutex::default());
+        Self { out, err: Arc::new(err), options, started, pager }
     }
 
     /// Whether everything is said as JSON.
@@ -223,7 +231,7 @@ impl Ui {
         self.err.around_bars(|| {
             let mut out = self.out();
             writeln!(out, "{text}")?;
-            if self.out.terminal { out.flush() } else { Ok(()) }
+            if self.out.terminal && !self.is_paged() { out.flush() } else { Ok(()) }
         })
     }
 
@@ -236,6 +244,38 @@ impl Ui {
     pub fn json_line(&self, document: &impl Serialize) -> io::Result<()> {
         self.line(serde_json::to_string(document)?)?;
         self.flush()
+    }
+
+    fn is_paged(&self) -> bool {
+        self.pager.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Shows what is written from here on through the user's pager, if a person reads it.
+    pub fn page(&self) {
+        let UiOptions { no_pager, json, quiet, pager, .. } = &self.options;
+        if !self.out.terminal || *no_pager || *json || *quiet {
+            return;
+        }
+        let environment = |name: &str| std::env::var_os(name);
+        let Some(command) = pager::command(&environment, pager.as_deref()) else { return };
+        match Pager::start(&command) {
+            Ok(started) => {
+                *self.pager.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+            }
+            Err(error) => self.warn(format!(
+                "cannot start the pager '{command}': {error}; set DIGSTORE_PAGER, or use --no-pager"
+            )),
+        }
+    }
+
+    /// Waits until the user has read what the pager shows.
+    pub fn end_paging(&self) {
+        let pager = self.pager.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pager) = pager {
+            // The pager may have ended before, and nobody waits for the rest.
+            let _ = self.flush();
+            pager.finish();
+        }
     }
 
     /// Writes out all that is buffered; every command ends with it.

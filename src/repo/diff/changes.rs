@@ -192,6 +192,10 @@ impl Differ<'_> {
     }
 
     fn gather(&self, spec: &DiffSpec<'_>) -> Result<Vec<FileChange>> {
+        let is_tree = |endpoint| matches!(endpoint, Endpoint::Tree(_));
+        if self.repository.is_past() && !(is_tree(spec.old) && is_tree(spec.new)) {
+            return Err(RepoError::Past);
+        }
         let mut changes = Vec::new();
         match (spec.old, spec.new) {
             (Endpoint::Tree(old), Endpoint::Tree(new)) => {

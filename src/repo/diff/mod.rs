@@ -19,6 +19,8 @@ pub use text::{Hunk, LineKind, TextCount, TextOptions, Whitespace};
 
 use std::os::fd::OwnedFd;
 
+use super::diff_trees::{Change, ChangeKind};
+use super::path_filter::PathFilter;
 use super::read::ContentReader;
 use super::{Repository, Result};
 use crate::storage::chunker::Chunker;
@@ -40,6 +42,30 @@ impl Differ<'_> {
 }
 
 impl Repository {
+    /// The moves among what is staged: added files that come from a deleted one.
+    pub(super) fn staged_moves(&self, staged: &[Change]) -> Result<Vec<Move>> {
+        let has = |kind| staged.iter().any(|change| change.kind == kind);
+        if !has(ChangeKind::Added) || !has(ChangeKind::Deleted) {
+            return Ok(Vec::new());
+        }
+        let spec = DiffSpec {
+            old: Endpoint::Tree(self.head_tree()?),
+            new: Endpoint::Staging,
+            paths: &PathFilter::default(),
+            renames: Some(RenameOptions::default()),
+        };
+        let mut moves = Vec::new();
+        self.differ()?.for_each_change(&spec, |change| {
+            if let (Some(old), Some(new), Some(similarity)) =
+                (change.old, change.new, change.similarity)
+            {
+                moves.push(Move { from: old.path, to: new.path, similarity });
+            }
+            Ok(())
+        })?;
+        Ok(moves)
+    }
+
     /// Compares files of this repository.
     pub fn differ(&self) -> Result<Differ<'_>> {
         Ok(Differ {

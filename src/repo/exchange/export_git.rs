@@ -157,12 +157,12 @@ impl Export<'_> {
         let mut stack = vec![(head, self.load(head)?.parents.into_iter())];
         while let Some((id, parents)) = stack.last_mut() {
             let id = *id;
-            match parents.find(|parent| !self.commits.contains_key(parent)) {
-                Some(parent) => stack.push((parent, self.load(parent)?.parents.into_iter())),
-                None => {
-                    self.commit(id)?;
-                    stack.pop();
-                }
+            let parent = parents.find(|parent| !self.commits.contains_key(parent));
+            if let Some(parent) = parent {
+                stack.push((parent, self.load(parent)?.parents.into_iter()));
+            } else {
+                self.commit(id)?;
+                stack.pop();
             }
         }
         Ok(())
@@ -270,6 +270,12 @@ impl Export<'_> {
 
     fn person(&mut self, word: &str, who: &Signature) -> Result<()> {
         let plain = |text: &str| text.replace(['<', '>', '\n', '\0'], "");
+        if who.seconds < 0 {
+            let name = crate::path::escape(who.name.as_bytes());
+            self.repository
+                .monitor()
+                .warn(&format!("a time of '{name}' is before 1970, which git cannot say"));
+        }
         let mut name = plain(&who.name);
         if !name.is_empty() {
             name.push(' ');

@@ -144,9 +144,13 @@ impl Repository {
         };
         op.set_head(Head::Branch(branch.clone()));
         report.head = Some(branch);
-        if op.staged().is_empty() && self.is_work_tree_empty()? {
-            let tree = self.tree_of(op.head_commit()?)?;
-            report.written = Some(op.move_to(&Move::new(None, tree))?.written);
+        // What an import that was killed staged is no work of the user.
+        if op.staged().is_empty() && !self.is_work_tree_empty()? {
+            return Ok(());
+        }
+        let moving = Move::new(None, self.tree_of(op.head_commit()?)?);
+        if self.plan_move(op.staged(), &moving)?.1.listed.is_empty() {
+            report.written = Some(op.move_to(&moving)?.written);
         }
         Ok(())
     }
@@ -194,10 +198,15 @@ fn wanted(
     wanted
 }
 
+/// A change, and its content where that stood inline.
+type Read = (Change, Option<(Content, u64)>);
+/// Edits of a tree, in path order.
+type Edits = Vec<(RepoPath, Option<EntryKind>)>;
+
 /// A commit whose changes were read.
 struct Pending {
     head: CommitHead,
-    changes: Vec<(Change, Option<(Content, u64)>)>,
+    changes: Vec<Read>,
 }
 
 /// An import under way.
@@ -358,12 +367,7 @@ impl<'r> Import<'r> {
 
     /// The changes as edits, and whether they begin with nothing; none when the target of a link
     /// cannot be read yet. Each path is changed once in a commit, so that their order says nothing.
-    #[expect(clippy::type_complexity, reason = "a pair that is taken apart at once")]
-    fn edits(
-        &mut self,
-        round: &Round<'_, '_>,
-        changes: &[(Change, Option<(Content, u64)>)],
-    ) -> Result<Option<(bool, Vec<(RepoPath, Option<EntryKind>)>)>> {
+    fn edits(&mut self, round: &Round<'_, '_>, changes: &[Read]) -> Result<Option<(bool, Edits)>> {
         let mut clears = false;
         let mut edits = BTreeMap::new();
         for (change, inline) in changes {
@@ -467,10 +471,7 @@ fn kind(round: &Round<'_, '_>, mode: Mode, content: Option<(Content, u64)>) -> R
 }
 
 /// Reads the changes of a commit, and stores the contents that stand inline.
-fn changes<R: BufRead>(
-    round: &mut Round<'_, '_>,
-    stream: &mut FastExport<R>,
-) -> Result<Vec<(Change, Option<(Content, u64)>)>> {
+fn changes<R: BufRead>(round: &mut Round<'_, '_>, stream: &mut FastExport<R>) -> Result<Vec<Read>> {
     let mut changes = Vec::new();
     while let Some(change) = stream.next_change().map_err(ExchangeError::from)? {
         let inline = match &change {

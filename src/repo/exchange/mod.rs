@@ -6,9 +6,11 @@
 //! tree change at the very end, in one operation.
 
 mod export_git;
+mod export_tar;
 pub mod fast_export;
 mod git;
 mod import_git;
+mod import_tar;
 mod marks;
 mod round;
 mod text;
@@ -19,8 +21,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use export_git::{GitExportOptions, GitExportReport};
+pub use export_tar::TarExportReport;
 pub use fast_export::ExportError;
 pub use import_git::{GitImportOptions, GitImportReport, ImportedRef};
+pub use import_tar::{TarImportOptions, TarImportReport};
 
 use crate::path::escape;
 
@@ -59,6 +63,22 @@ pub enum ExchangeError {
     /// The directory of an export holds something else.
     #[error("'{}' is neither empty nor a git repository", .0.display())]
     Occupied(PathBuf),
+    /// An archive cannot be read.
+    #[error("cannot read the archive '{}'", escape(name.as_bytes()))]
+    Archive {
+        /// What it is called.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An entry that must not be in an archive; nothing of it was imported.
+    #[error("the archive has the entry '{}', which is refused: {why}", escape(name))]
+    BadEntry {
+        /// The entry.
+        name: Vec<u8>,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Nothing is there to be exported.
     #[error("there is no branch and no tag to export")]
     Nothing,

@@ -146,7 +146,7 @@ impl Round<'_, '_> {
         if self.pipes.engine.chunk_dedup.contains_key(&id) {
             return Ok(None);
         }
-        Ok(Some(self.pipes.engine.objects.reader().read(BlockKind::Data, &id)?.to_vec()))
+        Ok(Some(self.pipes.engine.objects.reader().read(BlockKind::Data, &id)?.clone()))
     }
 
     /// Stores the tree that `edits`, in path order, make of `base`.

@@ -126,7 +126,7 @@ fn pattern_line() -> impl Strategy<Value = String> {
         3 => prop::sample::select(vec!["?", "**/", "/**", "[ab]", "[!a]", "*/", "[a-c]", "\\a"]),
         1 => prop::sample::select(vec![
             "[", "]", "\\", " ", "\\ ", "!", "#", "{a,b}", "[[:alpha:]]", "[]a]", "[^/]", "-", "\t",
-            "[[:bad:]]", "[a\\-b]", "***", "\\/", "\r", "[[:alpha]", "[a-]", "\\!", "\\#",
+            "[[:bad:]]", "\\ \\ ", "  ", "\u{feff}", "[!a-", "b\r", "[a\\]]", "?\\*", "[a\\-b]", "***", "\\/", "\r", "[[:alpha]", "[a-]", "\\!", "\\#",
         ]),
     ];
     let body = prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat());
@@ -143,7 +143,7 @@ fn rules_are_those_of_git() {
     let root: OwnedFd = File::open(temp.path()).unwrap().into();
     let file = || prop::collection::vec(pattern_line(), 0..6);
     let strategy = (file(), file(), file(), any::<bool>());
-    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&strategy, |(top, a, b, ends)| {
         for (dir, lines) in [("", &top), ("a", &a), ("a/b", &b)] {
             let end = if ends { "\n" } else { "" };

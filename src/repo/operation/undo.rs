@@ -99,12 +99,35 @@ impl Way {
 impl Repository {
     /// Takes the last operation back that was not taken back yet.
     pub fn undo(&self, options: UndoOptions) -> Result<UndoReport> {
-        self.go_back("undo", options, way_of_undo)
+        let mut merge = None;
+        let report = self.go_back("undo", options, |log| {
+            let (mut way, record) = way_of_undo(log)?;
+            merge = self.merge_begun_by(&record)?;
+            if let Some(state) = &merge {
+                // What waits to be resolved goes too.
+                way.besides =
+                    state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+            }
+            Ok((way, Some(record)))
+        })?;
+        if let Some(state) = merge.filter(|_| !options.dry_run) {
+            self.set_merge_aside(&state)?;
+        }
+        Ok(report)
     }
 
     /// Takes the last `undo` back.
     pub fn redo(&self, options: UndoOptions) -> Result<UndoReport> {
-        self.go_back("redo", options, way_of_redo)
+        let mut after = None;
+        let report = self.go_back("redo", options, |log| {
+            let (way, record) = way_of_redo(log)?;
+            after = Some(record.after.staged.tree);
+            Ok((way, Some(record)))
+        })?;
+        if let Some(after) = after.filter(|_| !options.dry_run) {
+            self.take_merge_up(after)?;
+        }
+        Ok(report)
     }
 
     /// Brings everything to the state behind an operation; 0 is the state before the first.
@@ -118,7 +141,7 @@ impl Repository {
         &self,
         word: &str,
         options: UndoOptions,
-        way: impl Fn(&OpLog) -> Result<(Way, Option<OpRecord>)>,
+        mut way: impl FnMut(&OpLog) -> Result<(Way, Option<OpRecord>)>,
     ) -> Result<UndoReport> {
         let lock = self.lock()?;
         let mut op = Operation::new(self, lock, self.staging()?, word.to_owned())?;
@@ -128,28 +151,8 @@ impl Repository {
             Err(_) => false,
         };
         op.catch_up(!is_begun)?;
-        let (mut way, record) = way(&op.log)?;
-        let merge = match &record {
-            Some(record) if matches!(way.kind, OpKind::Undo { .. }) => {
-                self.merge_begun_by(record)?
-            }
-            _ => None,
-        };
-        // What waits to be resolved goes too.
-        let waiting = merge.iter().flat_map(|state| &state.conflicts);
-        way.besides = waiting.map(|conflict| conflict.path.clone()).collect();
-        let redone = match &record {
-            Some(record) if matches!(way.kind, OpKind::Redo { .. }) => {
-                Some(record.after.staged.tree)
-            }
-            _ => None,
-        };
-        let report = op.go(way, options, record)?;
-        if !options.dry_run {
-            merge.map_or(Ok(()), |state| self.set_merge_aside(&state))?;
-            redone.map_or(Ok(()), |staged| self.take_merge_up(staged))?;
-        }
-        Ok(report)
+        let (way, record) = way(&op.log)?;
+        op.go(way, options, record)
     }
 
     /// `HEAD` and the refs that changed since, as they were behind an operation.
@@ -193,13 +196,13 @@ fn past_state(log: &OpLog, seq: u64) -> Result<(PastState, Option<OpRecord>, boo
     }
 }
 
-fn way_of_undo(log: &OpLog) -> Result<(Way, Option<OpRecord>)> {
+fn way_of_undo(log: &OpLog) -> Result<(Way, OpRecord)> {
     let link = log.last().and_then(|last| last.undo).ok_or(UndoError::NothingToUndo)?;
     let record = log.follow(link)?;
-    Ok((Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo"), Some(record)))
+    Ok((Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo"), record))
 }
 
-fn way_of_redo(log: &OpLog) -> Result<(Way, Option<OpRecord>)> {
+fn way_of_redo(log: &OpLog) -> Result<(Way, OpRecord)> {
     let link = log.last().and_then(|last| last.redo).ok_or(UndoError::NothingToRedo)?;
     let undo = log.follow(link)?;
     let mut way = Way::back_from(&undo, OpKind::Redo { of: link.seq }, "redo");
@@ -209,7 +212,7 @@ fn way_of_redo(log: &OpLog) -> Result<(Way, Option<OpRecord>)> {
         way.returned = record.kept;
         way.description = format!("redo {of}: {}", record.description);
     }
-    Ok((way, Some(record)))
+    Ok((way, record))
 }
 
 fn way_to(log: &OpLog, seq: u64) -> Result<(Way, Option<OpRecord>)> {

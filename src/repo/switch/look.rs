@@ -127,8 +127,11 @@ impl<'a> Look<'a> {
         } else {
             (if is_target { Verdict::Nothing } else { Verdict::Note }, Found::AsStaged)
         };
+        let is_staged = target.is_some() && !is_target;
+        let blocking = if is_staged { self.blocking(path)? } else { None };
         let obstacle = match verdict {
             _ if !is_base && !is_target => Some((path.clone(), Obstacle::Staged)),
+            _ if blocking.is_some() => blocking.map(|path| (path, Obstacle::Staged)),
             Verdict::Nothing | Verdict::Note => None,
             Verdict::Remove | Verdict::Write => {
                 self.obstacle(path, found, staged, target.as_ref())?
@@ -276,6 +279,21 @@ impl<'a> Look<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// What is staged where directories above the path go, or below it, and has no change of its
+    /// own. An empty directory is nothing to lose.
+    fn blocking(&self, path: &RepoPath) -> Result<Option<RepoPath>> {
+        for view in self.staging.around(path.as_bytes()) {
+            if view.kind == KindView::EmptyDir {
+                continue;
+            }
+            let Ok(other) = RepoPath::new(view.path) else { continue };
+            if !self.is_in_base(&other)? {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
     }
 
     fn is_in_base(&self, path: &RepoPath) -> Result<bool> {

@@ -5,12 +5,12 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
-use super::super::worktree::WorkTree;
+use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
 use super::look::{Look, Looked, Verdict};
 use super::{Move, MoveReport, Overwrite};
 use crate::path::RepoPath;
-use crate::storage::binary_staging::{Frame, StagedEntry, StagedKind, StagingOp};
+use crate::storage::binary_staging::{Frame, StagedEntry, StagedKind};
 use crate::storage::format::staging::FileStat;
 
 /// Removals that the staging area is told at once.
@@ -171,17 +171,22 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         self.report.written += written.files;
         self.report.bytes += written.bytes;
         self.report.skipped.extend(written.skipped);
-        let ops = batch.write.into_iter().chain(batch.note).map(|entry| self.staged(entry));
-        let ops: Vec<StagingOp> = ops.collect();
+        let entries = batch.write.into_iter().chain(batch.note).map(|entry| self.staged(entry));
+        let entries: Vec<StagedEntry> = entries.collect();
         let mut frame = Frame::default();
-        ops.iter().for_each(|op| frame.push(op));
+        for entry in &entries {
+            // It was no obstacle, so that it may go: a path cannot be both a file and a directory.
+            let staged = self.operation.staged();
+            staged.around(entry.path.as_bytes()).for_each(|view| frame.remove(view.path));
+            frame.put(&entry.view());
+        }
         self.operation.staging().apply_round(frame)?;
         self.repository.objects()?.reader().trim();
         Ok(())
     }
 
     /// The entry as it is staged now, with the stat data of what lies there.
-    fn staged(&self, entry: CommittedEntry) -> StagingOp {
+    fn staged(&self, entry: CommittedEntry) -> StagedEntry {
         let CommittedEntry { path, kind, size } = entry;
         let is_wanted = (self.moving.is_wanted)(&path);
         let stat = stat_one(&self.root, &path).ok().flatten().filter(|_| is_wanted);
@@ -196,7 +201,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             _ => unknown,
         };
         // Written this very moment, so the times prove nothing yet.
-        StagingOp::Put(StagedEntry { path, kind, stat, racy: true })
+        StagedEntry { path, kind, stat, racy: true }
     }
 }
 
@@ -215,11 +220,4 @@ impl Batch {
 
 fn is_dir(looked: &Looked) -> bool {
     matches!(looked.target, Some((StagedKind::EmptyDir, _)))
-}
-
-fn why(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

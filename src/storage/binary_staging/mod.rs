@@ -276,6 +276,14 @@ impl BinaryStagingArea {
         }
     }
 
+    /// What is staged in the place of directories above `path`, and below it: a path cannot be both
+    /// a file and a directory, so that it must go where `path` is staged.
+    pub fn around<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = StagedView<'a>> {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let above = slashes.filter_map(|(at, _)| self.view(&path[..at]));
+        above.chain(self.views_within(path).filter(move |view| view.path != path))
+    }
+
     /// The number of `path`, below [`Self::slots`]; it stays until the next change.
     pub fn ordinal(&self, path: &[u8]) -> Option<usize> {
         self.locate(path, usize::MAX).map(|(number, _)| number)

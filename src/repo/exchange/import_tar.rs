@@ -1,0 +1,308 @@
+//! `import tar`: an archive as a commit on the branch that is checked out.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::Bound;
+
+use tar::{Archive, Entry, EntryType};
+
+use super::super::switch::Move;
+use super::super::trees::empty_tree;
+use super::super::{RepoError, Repository, Result};
+use super::ExchangeError;
+use super::round::{Pipes, Round};
+use crate::id::CommitId;
+use crate::metrics::MetricsSnapshot;
+use crate::path::{RepoPath, escape};
+use crate::progress::{Monitor, Phase};
+use crate::storage::format::object::{Commit, EntryKind, Signature, check_target};
+
+/// What is imported.
+pub struct TarImportOptions {
+    /// The archive, as it is or compressed with gzip or zstd.
+    pub source: Box<dyn Read + Send>,
+    /// What it is called.
+    pub name: String,
+    /// The directory that will hold what the archive holds, and nothing else.
+    pub prefix: RepoPath,
+    /// Why.
+    pub message: String,
+    /// Author and committer.
+    pub author: Signature,
+}
+
+/// What `import tar` did.
+#[derive(Debug)]
+pub struct TarImportReport {
+    /// The commit.
+    pub id: CommitId,
+    /// As stored.
+    pub commit: Commit,
+    /// The branch that moved.
+    pub branch: Option<String>,
+    /// Entries left out; the monitor was told of each.
+    pub skipped: u64,
+    /// Files written into the work tree.
+    pub written: u64,
+    /// Counters of the run.
+    pub metrics: MetricsSnapshot,
+}
+
+/// Most bytes that stand between the contents of two entries: headers, long names, attributes.
+const MAX_HEADERS: u64 = 1 << 20;
+
+type Entries = BTreeMap<RepoPath, EntryKind>;
+
+impl Repository {
+    /// Imports an archive. The directory named by the prefix, or everything, is in the new commit what
+    /// the archive says; the rest stays. The work tree follows as in `switch`.
+    pub fn import_tar(&self, options: TarImportOptions) -> Result<TarImportReport> {
+        let TarImportOptions { source, name, prefix, message, author } = options;
+        super::super::commit::check_message(&message)?;
+        let mut op = self.begin(format!("import tar {name}"))?;
+        let parent = op.head_commit()?;
+        self.monitor().phase(Phase::Processing);
+        let engine = self.engine()?;
+        let monitor = self.monitor();
+        let (id, commit, skipped) = Pipes::new(&engine).round(|round| {
+            let base = parent.map(|parent| round.tree_of(parent)).transpose()?;
+            let mut reading = Reading {
+                name: &name,
+                prefix: &prefix,
+                found: Entries::new(),
+                skipped: 0,
+                monitor: &**monitor,
+            };
+            reading.read(round, source)?;
+            let skipped = reading.skipped;
+            let edits = edits(reading.found, &prefix);
+            let tree = round.tree(base.filter(|_| !prefix.is_root()), &edits)?;
+            if base.is_some_and(|base| base.tree == tree.tree) {
+                return Err(RepoError::NothingToCommit);
+            }
+            let (files, bytes) = (tree.files, tree.bytes);
+            let (tree, parents, committer) =
+                (tree.tree, parent.into_iter().collect(), author.clone());
+            let commit = Commit { tree, files, bytes, parents, author, committer, message };
+            Ok((round.commit(&commit)?, commit, skipped))
+        })?;
+        let moved = op.move_to(&Move::new(self.tree_of(parent)?, Some(commit.tree)))?;
+        let branch = op.move_head(id)?;
+        op.finish()?;
+        let metrics = engine.metrics.snapshot();
+        Ok(TarImportReport { id, commit, branch, skipped, written: moved.written, metrics })
+    }
+}
+
+/// What the entries make of the directory: a directory counts by what it holds.
+fn edits(found: Entries, prefix: &RepoPath) -> Vec<(RepoPath, Option<EntryKind>)> {
+    let mut edits: Vec<(RepoPath, Option<EntryKind>)> = Vec::with_capacity(found.len() + 1);
+    if !prefix.is_root() {
+        edits.push((prefix.clone(), found.is_empty().then(empty_dir)));
+    }
+    for (path, kind) in found {
+        if let Some((last, Some(EntryKind::Dir { .. }))) = edits.last()
+            && path.is_within(last)
+        {
+            edits.pop();
+        }
+        edits.push((path, Some(kind)));
+    }
+    edits
+}
+
+fn empty_dir() -> EntryKind {
+    EntryKind::Dir { tree: empty_tree(), files: 0, bytes: 0 }
+}
+
+/// An archive while it is read.
+struct Reading<'a> {
+    name: &'a str,
+    prefix: &'a RepoPath,
+    found: Entries,
+    skipped: u64,
+    monitor: &'a dyn Monitor,
+}
+
+impl Reading<'_> {
+    fn read(&mut self, round: &mut Round<'_, '_>, source: Box<dyn Read + Send>) -> Result<()> {
+        let budget = Cell::new(MAX_HEADERS);
+        let source = plain(source).map_err(|error| self.broken(error))?;
+        let mut archive = Archive::new(Metered { source, budget: &budget });
+        let mut entries = archive.entries().map_err(|error| self.broken(error))?;
+        loop {
+            budget.set(MAX_HEADERS);
+            let Some(entry) = entries.next() else { return Ok(()) };
+            let mut entry = entry.map_err(|error| self.broken(error))?;
+            budget.set(u64::MAX);
+            self.entry(round, &mut entry)?;
+            // What nobody read is not counted as headers.
+            std::io::copy(&mut entry, &mut std::io::sink()).map_err(|error| self.broken(error))?;
+        }
+    }
+
+    fn broken(&self, source: std::io::Error) -> RepoError {
+        ExchangeError::Archive { name: self.name.to_owned(), source }.into()
+    }
+
+    fn entry<R: Read>(
+        &mut self,
+        round: &mut Round<'_, '_>,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<()> {
+        let name = entry.path_bytes().into_owned();
+        let entry_type = entry.header().entry_type();
+        if entry_type == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let bad = |why: String| -> RepoError {
+            ExchangeError::BadEntry { name: name.clone(), why }.into()
+        };
+        let Some(path) = self.path(&name).map_err(|error| bad(error.to_string()))? else {
+            return Ok(());
+        };
+        self.check_extensions(entry, &bad)?;
+        let kind = match entry_type {
+            EntryType::Directory => {
+                if matches!(self.found.get(&path), Some(EntryKind::Dir { .. })) {
+                    return Ok(());
+                }
+                empty_dir()
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.file(round, entry)?
+            }
+            EntryType::Symlink | EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                self.link(entry_type, target).map_err(bad)?
+            }
+            _ => {
+                self.skipped += 1;
+                let what = "it is neither a file, a directory nor a link";
+                self.monitor.warn(&format!("left out '{}': {what}", escape(&name)));
+                return Ok(());
+            }
+        };
+        self.check_place(&path, &kind).map_err(bad)?;
+        self.found.insert(path, kind);
+        Ok(())
+    }
+
+    /// The path of an entry; none for the top directory.
+    fn path(&self, name: &[u8]) -> std::result::Result<Option<RepoPath>, crate::path::PathError> {
+        let mut name = name;
+        while let Some(rest) = name.strip_prefix(b"./") {
+            name = rest;
+        }
+        let name = name.strip_suffix(b"/").unwrap_or(name);
+        if matches!(name, b"" | b".") {
+            return Ok(None);
+        }
+        // Checked by itself first: it must not climb out of the prefix.
+        let path = RepoPath::new(name.to_vec())?;
+        let full = if self.prefix.is_root() {
+            path
+        } else {
+            RepoPath::new([self.prefix.as_bytes(), b"/", path.as_bytes()].concat())?
+        };
+        Ok(Some(full))
+    }
+
+    /// Refuses what the attributes of an entry say that is not understood.
+    fn check_extensions<R: Read>(
+        &self,
+        entry: &mut Entry<'_, R>,
+        bad: &dyn Fn(String) -> RepoError,
+    ) -> Result<()> {
+        let extensions = entry.pax_extensions().map_err(|error| self.broken(error))?;
+        for extension in extensions.into_iter().flatten() {
+            let extension = extension.map_err(|error| self.broken(error))?;
+            if extension.key_bytes().starts_with(b"GNU.sparse.") {
+                return Err(bad("sparse files in pax format are not understood".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn file<R: Read>(
+        &self,
+        round: &mut Round<'_, '_>,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<EntryKind> {
+        let executable = entry.header().mode().map_err(|error| self.broken(error))? & 0o100 != 0;
+        let expected = entry.size();
+        let (content, size) = round.content(entry, |error| self.broken(error))?;
+        if size != expected && entry.header().entry_type() != EntryType::GNUSparse {
+            return Err(self.broken(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(EntryKind::File { executable, size, content })
+    }
+
+    fn link(
+        &self,
+        entry_type: EntryType,
+        target: Vec<u8>,
+    ) -> std::result::Result<EntryKind, String> {
+        if entry_type == EntryType::Symlink {
+            check_target(&target)?;
+            return Ok(EntryKind::Symlink { target });
+        }
+        let path = self.path(&target).map_err(|error| error.to_string())?;
+        match path.and_then(|path| self.found.get(&path)) {
+            Some(kind @ (EntryKind::File { .. } | EntryKind::Symlink { .. })) => Ok(kind.clone()),
+            _ => Err(format!("it is a link to '{}', which did not come before", escape(&target))),
+        }
+    }
+
+    /// Refuses what would be both a directory and something else.
+    fn check_place(&self, path: &RepoPath, kind: &EntryKind) -> std::result::Result<(), String> {
+        let mut above = path.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            if !matches!(self.found.get(&dir), None | Some(EntryKind::Dir { .. })) {
+                return Err(format!("it lies below '{dir}', which is not a directory"));
+            }
+            above = dir.parent();
+        }
+        let is_dir = matches!(kind, EntryKind::Dir { .. });
+        let was_dir = matches!(self.found.get(path), Some(EntryKind::Dir { .. }));
+        let mut below = self.found.range((Bound::Excluded(path), Bound::Unbounded));
+        let holds = below.next().is_some_and(|(other, _)| other.is_within(path));
+        if !is_dir && (holds || was_dir) || is_dir && self.found.contains_key(path) {
+            return Err("it is both a directory and something else".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The archive without its compression.
+fn plain(source: Box<dyn Read + Send>) -> std::io::Result<Box<dyn Read + Send>> {
+    let mut source = BufReader::with_capacity(256 << 10, source);
+    let head = source.fill_buf()?;
+    Ok(if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Box::new(zstd::Decoder::with_buffer(source)?)
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        Box::new(flate2::bufread::MultiGzDecoder::new(source))
+    } else {
+        Box::new(source)
+    })
+}
+
+/// A reader that may read so many bytes more.
+struct Metered<'a> {
+    source: Box<dyn Read + Send>,
+    budget: &'a Cell<u64>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.budget.get();
+        if left == 0 && !buffer.is_empty() {
+            return Err(std::io::Error::other("the header of an entry is longer than 1 MiB"));
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.source.read(&mut buffer[..most])?;
+        self.budget.set(left.saturating_sub(read as u64));
+        Ok(read)
+    }
+}

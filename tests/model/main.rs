@@ -1,0 +1,153 @@
+//! A model of version control beside the binary: random sequences of edits and commands are done in
+//! both, and after each command everything that can be seen is compared.
+//!
+//! `DIGSTORE_MODEL_CASES` is the number of sequences, `DIGSTORE_MODEL_SEED` where they begin; a
+//! failure prints its seed and the shortest sequence that still fails, which is valid Rust for a
+//! test of its own here.
+
+#![expect(clippy::panic, reason = "a test that fails says so")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod action;
+mod state;
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use action::{Action, KNOWN, PATHS, action};
+use proptest::collection::vec;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use world::World;
+
+/// Steps of a sequence, at most.
+const STEPS: usize = 50;
+
+fn run(actions: &[Action]) -> BTreeSet<String> {
+    let mut world = World::new();
+    for action in actions {
+        world.step(*action);
+    }
+    world.finish()
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {value}")))
+}
+
+/// Runs sequences that follow from a seed; returns the commands that succeeded.
+fn sequences(seed: u64, cases: u32) -> BTreeSet<String> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config =
+        Config { cases, max_shrink_iters: 300, failure_persistence: None, ..Config::default() };
+    let met = Mutex::new(BTreeSet::new());
+    let tried = TestRunner::new_with_rng(config, rng).run(&vec(action(), 1..=STEPS), |actions| {
+        let done = run(&actions);
+        met.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(done);
+        Ok(())
+    });
+    if let Err(error) = tried {
+        panic!("DIGSTORE_MODEL_SEED={seed} fails: {error}");
+    }
+    met.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[test]
+fn a_file_staged_where_the_other_branch_has_a_directory_stops_the_switch() {
+    use Action::{AddAll, Commit, Remove, SwitchBack, SwitchNewAt, Write};
+    let (file, inner) = (2, 3);
+    // The other way round as well: staged, and gone from the work tree.
+    for (there, staged) in [(file, inner), (inner, file)] {
+        run(&[
+            Write(there, 1),
+            AddAll,
+            Commit,
+            SwitchNewAt(0, 0),
+            Write(staged, 2),
+            AddAll,
+            Remove(staged),
+            SwitchBack,
+        ]);
+    }
+}
+
+#[test]
+fn a_path_is_never_staged_as_a_file_and_as_a_directory() {
+    use Action::{AddAll, Commit, Mkdir, SwitchBack, SwitchNewAt, UnstageTo, Write};
+    let (file, inner) = (2, 3);
+    run(&[
+        Write(inner, 1),
+        AddAll,
+        Commit,
+        SwitchNewAt(0, 0),
+        Mkdir(file),
+        AddAll,
+        SwitchBack,
+        Commit,
+    ]);
+    for (there, staged) in [(file, inner), (inner, file)] {
+        run(&[
+            Write(there, 1),
+            AddAll,
+            Commit,
+            Write(staged, 2),
+            AddAll,
+            UnstageTo(1, known(there)),
+            Commit,
+        ]);
+    }
+}
+
+#[test]
+fn a_restore_that_finds_a_directory_in_the_way_leaves_the_staged_size_alone() {
+    use Action::{AddAll, Commit, Restore, Write};
+    let (file, inner) = (5, 6);
+    run(&[Write(file, 1), AddAll, Write(inner, 2), Restore(known(file)), Commit]);
+}
+
+/// The number that gives a command this path, whatever is there.
+fn known(path: usize) -> usize {
+    KNOWN.next_multiple_of(PATHS.len()) + path
+}
+
+/// What a sample must have done at least once, so that it shows something.
+const MET: &[&str] = &[
+    "add",
+    "add -A",
+    "branch",
+    "branch -D",
+    "branch -d",
+    "branch -m",
+    "commit -m",
+    "redo",
+    "restore",
+    "restore --source",
+    "restore --staged",
+    "restore --staged --source",
+    "rm -r",
+    "rm -r --cached",
+    "rm -r --force",
+    "switch",
+    "switch --detach",
+    "switch -",
+    "switch -c",
+    "tag",
+    "tag -d",
+    "undo",
+];
+
+#[test]
+fn random_sequences_do_what_the_model_does() {
+    let cases = setting("DIGSTORE_MODEL_CASES").unwrap_or(40);
+    let seed = setting("DIGSTORE_MODEL_SEED").unwrap_or(4);
+    let met = sequences(seed, u32::try_from(cases).unwrap_or(u32::MAX));
+    if cases >= 40 {
+        let missed: Vec<_> = MET.iter().filter(|command| !met.contains(**command)).collect();
+        assert!(missed.is_empty(), "never done: {missed:?}; done: {met:?}");
+    }
+}
