@@ -61,8 +61,7 @@ pub(crate) fn run(args: &ResetArgs, context: &Context<'_>) -> CommandResult {
         _ => return Err(CliError::usage("reset goes to one commit").into()),
     };
     if !args.paths.is_empty() || !selection.paths.is_all() {
-        let paths = Pathspec::from(selection.paths.roots().to_vec());
-        return unstage(&paths, commit, args, &repository, context);
+        return unstage(selection.paths.spec(), commit, args, &repository, context);
     }
     let mode = match () {
         () if args.soft => ResetMode::Soft,
