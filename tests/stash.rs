@@ -29,7 +29,7 @@ const CHANGES: [&str; 7] =
     ["A  added", "MM both", " D deleted", "D  gone/deep", "M  staged", " M unstaged", "?? other"];
 
 fn head(sandbox: &Sandbox) -> String {
-    sandbox.ok(["log", "--json"]).json()["commits"][0]["id"].as_str().unwrap().to_owned()
+    sandbox.ok(["log", "--json"]).json()["commits"][0]["id"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]

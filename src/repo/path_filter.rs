@@ -25,6 +25,11 @@ impl PathFilter {
         self.spec.is_all()
     }
 
+    /// The pathspecs.
+    pub fn spec(&self) -> &Pathspec {
+        &self.spec
+    }
+
     /// The paths, where each is meant with all that lies below it and nothing else is.
     pub fn roots(&self) -> Option<Vec<RepoPath>> {
         let roots = self.spec.roots();

@@ -388,7 +388,7 @@ impl Repository {
     }
 }
 
-/// The place in the list that `stash`, `stash@{2}` or `2` names.
+/// The place in the list that `stash` or `stash@{2}` names.
 pub fn stash_index(text: &str) -> Option<usize> {
     match text.strip_prefix(STASHES) {
         Some("") => Some(0),
