@@ -12,6 +12,14 @@ check:
 test *ARGS:
     cargo test --locked {{ARGS}}
 
+# Random sequences of commands beside the model: just model 1000, or just model 100 SEED
+model CASES="400" SEED="`date +%s`":
+    DIGSTORE_MODEL_CASES={{CASES}} DIGSTORE_MODEL_SEED={{SEED}} cargo test --locked --test model -- --nocapture
+
+# What commands print, written anew to tests/snapshots
+snapshots:
+    INSTA_UPDATE=always cargo test --locked --test snapshots
+
 # Save, restore and compare a directory, byte for byte
 demo *DIR:
     sh docs/demo.sh {{DIR}}

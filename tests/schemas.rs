@@ -225,6 +225,31 @@ impl Session {
         self.ok("import", [OsStr::new("import"), "git".as_ref(), git.as_ref(), "--force".as_ref()]);
     }
 
+    fn names(&mut self) {
+        self.sandbox.write(".digignore", "*.ign\n");
+        self.sandbox.write("x.ign", "");
+        self.ok("check-ignore", ["check-ignore", "-v", "-n", "x.ign", "a.txt"]);
+        self.run("check-ignore", 1, ["check-ignore", "a.txt"]);
+        self.ok("mv", ["mv", "-n", "a.txt", "moved"]);
+        self.ok("mv", ["mv", "a.txt", "moved"]);
+        self.ok("status", ["status"]);
+        self.ok("mv", ["mv", "moved", "a.txt"]);
+        let key = "performance.batch_size";
+        self.ok("config-get", ["config", "get", key]);
+        self.ok("config-set", ["config", "set", "--local", key, "100"]);
+        self.ok("config-list", ["config", "list"]);
+        self.ok("config-unset", ["config", "unset", "--local", key]);
+        self.ok("config-validate", ["config", "validate"]);
+        self.sandbox.write("digstore.toml", "nonsense = 1\n");
+        self.run("config-validate", 2, ["config", "validate"]);
+        self.sandbox.remove("digstore.toml");
+        let tar = self.sandbox.beside("x.tar");
+        self.ok("export", [OsStr::new("export"), "tar".as_ref(), "-o".as_ref(), tar.as_ref()]);
+        self.sandbox.write("later", "l");
+        self.sandbox.save("later");
+        self.ok("import", [OsStr::new("import"), "tar".as_ref(), tar.as_ref()]);
+    }
+
     fn store(&mut self) {
         self.ok("store-size", ["store", "size", "--efficiency"]);
         self.ok("store-stats", ["store", "stats"]);
@@ -245,6 +270,7 @@ fn what_the_commands_print_is_as_the_schemas_say() {
     session.history();
     session.operations();
     session.merges();
+    session.names();
     session.store();
     let all: BTreeSet<String> =
         session.validators.keys().filter(|name| *name != "common").cloned().collect();
