@@ -117,7 +117,7 @@ impl Repository {
     ) -> Result<AddReport> {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
-        let scan = Scan::new(self, &root, &before, &options.paths);
+        let scan = Scan::new(self, &root, &before, &options.paths)?;
         options.paths.check_work_tree(&scan, options.force)?;
         self.monitor().phase(Phase::Discovery);
         let finder = Finder::new(&scan, self, options.tracked_only);
@@ -210,7 +210,10 @@ impl<'a> Finder<'a> {
     }
 
     fn look_at_empty(&self, dir: &RepoPath, found: &mut Found) {
-        if !self.scan.pathspec.matches(dir.as_bytes(), true) {
+        // What is staged below it and need not be there is not gone.
+        if !self.scan.pathspec.matches(dir.as_bytes(), true)
+            || self.scan.holds_unwanted(dir.as_bytes())
+        {
             return;
         }
         self.scan.mark(dir.as_bytes());

@@ -32,6 +32,7 @@ pub mod run_stats;
 mod scan;
 pub mod size;
 mod source;
+pub mod sparse;
 pub mod stash;
 pub mod status;
 pub mod switch;

@@ -9,6 +9,7 @@ use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
 use super::operation::{Doomed, Keeper, Operation, description};
 use super::pathspec::Pathspec;
+use super::sparse::Wanted as Sparse;
 use super::trees::{TreeWalk, find, is_empty_tree};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -104,6 +105,12 @@ impl Repository {
             batch = wanted.next(Some(&mut sweep))?;
         }
         staging.check()?;
+        if wanted.left_out > 0 && !options.paths.is_all() {
+            let left_out = wanted.left_out;
+            self.monitor().warn(&format!(
+                "left out {left_out} that the sparse work tree does not hold; 'digstore sparse add' lets it hold more"
+            ));
+        }
         report.swept = sweep.swept;
         Ok(report)
     }
@@ -410,6 +417,10 @@ struct Wanted<'a> {
     entries: Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>,
     staging: &'a BinaryStagingArea,
     root: &'a OwnedFd,
+    /// What the work tree is to hold.
+    sparse: Sparse,
+    /// Paths left out because it need not hold them.
+    left_out: u64,
 }
 
 impl<'a> Wanted<'a> {
@@ -419,7 +430,8 @@ impl<'a> Wanted<'a> {
         (staging, root): (&'a BinaryStagingArea, &'a OwnedFd),
     ) -> Result<Self> {
         let entries = repository.entries(options, Some(staging))?;
-        Ok(Self { repository, entries, staging, root })
+        let sparse = repository.wanted()?;
+        Ok(Self { repository, entries, staging, root, sparse, left_out: 0 })
     }
 
     fn next(&mut self, mut sweep: Option<&mut Sweep<'_>>) -> Result<Batch> {
@@ -432,6 +444,11 @@ impl<'a> Wanted<'a> {
             }
             let is_modified = self.repository.is_modified(self.root, self.staging, &entry.path)?;
             if is_modified == Some(false) && is_staged(self.staging, &entry) {
+                continue;
+            }
+            let is_dir = entry.kind == StagedKind::EmptyDir;
+            if is_modified.is_none() && !self.sparse.wants(entry.path.as_bytes(), is_dir) {
+                self.left_out += 1;
                 continue;
             }
             cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();

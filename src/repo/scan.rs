@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pathspec::Pathspec;
+use super::sparse::Wanted;
 use super::walk::{DirListing, Enters, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
 use super::{RepoError, Repository, Result};
 use crate::path::{RepoPath, split_last};
@@ -89,6 +90,8 @@ pub(super) struct Scan<'a> {
     /// What of both is looked at.
     pub(super) pathspec: &'a Pathspec,
     seen: SeenBits,
+    /// What the work tree is to hold.
+    wanted: Wanted,
     /// The repository's own directory, where it lies in the work tree.
     own_dir: Option<RepoPath>,
 }
@@ -99,9 +102,10 @@ impl<'a> Scan<'a> {
         root: &'a OwnedFd,
         staging: &'a BinaryStagingArea,
         pathspec: &'a Pathspec,
-    ) -> Self {
+    ) -> Result<Self> {
         let (seen, own_dir) = (SeenBits::new(staging.slots()), repository.own_dir());
-        Self { repository, root, staging, pathspec, seen, own_dir }
+        let wanted = repository.wanted()?;
+        Ok(Self { repository, root, staging, pathspec, seen, wanted, own_dir })
     }
 
     /// Walks what the pathspec can match; `visit` is called from several threads. An error also
@@ -155,6 +159,12 @@ impl<'a> Scan<'a> {
         self.staging.views_within(path).next().is_some()
     }
 
+    /// Whether anything is staged at or below a path that the work tree need not hold.
+    pub(super) fn holds_unwanted(&self, path: &[u8]) -> bool {
+        !self.wanted.is_everything()
+            && self.staging.views_within(path).any(|view| !self.wanted.wants_staged(&view))
+    }
+
     /// Notes that a path was met.
     pub(super) fn mark(&self, path: &[u8]) {
         if let Some(number) = self.staging.ordinal(path) {
@@ -195,7 +205,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What is staged, matches the pathspec, was not met and not hidden, in path order.
+    /// What is staged, matches the pathspec, is wanted, was not met and not hidden, in path order.
     pub(super) fn gone<'s>(&'s self, hidden: &'s Hidden) -> impl Iterator<Item = StagedView<'s>> {
         let all_seen = self.seen.count() == self.staging.len();
         let roots = if all_seen { Vec::new() } else { self.pathspec.roots() };
@@ -205,7 +215,7 @@ impl<'a> Scan<'a> {
         views
             .filter(|(number, view)| !self.seen.has(*number) && !hidden.covers(view.path))
             .map(|(_, view)| view)
-            .filter(|view| self.pathspec.matches_staged(view))
+            .filter(|view| self.pathspec.matches_staged(view) && self.wanted.wants_staged(view))
     }
 }
 

@@ -108,7 +108,7 @@ impl Repository {
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let scan = Scan::new(self, &root, &staging, pathspec);
+        let scan = Scan::new(self, &root, &staging, pathspec)?;
         let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
         let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);

@@ -103,6 +103,19 @@ impl Pathspec {
         Self::new(items, excludes)
     }
 
+    /// Reads pathspecs that are each relative to a directory of their own; none for everything.
+    pub fn parse_in<'t>(
+        texts: impl IntoIterator<Item = (&'t RepoPath, &'t [u8])>,
+    ) -> Result<Self, PathspecError> {
+        let (mut items, mut excludes) = (Vec::new(), Vec::new());
+        for (dir, text) in texts {
+            let base = Base { dir, excludes_from_dir: false, absolute: &|_| None };
+            let (item, is_exclude) = Item::parse(text, &base)?;
+            if is_exclude { excludes.push(item) } else { items.push(item) }
+        }
+        Self::new(items, excludes)
+    }
+
     fn new(items: Vec<Item>, excludes: Vec<Item>) -> Result<Self, PathspecError> {
         let roots: Result<Vec<_>, _> = items.iter().map(Item::root).collect();
         Ok(Self { items, excludes, roots: normalise(&roots?) })
