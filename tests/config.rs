@@ -1,5 +1,10 @@
 //! `config`, through the binary.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make files by any means, and a failed helper fails the test"
+)]
+
 mod common;
 
 use std::fs;

@@ -11,6 +11,7 @@ use crate::repo::merge::MergeError;
 use crate::repo::pathspec::PathspecError;
 use crate::repo::reflog::ReflogError;
 use crate::repo::rename::RenameError;
+use crate::repo::stash::StashError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::format::merge_state::MergeKind;
@@ -38,23 +39,13 @@ fn text(hint: &str) -> Option<String> {
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
-    use ExitCode::{Failure, Format, Interrupted, Locked, NoRepository, NotFound, Usage};
+    use ExitCode::{Failure, Interrupted, NotFound, Usage};
     match error {
-        RepoError::NotARepository(_) | RepoError::NoRepositoryAt(_) => {
-            (NoRepository, text("'digstore init' makes a repository in the current directory"))
-        }
-        RepoError::Nested { .. } => {
-            (Failure, text("use the repository around it, or make one elsewhere with --repo"))
-        }
-        RepoError::Format { source, .. } if source.is_newer() => {
-            (Format, text("update digstore to a release that knows this format"))
-        }
-        RepoError::Format { .. } => {
-            (Format, text("restore the file 'format' from a copy of the repository"))
-        }
-        RepoError::Locked(_) => {
-            (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
-        }
+        RepoError::NotARepository(_)
+        | RepoError::NoRepositoryAt(_)
+        | RepoError::Nested { .. }
+        | RepoError::Format { .. }
+        | RepoError::Locked(_) => of_open(error),
         RepoError::PathNotFound { nearest, .. }
         | RepoError::RevisionNotFound { nearest, .. }
         | RepoError::Tag(TagError::NotFound { nearest, .. }) => {
@@ -108,6 +99,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Merge(error) => of_merge(error),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
+        RepoError::Stash(error) => of_stash(error),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
         RepoError::Exchange(error) => of_exchange(error),
         RepoError::Config(error) => (Usage, error.hint()),
@@ -121,6 +113,29 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::WorkTree(_)
         | RepoError::WorkTreeRead { .. }
         | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+/// Errors of a repository that cannot be opened or locked.
+fn of_open(error: &RepoError) -> (ExitCode, Option<String>) {
+    use ExitCode::{Failure, Format, Locked, NoRepository};
+    match error {
+        RepoError::NotARepository(_) | RepoError::NoRepositoryAt(_) => {
+            (NoRepository, text("'digstore init' makes a repository in the current directory"))
+        }
+        RepoError::Nested { .. } => {
+            (Failure, text("use the repository around it, or make one elsewhere with --repo"))
+        }
+        RepoError::Format { source, .. } if source.is_newer() => {
+            (Format, text("update digstore to a release that knows this format"))
+        }
+        RepoError::Format { .. } => {
+            (Format, text("restore the file 'format' from a copy of the repository"))
+        }
+        RepoError::Locked(_) => {
+            (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
+        }
+        _ => (Failure, None),
     }
 }
 
@@ -174,6 +189,23 @@ fn of_reflog(error: &ReflogError) -> Option<String> {
         }
         _ => "'digstore op log' shows what was done, and when",
     })
+}
+
+fn of_stash(error: &StashError) -> (ExitCode, Option<String>) {
+    match error {
+        StashError::NotThere { .. } | StashError::NotAStash(_) => {
+            (ExitCode::NotFound, text("'digstore stash list' lists them"))
+        }
+        StashError::IndexConflict(_) => {
+            (ExitCode::Failure, text("nothing was changed; without --index it is not staged"))
+        }
+        StashError::Tracked(_) => (
+            ExitCode::Failure,
+            text(
+                "nothing was changed; 'digstore stash branch NAME' brings it back on a new branch",
+            ),
+        ),
+    }
 }
 
 fn of_branch(error: &BranchError) -> (ExitCode, Option<String>) {

@@ -81,6 +81,10 @@ pub enum Command {
     /// Go to another branch or commit.
     #[command(visible_alias = "co")]
     Switch(commands::switch::SwitchArgs),
+    /// Move the branch to another commit, and what is staged, or all files, with it.
+    Reset(commands::reset::ResetArgs),
+    /// Put local changes aside and bring them back.
+    Stash(commands::stash::StashArgs),
     /// Take the last operation back.
     Undo(commands::undo::UndoArgs),
     /// Take the last undo back.
@@ -120,6 +124,8 @@ pub enum Command {
     Mv(commands::mv::MvArgs),
     /// Remove files from the staging area and the work tree.
     Rm(commands::rm::RmArgs),
+    /// Remove files that are not tracked.
+    Clean(commands::clean::CleanArgs),
     /// Look at settings and change them.
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),

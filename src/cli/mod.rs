@@ -33,9 +33,11 @@ pub type CommandResult = anyhow::Result<ExitCode>;
 
 /// Runs the command line and returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let is_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, is_json),
     };
     let ui = Ui::new(ui_options(&cli.global), &|name| std::env::var_os(name));
     let result = Context::new(&cli.global, &ui).and_then(|context| dispatch(cli.command, &context));
@@ -72,7 +74,16 @@ fn ui_options(global: &GlobalArgs) -> UiOptions {
 }
 
 /// Help and version go to standard output, everything else is a mistake in usage.
-fn usage(error: &clap::Error) -> process::ExitCode {
+fn usage(error: &clap::Error, is_json: bool) -> process::ExitCode {
+    let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_json && !is_help {
+        let options = UiOptions { json: true, ..UiOptions::default() };
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        CliError::usage(message).render(&Ui::new(options, &|_| None));
+        return ExitCode::Usage.into();
+    }
     // Nowhere is left to report a failure to print the message.
     let _ = error.print();
     match error.kind() {
@@ -85,6 +96,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
     match command {
         Command::Init(args) => commands::init::run(&args, context),
         Command::Add(args) => commands::add::run(&args, context),
+        Command::Reset(args) => commands::reset::run(&args, context),
+        Command::Stash(args) => commands::stash::run(&args, context),
         Command::Undo(args) => commands::undo::undo(&args, context),
         Command::Redo(args) => commands::undo::redo(&args, context),
         Command::Op(command) => commands::op::run(&command, context),
@@ -104,6 +117,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Ls(args) => commands::ls::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
+        Command::Clean(args) => commands::clean::run(&args, context),
         Command::Config(command) => commands::config::run(&command, context),
         Command::Mv(args) => commands::mv::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),

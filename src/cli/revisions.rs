@@ -84,13 +84,15 @@ pub(crate) fn select(
     }
     paths.extend(rest);
     paths.extend(after_dashes);
-    let paths = context.repo_paths(repository, &paths)?;
-    Ok(Selection { revisions, paths: PathFilter::new(paths) })
+    let paths = context.pathspec(repository, &paths)?;
+    Ok(Selection { revisions, paths: paths.into() })
 }
 
-/// Whether a path is in the work tree or staged.
+/// Whether an argument is a path of the work tree or staged, or a pattern of paths.
 fn is_path(context: &Context<'_>, repository: &Repository, arg: &OsString) -> bool {
-    if std::fs::symlink_metadata(context.cwd.join(arg)).is_ok() {
+    let bytes = arg.as_encoded_bytes();
+    let has_magic = bytes.starts_with(b":") || bytes.iter().any(|byte| b"*?[".contains(byte));
+    if has_magic || std::fs::symlink_metadata(context.cwd.join(arg)).is_ok() {
         return true;
     }
     let Ok(path) = context.repo_path(repository, arg) else { return false };

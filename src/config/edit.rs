@@ -41,7 +41,7 @@ pub fn set_in(
             section.insert(field.name(), Item::Value(new));
         }
     }
-    checked(document, origin)
+    checked(&document, origin)
 }
 
 /// The text without `field`; `None` if it is not set there.
@@ -55,7 +55,7 @@ pub fn unset_in(
     if section.and_then(|section: &mut dyn TableLike| section.remove(field.name())).is_none() {
         return Ok(None);
     }
-    checked(document, origin).map(Some)
+    checked(&document, origin).map(Some)
 }
 
 fn parse(text: &str, origin: &Origin) -> Result<DocumentMut, ConfigError> {
@@ -68,7 +68,7 @@ fn parse(text: &str, origin: &Origin) -> Result<DocumentMut, ConfigError> {
     text.parse().map_err(syntax)
 }
 
-fn checked(document: DocumentMut, origin: &Origin) -> Result<String, ConfigError> {
+fn checked(document: &DocumentMut, origin: &Origin) -> Result<String, ConfigError> {
     let text = document.to_string();
     Config::default().apply_bytes(text.as_bytes(), origin)?;
     Ok(text)

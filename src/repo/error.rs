@@ -22,6 +22,7 @@ use super::operation::UndoError;
 use super::pathspec::PathspecError;
 use super::reflog::ReflogError;
 use super::rename::RenameError;
+use super::stash::StashError;
 use super::switch::Obstacles;
 use super::tags::TagError;
 use super::worktree::WorkTreeError;
@@ -212,6 +213,9 @@ pub enum RepoError {
     /// An import or an export fails.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// A stash cannot be found or brought back.
+    #[error(transparent)]
+    Stash(#[from] StashError),
     /// A tag cannot be made or deleted.
     #[error(transparent)]
     Tag(#[from] TagError),

@@ -1,38 +1,50 @@
-//! Which paths a command is about.
+//! Which paths of committed trees a command is about.
 
+use super::pathspec::Pathspec;
 use crate::path::RepoPath;
 
-/// Files and directories with all that lies below them; without any, everything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Pathspecs, as commands ask them about trees; without any, everything.
+#[derive(Debug, Clone, Default)]
 pub struct PathFilter {
-    roots: Vec<RepoPath>,
+    spec: Pathspec,
 }
 
 impl PathFilter {
-    /// The paths; a root of the work tree among them means everything.
+    /// The files and directories with all that lies below them.
     pub fn new(roots: Vec<RepoPath>) -> Self {
-        let is_all = roots.iter().any(RepoPath::is_root);
-        Self { roots: if is_all { Vec::new() } else { roots } }
+        Self { spec: roots.into() }
     }
 
     /// Whether nothing is left out.
     pub fn is_all(&self) -> bool {
-        self.roots.is_empty()
+        self.spec.is_all()
     }
 
-    /// The paths as given; none for everything.
-    pub fn roots(&self) -> &[RepoPath] {
-        &self.roots
+    /// The pathspecs.
+    pub fn spec(&self) -> &Pathspec {
+        &self.spec
+    }
+
+    /// The paths, where each is meant with all that lies below it and nothing else is.
+    pub fn roots(&self) -> Option<Vec<RepoPath>> {
+        let roots = self.spec.roots();
+        roots.iter().all(|root| self.spec.covers(root.as_bytes())).then_some(roots)
     }
 
     /// Whether a path is meant.
     pub fn wants(&self, path: &RepoPath) -> bool {
-        self.is_all() || self.roots.iter().any(|root| path.is_within(root))
+        self.spec.matches(path.as_bytes(), true)
     }
 
     /// Whether anything at or below a directory may be meant.
     pub fn enters(&self, dir: &RepoPath) -> bool {
-        self.wants(dir) || self.roots.iter().any(|root| root.is_within(dir))
+        self.spec.may_match_below(dir.as_bytes())
+    }
+}
+
+impl From<Pathspec> for PathFilter {
+    fn from(spec: Pathspec) -> Self {
+        Self { spec }
     }
 }
 
@@ -46,7 +58,9 @@ mod tests {
         let filter = PathFilter::new(vec![path("a/b"), path("c")]);
         assert!(filter.enters(&path("a")) && !filter.wants(&path("a")));
         assert!(filter.wants(&path("a/b/x")) && filter.wants(&path("c")));
+        assert!(filter.enters(&path("a/b")) && filter.enters(&path("a/b/x")));
         assert!(!filter.wants(&path("a/bc")) && !filter.enters(&path("d")));
-        assert!(PathFilter::new(vec![path("c"), RepoPath::root()]).wants(&path("d")));
+        assert_eq!(filter.roots(), Some(vec![path("a/b"), path("c")]));
+        assert!(PathFilter::default().wants(&path("d")) && PathFilter::default().is_all());
     }
 }

@@ -265,7 +265,7 @@ impl Repository {
         let log = self.operations()?;
         for record in self.done(&log) {
             let record = record?;
-            if self.is_switch(&record)? {
+            if is_switch(&record) {
                 left -= 1;
                 if left == 0 {
                     return Ok(record.before.head);
@@ -274,24 +274,19 @@ impl Repository {
         }
         Err(BranchError::NoPrevious.into())
     }
+}
 
-    fn is_switch(&self, record: &OpRecord) -> Result<bool> {
-        match (&record.before.head, &record.after.head) {
-            (before, after) if before == after => Ok(false),
-            (Head::Detached(old), Head::Detached(new)) => {
-                if !record.moved_work_tree {
-                    return Ok(false);
-                }
-                // A merge on no branch goes on from where it was.
-                Ok(!self.objects()?.commit(new)?.parents.contains(old))
-            }
-            (Head::Branch(name), _) => {
-                let full = format!("{BRANCHES}/{name}");
-                let is_gone = |change: &RefChange| change.name == full && change.new.is_none();
-                Ok(!record.refs.iter().any(is_gone))
-            }
-            (Head::Detached(_), Head::Branch(_)) => Ok(true),
+fn is_switch(record: &OpRecord) -> bool {
+    match (&record.before.head, &record.after.head) {
+        (before, after) if before == after => false,
+        // A commit or a merge on no branch goes on from where it was.
+        (Head::Detached(_), Head::Detached(_)) => record.description.starts_with("switch: "),
+        (Head::Branch(name), _) => {
+            let full = format!("{BRANCHES}/{name}");
+            let is_gone = |change: &RefChange| change.name == full && change.new.is_none();
+            !record.refs.iter().any(is_gone)
         }
+        (Head::Detached(_), Head::Branch(_)) => true,
     }
 }
 

@@ -108,6 +108,9 @@ impl Repository {
         {
             return Ok(*other);
         }
+        if let Some(commit) = self.resolve_stash(base)? {
+            return Ok(commit);
+        }
         if let Some(commit) = self.resolve_past(base)? {
             return Ok(commit);
         }

@@ -35,10 +35,10 @@ pub enum Untracked {
 }
 
 /// What is looked for.
-#[derive(Debug, Clone, Default)]
-pub struct StatusOptions {
-    /// Which paths.
-    pub paths: Pathspec,
+#[derive(Debug, Clone, Copy)]
+pub struct StatusOptions<'a> {
+    /// Which paths are meant.
+    pub pathspec: &'a Pathspec,
     /// Which untracked files are told.
     pub untracked: Untracked,
     /// Whether moved files are found.
@@ -92,17 +92,23 @@ struct Looker<'a> {
 impl Repository {
     /// Compares last commit, staging area and work tree.
     pub fn status(&self) -> Result<StatusReport> {
-        self.status_with(&StatusOptions::default())
+        self.status_of(&Pathspec::all())
+    }
+
+    /// The same, for the paths that match.
+    pub fn status_of(&self, pathspec: &Pathspec) -> Result<StatusReport> {
+        self.status_with(&StatusOptions { pathspec, untracked: Untracked::Normal, renames: false })
     }
 
     /// The same, as the options say.
-    pub fn status_with(&self, options: &StatusOptions) -> Result<StatusReport> {
+    pub fn status_with(&self, options: &StatusOptions<'_>) -> Result<StatusReport> {
+        let pathspec = options.pathspec;
         if self.is_past() {
             return Err(RepoError::Past);
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let scan = Scan::new(self, &root, &staging, &options.paths);
+        let scan = Scan::new(self, &root, &staging, pathspec);
         let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
         let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
@@ -122,7 +128,7 @@ impl Repository {
         let head = self.refs().read_head()?;
         let mut staged = self.staged_changes(&staging)?;
         // Where an empty directory changed, it may be meant by a trailing slash.
-        staged.retain(|change| options.paths.matches(change.path.as_bytes(), true));
+        staged.retain(|change| pathspec.matches(change.path.as_bytes(), true));
         let moves = if options.renames { self.staged_moves(&staged)? } else { Vec::new() };
         staging.check()?;
         Ok(StatusReport {
@@ -214,8 +220,8 @@ impl Looker<'_> {
         if self.untracked == Untracked::No {
             found.untracked.clear();
         }
-        let is_whole = self.untracked == Untracked::Normal && self.is_untracked(dir);
-        if is_whole && !found.untracked.is_empty() {
+        let is_told_as_one = self.untracked == Untracked::Normal && !found.untracked.is_empty();
+        if is_told_as_one && self.is_untracked(dir) {
             found.untracked = vec![self.untracked_top(dir)];
         }
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);

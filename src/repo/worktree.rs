@@ -427,6 +427,14 @@ impl WorkTree {
     }
 }
 
+/// An error with its cause, on one line.
+pub(super) fn why(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
 /// Opens one directory below `parent`, made where there is nothing; `is_absent` says that there
 /// will be nothing.
 fn open_or_make(

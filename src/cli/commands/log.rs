@@ -165,8 +165,8 @@ fn follow(args: &LogArgs, paths: &PathFilter) -> anyhow::Result<Option<Follow>> 
     if !args.follow {
         return Ok(None);
     }
-    match paths.roots() {
-        [path] => Ok(Some(Follow::new(path.clone()))),
+    match paths.roots().as_deref() {
+        Some([path]) if !path.is_root() => Ok(Some(Follow::new(path.clone()))),
         _ => Err(CliError::usage("--follow needs exactly one path")
             .with_hint("digstore log --follow -- PATH")
             .into()),

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &ShowArgs, context: &Context<'_>) -> CommandResult {
             None => CommitFormat::Medium,
         },
         printer: Printer::new(context, &differ, &args.changes, default),
-        filter: PathFilter::new(context.repo_paths(&repository, &args.paths)?),
+        filter: context.pathspec(&repository, &args.paths)?.into(),
         args,
         differ: &differ,
         json: context.ui.is_json().then(|| JsonList::new(context.ui, "commits")),

@@ -43,9 +43,12 @@ pub struct StatusArgs {
 pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     let repository =
         context.open_with(std::sync::Arc::new(crate::progress::NullMonitor::default()))?;
-    let paths = context.pathspec(&repository, &args.paths)?;
-    let options =
-        StatusOptions { paths, untracked: args.untracked_files, renames: !args.no_renames };
+    let pathspec = context.pathspec(&repository, &args.paths)?;
+    let options = StatusOptions {
+        pathspec: &pathspec,
+        untracked: args.untracked_files,
+        renames: !args.no_renames,
+    };
     let report = repository.status_with(&options)?;
     for (path, why) in &report.skipped {
         context.ui.warn(format!("cannot look at '{path}': {why}"));
@@ -111,14 +114,14 @@ fn rows(report: &StatusReport) -> impl Iterator<Item = Row<'_>> {
         let path = next.into_iter().flatten().map(|one| &one.path).chain(conflict).min()?;
         let x = staged.next_if(|(change, _)| change.path == *path);
         let y = unstaged.next_if(|change| change.path == *path);
-        if let Some(conflict) = unmerged.next_if(|conflict| conflict.path == *path) {
-            let letters = letters(conflict).to_owned();
-            return Some(Row { letters, path: path.as_bytes(), from: None });
-        }
         let from = x.and_then(|(_, from)| from);
         let letter = |change: Option<&Change>| change.map_or(' ', |one| one.kind.letter());
         let x = if from.is_some() { 'R' } else { letter(x.map(|(change, _)| change)) };
-        Some(Row { letters: format!("{x}{}", letter(y)), path: path.as_bytes(), from })
+        let shown = match unmerged.next_if(|conflict| conflict.path == *path) {
+            Some(conflict) => letters(conflict).to_owned(),
+            None => format!("{x}{}", letter(y)),
+        };
+        Some(Row { letters: shown, path: path.as_bytes(), from })
     });
     let untracked = report.untracked.iter().map(Vec::as_slice);
     let untracked = untracked.map(|path| Row { letters: "??".to_owned(), path, from: None });

@@ -162,6 +162,7 @@ impl Reading<'_> {
         let Some(path) = self.path(&name).map_err(|error| bad(error.to_string()))? else {
             return Ok(());
         };
+        self.check_extensions(entry, &bad)?;
         let kind = match entry_type {
             EntryType::Directory => {
                 if matches!(self.found.get(&path), Some(EntryKind::Dir { .. })) {
@@ -170,7 +171,7 @@ impl Reading<'_> {
                 empty_dir()
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(round, entry, &bad)?
+                self.file(round, entry)?
             }
             EntryType::Symlink | EntryType::Link => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
@@ -208,21 +209,28 @@ impl Reading<'_> {
         Ok(Some(full))
     }
 
+    /// Refuses what the attributes of an entry say that is not understood.
+    fn check_extensions<R: Read>(
+        &self,
+        entry: &mut Entry<'_, R>,
+        bad: &dyn Fn(String) -> RepoError,
+    ) -> Result<()> {
+        let extensions = entry.pax_extensions().map_err(|error| self.broken(error))?;
+        for extension in extensions.into_iter().flatten() {
+            let extension = extension.map_err(|error| self.broken(error))?;
+            if extension.key_bytes().starts_with(b"GNU.sparse.") {
+                return Err(bad("sparse files in pax format are not understood".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     fn file<R: Read>(
         &self,
         round: &mut Round<'_, '_>,
         entry: &mut Entry<'_, R>,
-        bad: &dyn Fn(String) -> RepoError,
     ) -> Result<EntryKind> {
         let executable = entry.header().mode().map_err(|error| self.broken(error))? & 0o100 != 0;
-        if let Some(extensions) = entry.pax_extensions().map_err(|error| self.broken(error))? {
-            for extension in extensions {
-                let extension = extension.map_err(|error| self.broken(error))?;
-                if extension.key_bytes().starts_with(b"GNU.sparse.") {
-                    return Err(bad("sparse files in pax format are not understood".to_owned()));
-                }
-            }
-        }
         let expected = entry.size();
         let (content, size) = round.content(entry, |error| self.broken(error))?;
         if size != expected && entry.header().entry_type() != EntryType::GNUSparse {

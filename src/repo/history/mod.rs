@@ -74,7 +74,7 @@ pub struct History<'a> {
 
 enum Source {
     /// In the order of time, as they are met.
-    Stream(Stream),
+    Stream(Box<Stream>),
     /// All of them, gathered and put in order, the last first.
     List(Vec<(CommitId, Vec<CommitId>)>),
 }
@@ -220,6 +220,6 @@ impl Repository {
         for id in &spec.include {
             stream.push(&objects, *id)?;
         }
-        Ok(History { objects, cancel, source: Source::Stream(stream), filter })
+        Ok(History { objects, cancel, source: Source::Stream(Box::new(stream)), filter })
     }
 }

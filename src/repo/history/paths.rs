@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use super::super::Result;
 use super::super::path_filter::PathFilter;
-use super::super::trees::find;
+use super::super::trees::{TreeDiff, find};
 use crate::id::TreeId;
+use crate::path::RepoPath;
 use crate::storage::format::object::EntryKind;
 use crate::storage::objects::Objects;
 
@@ -16,10 +17,13 @@ const MAX_KNOWN: usize = 1 << 16;
 /// What a tree holds at some paths.
 type Entries = Rc<[Option<EntryKind>]>;
 
-/// Compares trees at some paths: the entry of each is looked up, and nothing below it is read.
+/// Compares trees at some paths: the entry of each is looked up, and nothing below it is read. For
+/// patterns the trees are compared until something that matches differs.
 pub(super) struct PathHistory {
     objects: Objects,
     filter: PathFilter,
+    /// Plain paths; `None` where there are patterns, and trees are compared.
+    roots: Option<Vec<RepoPath>>,
     known: HashMap<TreeId, Entries>,
 }
 
@@ -36,14 +40,36 @@ pub(super) enum Touch {
 
 impl PathHistory {
     pub(super) fn new(objects: &Objects, filter: &PathFilter) -> Self {
-        Self { objects: objects.clone(), filter: filter.clone(), known: HashMap::new() }
+        let (objects, filter, roots) = (objects.clone(), filter.clone(), filter.roots());
+        Self { objects, filter, roots, known: HashMap::new() }
+    }
+
+    /// Whether two trees are the same there.
+    fn is_same(&mut self, old: Option<TreeId>, new: TreeId) -> Result<bool> {
+        if old == Some(new) {
+            return Ok(true);
+        }
+        if self.roots.is_some() {
+            let new = self.entries(new)?;
+            return match old {
+                Some(old) => Ok(self.entries(old)? == new),
+                None => Ok(new.iter().all(Option::is_none)),
+            };
+        }
+        let enters = |dir: &RepoPath| self.filter.enters(dir);
+        for change in TreeDiff::new(&self.objects, old, Some(new)).entering(enters) {
+            if self.filter.wants(&change?.path) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn entries(&mut self, tree: TreeId) -> Result<Entries> {
         if let Some(entries) = self.known.get(&tree) {
             return Ok(Rc::clone(entries));
         }
-        let roots = self.filter.roots().iter();
+        let roots = self.roots.iter().flatten();
         let entries: Result<Entries> = roots.map(|path| find(&self.objects, &tree, path)).collect();
         let entries = entries?;
         if self.known.len() >= MAX_KNOWN {
@@ -55,13 +81,12 @@ impl PathHistory {
 
     /// What a commit with this tree did beside its parents.
     pub(super) fn touch(&mut self, tree: TreeId, parents: &[TreeId]) -> Result<Touch> {
-        let own = self.entries(tree)?;
         if parents.is_empty() {
-            let has_any = own.iter().any(Option::is_some);
-            return Ok(if has_any { Touch::Changed } else { Touch::Nothing });
+            let is_empty = self.is_same(None, tree)?;
+            return Ok(if is_empty { Touch::Nothing } else { Touch::Changed });
         }
         for (at, parent) in parents.iter().enumerate() {
-            if *parent == tree || self.entries(*parent)? == own {
+            if self.is_same(Some(*parent), tree)? {
                 return Ok(Touch::SameAs(at));
             }
         }

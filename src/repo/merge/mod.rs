@@ -85,17 +85,17 @@ pub enum MergeError {
 }
 
 /// What came of merging trees and texts.
-struct Combined {
+pub(super) struct Combined {
     /// The merged tree, with ours where there are conflicts.
-    tree: TreeTotals,
-    conflicts: Vec<Conflict>,
+    pub(super) tree: TreeTotals,
+    pub(super) conflicts: Vec<Conflict>,
     /// Texts with conflict markers, in path order.
-    marked: Vec<(RepoPath, EntryKind)>,
+    pub(super) marked: Vec<(RepoPath, EntryKind)>,
 }
 
 impl Repository {
     /// Merges trees and texts, and stores the result; the work tree is not touched.
-    fn combine(
+    pub(super) fn combine(
         &self,
         base: Option<TreeId>,
         ours: TreeTotals,
@@ -137,7 +137,8 @@ impl Repository {
         Ok(Combined { tree, conflicts: merge.conflicts, marked })
     }
 
-    fn write_edited(
+    /// Writes a tree with some edits, in path order; `None` removes.
+    pub(super) fn write_edited(
         &self,
         old: TreeTotals,
         edits: &[(RepoPath, Option<EntryKind>)],

@@ -321,7 +321,11 @@ impl Repository {
     }
 
     /// Files that will get conflict markers must be as they are staged.
-    fn check_conflict_paths(&self, op: &Operation<'_>, combined: &Combined) -> Result<()> {
+    pub(in crate::repo) fn check_conflict_paths(
+        &self,
+        op: &Operation<'_>,
+        combined: &Combined,
+    ) -> Result<()> {
         let root = self.work_tree_handle()?;
         let mut obstacles = Obstacles::default();
         for conflict in &combined.conflicts {

@@ -186,7 +186,7 @@ impl Repository {
     }
 
     /// Writes entries over what is in the work tree, or removes what is there.
-    pub(super) fn write_over(
+    pub(in crate::repo) fn write_over(
         &self,
         work_tree: &WorkTree,
         entries: Vec<(RepoPath, Option<EntryKind>)>,

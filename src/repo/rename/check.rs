@@ -119,9 +119,10 @@ impl Check<'_> {
     fn item(&self, from: &RepoPath, goes_into: bool) -> Result<Item> {
         let found = self.work_tree.stat(from)?;
         let is_dir = matches!(found, Some((PathKind::Dir, _)));
-        let is_tracked = match is_dir {
-            true => self.staging.views_within(from.as_bytes()).next().is_some(),
-            false => self.staging.view(from.as_bytes()).is_some(),
+        let is_tracked = if is_dir {
+            self.staging.views_within(from.as_bytes()).next().is_some()
+        } else {
+            self.staging.view(from.as_bytes()).is_some()
         };
         let Some((_, stat)) = found else {
             if self.staging.views_within(from.as_bytes()).next().is_some() {
@@ -136,13 +137,12 @@ impl Check<'_> {
             return Err(RenameError::NotTracked(from.clone()).into());
         }
         self.check_overlap(from)?;
-        let to =
-            match goes_into {
-                true => self.options.target.join(from.name()).map_err(|source| {
-                    RepoError::BadPath { path: from.as_bytes().to_vec(), source }
-                })?,
-                false => self.options.target.clone(),
-            };
+        let to = if goes_into {
+            let bad = |source| RepoError::BadPath { path: from.as_bytes().to_vec(), source };
+            self.options.target.join(from.name()).map_err(bad)?
+        } else {
+            self.options.target.clone()
+        };
         if to.is_within(from) {
             return Err(RenameError::IntoItself(from.clone()).into());
         }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
-use super::super::worktree::WorkTree;
+use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
 use super::look::{Look, Looked, Verdict};
 use super::{Move, MoveReport, Overwrite};
@@ -158,12 +158,36 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         }
     }
 
+    /// Removes a directory that holds nothing but directories.
+    fn remove_empty_dirs_below(&self, dir: &RepoPath) -> Result<()> {
+        let mut dirs = vec![dir.clone()];
+        let mut at = 0;
+        while at < dirs.len() {
+            let full = self.repository.place().work_tree.join(dirs[at].to_os());
+            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
+            for entry in std::fs::read_dir(&full).map_err(read)? {
+                let entry = entry.map_err(read)?;
+                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+                if let (true, Ok(path)) =
+                    (entry.file_type().map_err(read)?.is_dir(), dirs[at].join(&name))
+                {
+                    dirs.push(path);
+                }
+            }
+            at += 1;
+        }
+        for dir in dirs.iter().rev() {
+            self.work_tree.remove_dir(dir)?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, batch: Batch) -> Result<()> {
         for entry in &batch.write {
             if !matches!(entry.kind, StagedKind::EmptyDir)
                 && matches!(self.work_tree.stat(&entry.path)?, Some((PathKind::Dir, _)))
             {
-                self.work_tree.remove_dir(&entry.path)?;
+                self.remove_empty_dirs_below(&entry.path)?;
             }
         }
         let written =
@@ -220,11 +244,4 @@ impl Batch {
 
 fn is_dir(looked: &Looked) -> bool {
     matches!(looked.target, Some((StagedKind::EmptyDir, _)))
-}
-
-fn why(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -99,7 +99,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
     fn those_who_change_it_at_once_take_turns() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("file");

@@ -2,8 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A command, the content of a blob, and the changes of a commit with theirs.
+type Met = (Command, Vec<u8>, Vec<(Change, Vec<u8>)>);
+
 /// Every command and every change of a stream, contents and all.
-fn all(text: &[u8]) -> Result<Vec<(Command, Vec<u8>, Vec<(Change, Vec<u8>)>)>> {
+fn all(text: &[u8]) -> Result<Vec<Met>> {
     let mut stream = FastExport::new(text);
     let mut found = Vec::new();
     while let Some(command) = stream.next_command()? {

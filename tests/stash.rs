@@ -1,0 +1,246 @@
+//! `reset` and `stash`, through the binary.
+
+mod common;
+
+use common::{Sandbox, assert_same};
+
+/// Two commits, then a change of each kind: staged, not staged, both, added, deleted.
+fn changed() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for name in ["same", "staged", "unstaged", "both", "deleted", "gone/deep"] {
+        sandbox.write(name, format!("{name}: first\n"));
+    }
+    sandbox.save("first");
+    sandbox.write("second", "second");
+    sandbox.save("second");
+    sandbox.write("staged", "staged: mine\n");
+    sandbox.write("both", "both: staged\n");
+    sandbox.write("added", "added\n");
+    sandbox.ok(["add", "staged", "both", "added"]);
+    sandbox.write("both", "both: mine\n");
+    sandbox.write("unstaged", "unstaged: mine\n");
+    sandbox.remove("deleted");
+    sandbox.ok(["rm", "-r", "gone"]);
+    sandbox.write("other", "not tracked");
+    sandbox
+}
+
+const CHANGES: [&str; 7] =
+    ["A  added", "MM both", " D deleted", "D  gone/deep", "M  staged", " M unstaged", "?? other"];
+
+fn head(sandbox: &Sandbox) -> String {
+    sandbox.ok(["log", "--json"]).json()["commits"][0]["id"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_stash_cleans_the_work_tree_and_comes_back() {
+    let sandbox = changed();
+    let before = sandbox.snapshot();
+    assert_eq!(sandbox.status(), CHANGES);
+    let told = sandbox.ok(["stash"]).stderr;
+    assert!(told.contains("stash@{0}: WIP on main: "), "{told}");
+    assert_eq!(sandbox.status(), ["?? other"]);
+    sandbox.remove("other");
+    assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+    sandbox.write("other", "not tracked");
+    let list = sandbox.ok(["stash", "list"]);
+    assert!(list.text().starts_with("stash@{0}: WIP on main: "), "{list:?}");
+    assert!(sandbox.ok(["stash", "show"]).text().contains("unstaged"));
+    // With --index it is as it was; without, only what was added is staged.
+    sandbox.ok(["stash", "apply"]);
+    assert_same(&before, &sandbox.snapshot());
+    assert_eq!(
+        sandbox.status(),
+        [
+            "A  added",
+            " M both",
+            " D deleted",
+            " D gone/deep",
+            " M staged",
+            " M unstaged",
+            "?? other"
+        ]
+    );
+    sandbox.ok(["reset", "--hard"]);
+    sandbox.ok(["stash", "pop", "--index"]);
+    assert_same(&before, &sandbox.snapshot());
+    assert_eq!(sandbox.status(), CHANGES);
+    assert!(sandbox.ok(["stash", "list"]).text().is_empty());
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn undo_takes_a_stash_back_and_a_pop() {
+    let sandbox = changed();
+    let before = sandbox.snapshot();
+    sandbox.ok(["stash"]);
+    let clean = sandbox.snapshot();
+    sandbox.ok(["undo"]);
+    assert_same(&before, &sandbox.snapshot());
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.status(), CHANGES);
+    assert!(sandbox.ok(["stash", "list"]).text().is_empty());
+    sandbox.ok(["redo"]);
+    sandbox.ok(["redo"]);
+    assert_same(&clean, &sandbox.snapshot());
+    sandbox.ok(["stash", "pop"]);
+    sandbox.ok(["undo"]);
+    assert!(!sandbox.ok(["stash", "list"]).text().is_empty());
+    sandbox.ok(["undo"]);
+    assert_same(&clean, &sandbox.snapshot());
+    sandbox.ok(["stash", "drop"]);
+    assert!(sandbox.fails(20, ["stash", "pop"]).contains("0 known"));
+    sandbox.ok(["undo"]);
+    sandbox.ok(["stash", "pop", "--index"]);
+    assert_eq!(sandbox.status(), CHANGES);
+}
+
+#[test]
+fn stashes_have_names_paths_and_files_that_are_not_tracked() {
+    let sandbox = changed();
+    let before = sandbox.snapshot();
+    sandbox.ok(["stash", "push", "-m", "one file", "both"]);
+    assert_eq!(sandbox.read("both"), b"both: first\n");
+    assert_eq!(sandbox.status().len(), CHANGES.len() - 1);
+    sandbox.ok(["stash", "-u", "-m", "all"]);
+    assert!(sandbox.status().is_empty());
+    assert!(!sandbox.path("other").exists());
+    let list = sandbox.ok(["stash", "list"]);
+    assert_eq!(list.text(), "stash@{0}: On main: all\nstash@{1}: On main: one file\n");
+    assert_eq!(sandbox.ok(["stash", "list", "--json"]).json()["stashes"][1]["name"], "stash@{1}");
+    assert_eq!(sandbox.ok(["get", "stash@{1}:both"]).text(), "both: mine\n");
+    sandbox.ok(["stash", "pop"]);
+    sandbox.ok(["stash", "pop", "0"]);
+    assert_same(&before, &sandbox.snapshot());
+    assert!(sandbox.status().contains(&"?? other".to_owned()));
+    // What is staged can stay.
+    sandbox.ok(["add", "staged"]);
+    sandbox.ok(["stash", "push", "-k"]);
+    assert_eq!(sandbox.read("staged"), b"staged: mine\n");
+    assert_eq!(sandbox.read("unstaged"), b"unstaged: first\n");
+    sandbox.ok(["stash", "clear"]);
+    assert!(sandbox.ok(["stash", "list"]).text().is_empty());
+    sandbox.ok(["reset", "--hard"]);
+    assert!(sandbox.ok(["stash"]).stderr.contains("No local changes"));
+}
+
+#[test]
+fn a_stash_that_conflicts_is_kept_and_goes_to_a_branch() {
+    let sandbox = changed();
+    sandbox.ok(["stash"]);
+    sandbox.write("both", "both: theirs\n");
+    // Local changes in the same file: nothing is touched.
+    let stderr = sandbox.fails(1, ["stash", "pop"]);
+    assert!(stderr.contains("'both'"), "{stderr}");
+    assert_eq!(sandbox.status(), [" M both", "?? other"]);
+    sandbox.save("third");
+    let output = sandbox.run(["stash", "pop"]).expect_code(1);
+    assert_eq!(output.text(), "CONFLICT both\n");
+    assert!(String::from_utf8(sandbox.read("both")).unwrap().contains("<<<<<<<"));
+    assert_eq!(sandbox.read("unstaged"), b"unstaged: mine\n");
+    assert_eq!(sandbox.ok(["stash", "list"]).text().lines().count(), 1);
+    sandbox.ok(["reset", "--hard"]);
+    sandbox.remove("other");
+    sandbox.ok(["stash", "branch", "fix"]);
+    assert_eq!(sandbox.ok(["branch", "--show-current"]).text(), "fix\n");
+    assert_eq!(sandbox.read("both"), b"both: mine\n");
+    assert_eq!(sandbox.status(), &CHANGES[..6]);
+}
+
+#[test]
+fn without_a_commit_there_is_nothing_to_stash() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.ok(["add", "-A"]);
+    assert!(sandbox.fails(20, ["stash"]).contains("no commit yet"));
+    assert_eq!(sandbox.status(), ["A  a"]);
+    sandbox.ok(["reset"]);
+    assert_eq!(sandbox.status(), ["?? a"]);
+}
+
+#[test]
+fn reset_moves_the_branch_alone_or_with_what_is_staged() {
+    let sandbox = changed();
+    let (before, second) = (sandbox.snapshot(), head(&sandbox));
+    sandbox.ok(["reset", "--soft", "HEAD~1"]);
+    assert_same(&before, &sandbox.snapshot());
+    assert!(sandbox.status().contains(&"A  second".to_owned()));
+    sandbox.ok(["undo"]);
+    assert_eq!(
+        (head(&sandbox), sandbox.status()),
+        (second.clone(), CHANGES.map(str::to_owned).to_vec())
+    );
+    sandbox.ok(["reset", "HEAD~1"]);
+    assert_same(&before, &sandbox.snapshot());
+    assert_eq!(
+        sandbox.status(),
+        [
+            " M both",
+            " D deleted",
+            " D gone/deep",
+            " M staged",
+            " M unstaged",
+            "?? added",
+            "?? other",
+            "?? second"
+        ]
+    );
+    sandbox.ok(["undo"]);
+    assert_eq!((head(&sandbox), sandbox.status()), (second, CHANGES.map(str::to_owned).to_vec()));
+    assert_same(&before, &sandbox.snapshot());
+    // With paths the branch stays.
+    sandbox.ok(["reset", "HEAD", "--", "both", "added"]);
+    assert_eq!(
+        sandbox.status(),
+        [
+            " M both",
+            " D deleted",
+            "D  gone/deep",
+            "M  staged",
+            " M unstaged",
+            "?? added",
+            "?? other"
+        ]
+    );
+    sandbox.fails(2, ["reset", "--hard", "--", "both"]);
+    sandbox.fails(20, ["reset", "nowhere"]);
+}
+
+#[test]
+fn a_hard_reset_stores_what_it_gives_up() {
+    let sandbox = changed();
+    let (before, second) = (sandbox.snapshot(), head(&sandbox));
+    let plan = sandbox.ok(["reset", "--hard", "-n", "HEAD~1"]);
+    assert!(plan.text().contains("would give up: unstaged (changed in the work tree)"), "{plan:?}");
+    assert_same(&before, &sandbox.snapshot());
+    let report = sandbox.ok(["reset", "--hard", "HEAD~1", "--json"]).json();
+    assert_eq!((report["mode"].as_str(), report["from"].as_str()), (Some("hard"), Some(&*second)));
+    assert_eq!(sandbox.status(), ["?? other"]);
+    assert!(!sandbox.path("second").exists());
+    sandbox.ok(["undo"]);
+    assert_eq!(head(&sandbox), second);
+    for (name, bytes) in [("both", "both: mine\n"), ("unstaged", "unstaged: mine\n")] {
+        assert_eq!(sandbox.read(name), bytes.as_bytes());
+    }
+    assert!(sandbox.status().contains(&"MM both".to_owned()));
+}
+
+#[test]
+fn a_hard_reset_ends_a_merge() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "base\n");
+    sandbox.save("base");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("a", "theirs\n");
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "ours\n");
+    sandbox.save("ours");
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert!(sandbox.fails(1, ["stash"]).contains("waits to be finished"));
+    assert!(sandbox.fails(1, ["reset", "--soft"]).contains("waits to be finished"));
+    sandbox.ok(["reset", "--hard"]);
+    assert_eq!(sandbox.read("a"), b"ours\n");
+    assert!(sandbox.status().is_empty());
+    assert!(sandbox.fails(1, ["merge", "--abort"]).contains("no merge"));
+}
