@@ -242,11 +242,29 @@ impl Session {
         self.sandbox.write("digstore.toml", "nonsense = 1\n");
         self.run("config-validate", 2, ["config", "validate"]);
         self.sandbox.remove("digstore.toml");
+        self.put_aside();
         let tar = self.sandbox.beside("x.tar");
         self.ok("export", [OsStr::new("export"), "tar".as_ref(), "-o".as_ref(), tar.as_ref()]);
         self.sandbox.write("later", "l");
         self.sandbox.save("later");
         self.ok("import", [OsStr::new("import"), "tar".as_ref(), tar.as_ref()]);
+    }
+
+    fn put_aside(&mut self) {
+        self.sandbox.write("a.txt", "put aside\n");
+        self.ok("stash-push", ["stash", "push", "-m", "later"]);
+        self.ok("stash-list", ["stash", "list"]);
+        self.ok("stash-show", ["stash", "show"]);
+        self.ok("stash-apply", ["stash", "apply"]);
+        self.ok("stash-drop", ["stash", "drop"]);
+        self.ok("stash-push", ["stash", "push"]);
+        self.ok("stash-pop", ["stash", "pop"]);
+        self.ok("reset", ["reset", "--hard"]);
+        self.ok("reset", ["reset", "--soft", "HEAD"]);
+        self.ok("stash-clear", ["stash", "clear"]);
+        self.sandbox.write("junk", "j");
+        self.ok("clean", ["clean", "-n"]);
+        self.ok("clean", ["clean", "-f"]);
     }
 
     fn store(&mut self) {
