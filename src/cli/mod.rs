@@ -6,6 +6,7 @@ pub mod args;
 mod changes;
 pub mod commands;
 mod commits;
+pub mod completion;
 mod context;
 pub mod error;
 pub mod exit_code;
@@ -33,6 +34,10 @@ pub type CommandResult = anyhow::Result<ExitCode>;
 
 /// Runs the command line and returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = completion::answer(&args) {
+        return code.into();
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -105,6 +110,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Config(command) => commands::config::run(&command, context),
+        Command::Completion(args) => commands::completion::completion(&args, context),
+        Command::Man(args) => commands::completion::man(&args, context),
         Command::Mv(args) => commands::mv::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Import(command) => commands::import::run(&command, context),

@@ -4,6 +4,7 @@ pub mod add;
 pub mod branch;
 pub mod check_ignore;
 pub mod commit;
+pub mod completion;
 pub mod config;
 pub mod debug;
 pub mod diff;
