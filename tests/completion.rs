@@ -1,10 +1,6 @@
 //! Completion in a real shell, and the manual, through the binary.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests read and write files by any means, and a failed step fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod common;
 
