@@ -258,7 +258,7 @@ fn the_porcelain_status_is_exact() {
     assert_eq!(output.stdout, expected);
     assert_eq!(output.stderr, "");
     let status = sandbox.ok(["status", "--short"]);
-    assert!(!status.stdout.contains(&0xff) && status.text().lines().count() == 9);
+    assert!(!status.stdout.contains(&0xff) && status.text().lines().count() == 8);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn local_changes_go_with_the_file_and_stay_local() {
     sandbox.write("b", "B");
     fs::File::options().write(true).open(sandbox.path("b")).unwrap().set_modified(kept).unwrap();
     sandbox.ok(["mv", "b", "c"]);
-    assert!(sandbox.status().contains(&"AM c".to_owned()), "{:?}", sandbox.status());
+    assert!(sandbox.status().contains(&"RM b -> c".to_owned()), "{:?}", sandbox.status());
 }
 
 #[test]
