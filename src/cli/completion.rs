@@ -1,6 +1,6 @@
 //! What shells complete: commands, flags, settings, refs and paths.
 //!
-//! The script of a shell (`digstore completion SHELL`) calls the binary back with [`VARIABLE`] set for
+//! The script of a shell (`digstore completion SHELL`) calls the binary back with `VARIABLE` set for
 //! every completion, so that it knows the commands of the installed release and the refs of the
 //! repository at hand. Answering only reads: it takes no lock and finishes nothing.
 
