@@ -324,14 +324,16 @@ fn edit(
     write: &mut dyn FnMut(&str, Option<String>),
     read: &dyn Fn(&str) -> Option<String>,
 ) {
-    for _ in 0..1 + dice.roll() % 3 {
+    for _ in 0..=(dice.roll() % 3) {
         let name = format!("{}{}", ["", "d/", "d/e/"][(dice.roll() % 3) as usize], dice.roll() % 4);
-        if dice.roll() % 6 == 0 {
+        if dice.roll().is_multiple_of(6) {
             write(&name, None);
             continue;
         }
         let old = read(&name);
-        let lines = old.unwrap_or_else(|| (0..8).map(|line| format!("{name} {line}\n")).collect());
+        let lines = old.unwrap_or_else(|| {
+            (0..8).map(|line| [name.as_str(), " ", &line.to_string(), "\n"].concat()).collect()
+        });
         let mut lines: Vec<String> = lines.lines().map(|line| format!("{line}\n")).collect();
         let at = (dice.roll() % (lines.len() as u64 + 1)) as usize;
         match dice.roll() % 3 {
@@ -356,14 +358,14 @@ fn compare_with_git(seed: u64) {
         git(&sandbox, git_args).expect_code(0);
     };
     let step = |dice: &mut Dice, message: &str| {
-        let mut write = |name: &str, text: Option<String>| match text {
-            Some(text) => {
+        let mut write = |name: &str, text: Option<String>| {
+            let beside = format!("../git/{name}");
+            if let Some(text) = text {
                 sandbox.write(name, &text);
-                sandbox.write(format!("../git/{name}"), text);
-            }
-            None => {
+                sandbox.write(beside, text);
+            } else {
                 sandbox.remove(name);
-                sandbox.remove(format!("../git/{name}"));
+                sandbox.remove(beside);
             }
         };
         let path = |name: &str| sandbox.path(name);

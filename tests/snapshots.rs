@@ -107,7 +107,7 @@ fn blur(value: &mut Value) {
 
 const COMMIT: [&str; 4] = ["--date", "2026-01-02T03:04:05Z", "commit", "-m"];
 
-fn commit<'a>(message: &'a str) -> [&'a str; 5] {
+fn commit(message: &str) -> [&str; 5] {
     [COMMIT[2], COMMIT[0], COMMIT[1], COMMIT[3], message]
 }
 

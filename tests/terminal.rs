@@ -14,7 +14,7 @@ use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
 
 /// Long enough for a slow machine; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A command that runs in a terminal.
 struct Terminal {

@@ -39,23 +39,13 @@ fn text(hint: &str) -> Option<String> {
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
-    use ExitCode::{Failure, Format, Interrupted, Locked, NoRepository, NotFound, Usage};
+    use ExitCode::{Failure, Interrupted, NotFound, Usage};
     match error {
-        RepoError::NotARepository(_) | RepoError::NoRepositoryAt(_) => {
-            (NoRepository, text("'digstore init' makes a repository in the current directory"))
-        }
-        RepoError::Nested { .. } => {
-            (Failure, text("use the repository around it, or make one elsewhere with --repo"))
-        }
-        RepoError::Format { source, .. } if source.is_newer() => {
-            (Format, text("update digstore to a release that knows this format"))
-        }
-        RepoError::Format { .. } => {
-            (Format, text("restore the file 'format' from a copy of the repository"))
-        }
-        RepoError::Locked(_) => {
-            (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
-        }
+        RepoError::NotARepository(_)
+        | RepoError::NoRepositoryAt(_)
+        | RepoError::Nested { .. }
+        | RepoError::Format { .. }
+        | RepoError::Locked(_) => of_open(error),
         RepoError::PathNotFound { nearest, .. }
         | RepoError::RevisionNotFound { nearest, .. }
         | RepoError::Tag(TagError::NotFound { nearest, .. }) => {
@@ -123,6 +113,29 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::WorkTree(_)
         | RepoError::WorkTreeRead { .. }
         | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+/// Errors of a repository that cannot be opened or locked.
+fn of_open(error: &RepoError) -> (ExitCode, Option<String>) {
+    use ExitCode::{Failure, Format, Locked, NoRepository};
+    match error {
+        RepoError::NotARepository(_) | RepoError::NoRepositoryAt(_) => {
+            (NoRepository, text("'digstore init' makes a repository in the current directory"))
+        }
+        RepoError::Nested { .. } => {
+            (Failure, text("use the repository around it, or make one elsewhere with --repo"))
+        }
+        RepoError::Format { source, .. } if source.is_newer() => {
+            (Format, text("update digstore to a release that knows this format"))
+        }
+        RepoError::Format { .. } => {
+            (Format, text("restore the file 'format' from a copy of the repository"))
+        }
+        RepoError::Locked(_) => {
+            (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
+        }
+        _ => (Failure, None),
     }
 }
 

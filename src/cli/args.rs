@@ -138,6 +138,10 @@ pub enum Command {
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),
+    /// Print the script that makes a shell complete.
+    Completion(commands::completion::CompletionArgs),
+    /// Write the manual.
+    Man(commands::completion::ManArgs),
     /// Look at how Digstore works.
     #[command(subcommand, hide = true)]
     Debug(commands::debug::DebugCommand),

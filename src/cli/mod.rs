@@ -6,6 +6,7 @@ pub mod args;
 mod changes;
 pub mod commands;
 mod commits;
+pub mod completion;
 mod context;
 pub mod error;
 pub mod exit_code;
@@ -35,6 +36,9 @@ pub type CommandResult = anyhow::Result<ExitCode>;
 pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let is_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    if let Some(code) = completion::answer(&args) {
+        return code.into();
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, is_json),
@@ -119,6 +123,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Clean(args) => commands::clean::run(&args, context),
         Command::Config(command) => commands::config::run(&command, context),
+        Command::Completion(args) => commands::completion::completion(&args, context),
+        Command::Man(args) => commands::completion::man(&args, context),
         Command::Mv(args) => commands::mv::run(&args, context),
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Import(command) => commands::import::run(&command, context),

@@ -15,11 +15,6 @@ impl PathFilter {
         Self { spec: roots.into() }
     }
 
-    /// The pathspecs themselves.
-    pub fn spec(&self) -> &Pathspec {
-        &self.spec
-    }
-
     /// Whether nothing is left out.
     pub fn is_all(&self) -> bool {
         self.spec.is_all()

@@ -311,6 +311,12 @@ pub(crate) fn snapshot(root: &Path) -> Tree {
     tree
 }
 
+/// Without the temporary files of a killed command, which a later one sweeps.
+pub(crate) fn without_leftovers(mut tree: Tree) -> Tree {
+    tree.retain(|path, _| !path.to_string_lossy().contains(".digstore-tmp-"));
+    tree
+}
+
 /// Fails the test with the first path in which two trees differ.
 #[track_caller]
 pub(crate) fn assert_same(expected: &Tree, found: &Tree) {
@@ -419,6 +425,10 @@ mod itself {
             (name(b"\xff"), Node::File(noise(1, 9), false)),
         ]);
         assert_same(&expected, &sandbox.snapshot());
+        assert_eq!(
+            without_leftovers(Tree::from([(".digstore-tmp-1".into(), Node::EmptyDir)])).len(),
+            0
+        );
         flip(&sandbox.path("d/x"), 0);
         assert_eq!(sandbox.read("d/x"), b"nne two");
         assert_eq!(bytes_of(name(b"a\xff")), b"a\xff");

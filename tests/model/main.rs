@@ -3,7 +3,7 @@
 //!
 //! `DIGSTORE_MODEL_CASES` is the number of sequences, `DIGSTORE_MODEL_SEED` where they begin; a
 //! failure prints its seed and the shortest sequence that still fails, which is valid Rust for a
-//! test of its own here.
+//! test of its own here, from the same files.
 
 #![expect(clippy::panic, reason = "a test that fails says so")]
 
@@ -22,15 +22,22 @@ use proptest::collection::vec;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use world::World;
 
+/// What a random sequence begins with.
+const BASE: &[&str] = &["a", "d/b", "d/e/c", "g/h"];
 /// Steps of a sequence, at most.
 const STEPS: usize = 50;
 
-fn run(actions: &[Action]) -> BTreeSet<String> {
-    let mut world = World::new();
+/// Runs a sequence in a repository whose first commit holds the ignore rule and these files.
+fn run_from(base: &[&str], actions: &[Action]) -> BTreeSet<String> {
+    let mut world = World::new(base);
     for action in actions {
         world.step(*action);
     }
     world.finish()
+}
+
+fn run(actions: &[Action]) {
+    run_from(&[], actions);
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -47,7 +54,7 @@ fn sequences(seed: u64, cases: u32) -> BTreeSet<String> {
         Config { cases, max_shrink_iters: 300, failure_persistence: None, ..Config::default() };
     let met = Mutex::new(BTreeSet::new());
     let tried = TestRunner::new_with_rng(config, rng).run(&vec(action(), 1..=STEPS), |actions| {
-        let done = run(&actions);
+        let done = run_from(BASE, &actions);
         met.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(done);
         Ok(())
     });

@@ -54,12 +54,13 @@ fn content(number: usize) -> Vec<u8> {
 }
 
 impl World {
-    /// A repository with one commit, which holds the ignore rule.
-    pub(crate) fn new() -> Self {
+    /// A repository with one commit, which holds the ignore rule and these files.
+    pub(crate) fn new(base: &[&str]) -> Self {
         let sandbox = Sandbox::new();
         sandbox.write(".digignore", "*.ign\n");
+        base.iter().for_each(|path| sandbox.write(path, path));
         let id = sandbox.save("base");
-        let tree = Files::from([(".digignore".to_owned(), Node::File(b"*.ign\n".to_vec(), false))]);
+        let tree = files(sandbox.snapshot());
         let refs = Refs {
             branches: BTreeMap::from([("main".to_owned(), id.clone())]),
             tags: BTreeMap::new(),
@@ -432,7 +433,12 @@ impl World {
         };
         let now = self.state.clone();
         let (from, to) = if is_undo { (&op.after, &op.before) } else { (&op.before, &op.after) };
+        // What a person had changed where the operation then staged may be in the way back.
+        let is_changed = |(path, node): (&String, &Node)| {
+            from.refs.staged.get(path) != Some(node) && to.work.get(path) != Some(node)
+        };
         let is_as_left = !op.is_mixed
+            && !to.refs.staged.iter().any(is_changed)
             && with_bytes(&from.work) == with_bytes(&now.work)
             && from.refs == now.refs;
         if output.code == FAILED && !is_as_left {

@@ -30,7 +30,7 @@ pub struct BranchArgs {
     /// List, those that match the patterns.
     #[arg(short, long, conflicts_with_all = ["rename", "force_rename", "delete", "force_delete"])]
     list: bool,
-    /// Rename: [OLD] NEW.
+    /// Rename: OLD and NEW, or NEW alone for the current branch.
     #[arg(short = 'm', long = "move", conflicts_with_all = ["delete", "force_delete"])]
     rename: bool,
     /// Rename, even onto a branch that is there.

@@ -282,7 +282,7 @@ fn change(
 }
 
 /// A name for the new file, until it has its own; the walk of the work tree knows such names.
-fn draft_name() -> anyhow::Result<String> {
+pub(super) fn draft_name() -> anyhow::Result<String> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(crate::storage::refs::RefError::Random)?;
     Ok(temporary_name(u64::from_le_bytes(seed), 0))

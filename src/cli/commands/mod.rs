@@ -5,6 +5,7 @@ pub mod branch;
 pub mod check_ignore;
 pub mod clean;
 pub mod commit;
+pub mod completion;
 pub mod config;
 pub mod debug;
 pub mod diff;

@@ -1,7 +1,7 @@
 //! How files differ: which paths between two versions of everything, and what in one file.
 //!
-//! Contents are compared by the lists of their chunks ([`regions`]): what both hold is not read.
-//! Text is compared by lines within the regions that changed ([`text`]), with a bound on what is in
+//! Contents are compared by the lists of their chunks (`regions`): what both hold is not read.
+//! Text is compared by lines within the regions that changed (`text`), with a bound on what is in
 //! memory at once; of binary and huge files the changed byte ranges are told.
 
 mod blob;

@@ -1,6 +1,6 @@
 //! Merges, cherry-picks and reverts.
 //!
-//! All three merge trees ([`trees`]) and texts ([`text`]) and move the work tree from ours to the
+//! All three merge trees (`trees`) and texts (`text`) and move the work tree from ours to the
 //! result ([`super::switch`]). Without conflicts a commit follows at once, in the same operation.
 //! With conflicts the state of the merge is published before anything is touched; the result has
 //! ours where there are conflicts, the work tree has text with markers there, and the user resolves
