@@ -122,6 +122,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Clean(args) => commands::clean::run(&args, context),
+        Command::Sparse(args) => commands::sparse::run(&args, context),
         Command::Config(command) => commands::config::run(&command, context),
         Command::Completion(args) => commands::completion::completion(&args, context),
         Command::Man(args) => commands::completion::man(&args, context),

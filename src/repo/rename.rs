@@ -109,6 +109,7 @@ impl Repository {
         for item in &plan.items[..done] {
             stage_rename(&mut op, &before, &work_tree, item)?;
             remove_empty_dirs(&work_tree, &item.from, &options.keep_dir)?;
+            self.write_newly_wanted(&mut op, &item.from, &item.to)?;
         }
         before.check()?;
         op.finish()?;

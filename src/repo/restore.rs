@@ -105,11 +105,8 @@ impl Repository {
             batch = wanted.next(Some(&mut sweep))?;
         }
         staging.check()?;
-        if wanted.left_out > 0 && !options.paths.is_all() {
-            let left_out = wanted.left_out;
-            self.monitor().warn(&format!(
-                "left out {left_out} that the sparse work tree does not hold; 'digstore sparse add' lets it hold more"
-            ));
+        if !options.paths.is_all() {
+            self.tell_left_out(wanted.left_out);
         }
         report.swept = sweep.swept;
         Ok(report)
@@ -415,6 +412,7 @@ struct Batch {
 struct Wanted<'a> {
     repository: &'a Repository,
     entries: Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>,
+    paths: &'a Pathspec,
     staging: &'a BinaryStagingArea,
     root: &'a OwnedFd,
     /// What the work tree is to hold.
@@ -426,12 +424,12 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn new(
         repository: &'a Repository,
-        options: &RestoreOptions,
+        options: &'a RestoreOptions,
         (staging, root): (&'a BinaryStagingArea, &'a OwnedFd),
     ) -> Result<Self> {
         let entries = repository.entries(options, Some(staging))?;
-        let sparse = repository.wanted()?;
-        Ok(Self { repository, entries, staging, root, sparse, left_out: 0 })
+        let (paths, sparse) = (&options.paths, repository.wanted()?);
+        Ok(Self { repository, entries, paths, staging, root, sparse, left_out: 0 })
     }
 
     fn next(&mut self, mut sweep: Option<&mut Sweep<'_>>) -> Result<Batch> {
@@ -447,7 +445,9 @@ impl<'a> Wanted<'a> {
                 continue;
             }
             let is_dir = entry.kind == StagedKind::EmptyDir;
-            if is_modified.is_none() && !self.sparse.wants(entry.path.as_bytes(), is_dir) {
+            if is_modified.is_none()
+                && self.sparse.leaves_out(self.paths, entry.path.as_bytes(), is_dir)
+            {
                 self.left_out += 1;
                 continue;
             }
@@ -490,7 +490,7 @@ fn is_staged(staging: &BinaryStagingArea, entry: &CommittedEntry) -> bool {
 }
 
 /// What the staging area says of files that were restored as they are staged.
-fn refreshed(
+pub(super) fn refreshed(
     work_tree: &WorkTree,
     root: &OwnedFd,
     staging: &BinaryStagingArea,

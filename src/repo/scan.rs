@@ -7,9 +7,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::pathspec::Pathspec;
 use super::sparse::Wanted;
+use super::status::SparseStatus;
 use super::walk::{DirListing, Enters, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
 use super::{RepoError, Repository, Result};
 use crate::path::{RepoPath, split_last};
@@ -17,22 +19,22 @@ use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::format::staging::FileStat;
 
 /// One bit for each staged path: whether the walk met it.
-struct SeenBits(Vec<AtomicU64>);
+pub(super) struct SeenBits(Vec<AtomicU64>);
 
 impl SeenBits {
-    fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize) -> Self {
         Self((0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn mark(&self, slot: usize) {
+    pub(super) fn mark(&self, slot: usize) {
         self.0[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
     }
 
-    fn has(&self, slot: usize) -> bool {
+    pub(super) fn has(&self, slot: usize) -> bool {
         self.0[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 }
@@ -66,18 +68,23 @@ impl Hidden {
     }
 
     /// Whether the path, or a directory above it, was hidden.
-    fn covers(&self, mut path: &[u8]) -> bool {
-        while !self.0.is_empty() {
-            if self.0.contains(path) {
-                return true;
-            }
-            if path.is_empty() {
-                break;
-            }
-            path = split_last(path).0;
-        }
-        false
+    fn covers(&self, path: &[u8]) -> bool {
+        covers(&self.0, path)
     }
+}
+
+/// Whether a path, or a directory above it, is one of these.
+fn covers(paths: &HashSet<Vec<u8>>, mut path: &[u8]) -> bool {
+    while !paths.is_empty() {
+        if paths.contains(path) {
+            return true;
+        }
+        if path.is_empty() {
+            break;
+        }
+        path = split_last(path).0;
+    }
+    false
 }
 
 /// See the module.
@@ -92,6 +99,8 @@ pub(super) struct Scan<'a> {
     seen: SeenBits,
     /// What the work tree is to hold.
     wanted: Wanted,
+    /// In a sparse work tree: what lies where staged paths had to go that it need not hold.
+    in_the_way: Mutex<HashSet<Vec<u8>>>,
     /// The repository's own directory, where it lies in the work tree.
     own_dir: Option<RepoPath>,
 }
@@ -104,8 +113,8 @@ impl<'a> Scan<'a> {
         pathspec: &'a Pathspec,
     ) -> Result<Self> {
         let (seen, own_dir) = (SeenBits::new(staging.slots()), repository.own_dir());
-        let wanted = repository.wanted()?;
-        Ok(Self { repository, root, staging, pathspec, seen, wanted, own_dir })
+        let (wanted, in_the_way) = (repository.wanted()?, Mutex::default());
+        Ok(Self { repository, root, staging, pathspec, seen, wanted, in_the_way, own_dir })
     }
 
     /// Walks what the pathspec can match; `visit` is called from several threads. An error also
@@ -165,6 +174,26 @@ impl<'a> Scan<'a> {
             && self.staging.views_within(path).any(|view| !self.wanted.wants_staged(&view))
     }
 
+    /// Whether the work tree need not hold everything.
+    pub(super) fn is_sparse(&self) -> bool {
+        !self.wanted.is_everything()
+    }
+
+    /// What a finished walk tells of a sparse work tree.
+    pub(super) fn sparse_status(&self) -> Option<SparseStatus> {
+        let is_unfinished = self.wanted.is_in_between();
+        let present = self.pathspec.is_all().then(|| self.seen.count() as u64);
+        let tracked = self.staging.len() as u64;
+        self.is_sparse().then_some(SparseStatus { tracked, present, is_unfinished })
+    }
+
+    /// What is not tracked and lies where a staged path would need a directory, or is one where a
+    /// staged path would be a file, hides it.
+    fn note_in_the_way(&self, path: &[u8]) {
+        let mut found = self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(path.to_vec());
+    }
+
     /// Notes that a path was met.
     pub(super) fn mark(&self, path: &[u8]) {
         if let Some(number) = self.staging.ordinal(path) {
@@ -184,6 +213,9 @@ impl<'a> Scan<'a> {
             path.push(b'/');
         }
         let base = path.len();
+        if self.is_sparse() && self.staging.view(listing.dir.as_bytes()).is_some() {
+            self.note_in_the_way(listing.dir.as_bytes());
+        }
         let all = self.pathspec.is_all() || self.pathspec.covers(listing.dir.as_bytes());
         // The entries are in path order, and so are the numbers.
         let mut expected = usize::MAX;
@@ -194,6 +226,9 @@ impl<'a> Scan<'a> {
                 continue;
             }
             let Some((number, staged)) = self.staging.locate(&path, expected) else {
+                if self.is_sparse() && self.holds(&path) {
+                    self.note_in_the_way(&path);
+                }
                 each(&path, entry, None);
                 continue;
             };
@@ -205,8 +240,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What is staged, matches the pathspec, is wanted, was not met and not hidden, in path order.
+    /// What is staged, matches the pathspec, was not met and not hidden, in path order; of what the
+    /// work tree need not hold only that in whose place something else lies.
     pub(super) fn gone<'s>(&'s self, hidden: &'s Hidden) -> impl Iterator<Item = StagedView<'s>> {
+        let in_the_way = self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let all_seen = self.seen.count() == self.staging.len();
         let roots = if all_seen { Vec::new() } else { self.pathspec.roots() };
         let views = roots
@@ -215,7 +252,8 @@ impl<'a> Scan<'a> {
         views
             .filter(|(number, view)| !self.seen.has(*number) && !hidden.covers(view.path))
             .map(|(_, view)| view)
-            .filter(|view| self.pathspec.matches_staged(view) && self.wanted.wants_staged(view))
+            .filter(|view| self.pathspec.matches_staged(view))
+            .filter(move |view| self.wanted.wants_staged(view) || covers(&in_the_way, view.path))
     }
 }
 

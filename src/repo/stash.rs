@@ -339,8 +339,7 @@ impl Repository {
         let target = self.with_untracked(combined.tree, self.tree_of(untracked)?)?;
         // What is not staged then lies in the work tree alone, wanted there or not.
         let reach = Reach::Everything;
-        let moved =
-            op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
+        let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
         let unseen = self.unseen_conflicts(&combined.conflicts, &combined.marked)?;
         let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));

@@ -62,8 +62,21 @@ pub struct StatusReport {
     pub untracked: Vec<Vec<u8>>,
     /// The merge, cherry-pick or revert that waits, with its conflicts.
     pub merging: Option<MergeState>,
+    /// How much of it the work tree holds, where it is sparse.
+    pub sparse: Option<SparseStatus>,
     /// What could not be looked at.
     pub skipped: Vec<(RepoPath, String)>,
+}
+
+/// How much of what is staged a sparse work tree holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SparseStatus {
+    /// Staged paths.
+    pub tracked: u64,
+    /// Of these, those that lie in the work tree; unknown where only some were looked at.
+    pub present: Option<u64>,
+    /// A change of what it is to hold was begun and did not end.
+    pub is_unfinished: bool,
 }
 
 impl StatusReport {
@@ -125,6 +138,7 @@ impl Repository {
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         untracked.sort_unstable();
         untracked.dedup();
+        let sparse = scan.sparse_status();
         let head = self.refs().read_head()?;
         let mut staged = self.staged_changes(&staging)?;
         // Where an empty directory changed, it may be meant by a trailing slash.
@@ -138,6 +152,7 @@ impl Repository {
             staged,
             unstaged: changes,
             merging: self.merge_state()?,
+            sparse,
             untracked,
             // What cannot be stored at all, such as a FIFO, is `add`'s to tell.
             skipped: skipped

@@ -12,6 +12,7 @@ use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::ui::format;
 use crate::path::{RepoPath, escape};
 use crate::repo::diff_trees::{Change, ChangeKind};
 use crate::repo::status::{StatusOptions, StatusReport, Untracked};
@@ -138,6 +139,7 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
         ui.line("\nNo commits yet")?;
     }
     merging(report, context)?;
+    sparse(report, context)?;
     section(
         context,
         "Changes to be committed:",
@@ -182,6 +184,22 @@ fn merging(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     ui.line("\nUnmerged paths:\n  (edit and use \"digstore add PATH\"; or \"digstore restore --theirs PATH\" first)")?;
     for conflict in report.unmerged() {
         ui.line(format!("\t{}  {}", letters(conflict), conflict.path))?;
+    }
+    Ok(())
+}
+
+/// How much of it the work tree holds.
+fn sparse(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
+    let Some(sparse) = report.sparse else { return Ok(()) };
+    let share = sparse.present.filter(|_| sparse.tracked > 0).map_or_else(String::new, |present| {
+        let percent = present as f64 * 100.0 / sparse.tracked as f64;
+        let tracked = format::counted(sparse.tracked, "tracked path");
+        let present = format::count(present);
+        format!(": it holds {present} of {tracked} ({percent:.1} %)")
+    });
+    context.ui.line(format!("\nThe work tree is sparse{share}."))?;
+    if sparse.is_unfinished {
+        context.ui.line("  (a change of what it holds was interrupted: use \"digstore sparse reapply\" to finish it)")?;
     }
     Ok(())
 }
@@ -248,6 +266,11 @@ fn to_json(report: &StatusReport) -> Value {
             "kind": state.kind.name(),
             "others": state.others.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "conflicts": state.conflicts.iter().map(conflict_json).collect::<Vec<_>>(),
+        })),
+        "sparse": report.sparse.map(|sparse| json!({
+            "tracked": sparse.tracked,
+            "present": sparse.present,
+            "unfinished": sparse.is_unfinished,
         })),
         "untracked": report.untracked.iter().map(|path| path_json(path)).collect::<Vec<_>>(),
     })

@@ -168,6 +168,41 @@ fn pathspecs_are_those_of_git() {
         .unwrap();
 }
 
+#[test]
+fn typed_in_the_root_a_pathspec_means_the_same() {
+    let mut files = Vec::new();
+    for dir in DIRS {
+        files.extend(
+            NAMES.map(|name| if dir.is_empty() { name.into() } else { format!("{dir}/{name}") }),
+        );
+    }
+    files.push("a\\[b\\]/b".to_owned());
+    let strategy = (prop::sample::select(DIRS.to_vec()), prop::collection::vec(text(), 1..4));
+    let config = Config { cases: 5000, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&strategy, |(dir, texts)| {
+            let path = RepoPath::new(dir).unwrap();
+            let base = Base { dir: &path, excludes_from_dir: false, absolute: &|_| None };
+            let Ok(here) = Pathspec::parse(&texts, &base) else { return Ok(()) };
+            if !dir.is_empty() && texts.iter().any(|text| text.contains("icase")) {
+                return Ok(());
+            }
+            let mut typed = Vec::new();
+            for text in &texts {
+                typed.extend(Pathspec::from_root(text.as_bytes(), &base).unwrap());
+            }
+            let root = RepoPath::root();
+            let base = Base { dir: &root, excludes_from_dir: false, absolute: &|_| None };
+            let from_root = Pathspec::parse(&typed, &base).unwrap();
+            for (file, is_dir) in files.iter().flat_map(|file| [(file, false), (file, true)]) {
+                let [a, b] = [&here, &from_root].map(|spec| spec.matches(file.as_bytes(), is_dir));
+                prop_assert_eq!(a, b, "{:?} {:?} {}", &texts, &typed, file);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
 /// What matches lies at or below a root, in directories that are entered.
 fn check_confined(spec: &Pathspec, path: &[u8]) {
     assert!(spec.roots().iter().any(|root| crate::path::is_within(path, root.as_bytes())));
