@@ -272,6 +272,9 @@ impl Session {
     }
 
     fn sparse(&mut self) {
+        self.sandbox.write("a.txt", "a");
+        self.sandbox.write("d/b", "b");
+        self.sandbox.save("sparse");
         self.ok("sparse-set", ["sparse", "set", "-n", "d"]);
         self.ok("sparse-set", ["sparse", "set", "d"]);
         self.ok("sparse-list", ["sparse", "list"]);

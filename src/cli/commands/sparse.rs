@@ -44,8 +44,10 @@ enum SparseCommand {
     Add(SpecArgs),
     /// List the pathspecs, as they are typed in the root of the work tree.
     List,
-    /// Bring the work tree to the pathspecs again: finish a change that was interrupted, and remove
-    /// what came besides.
+    /// Bring the work tree to the pathspecs again.
+    ///
+    /// This finishes a change that was interrupted, and removes what came besides: new files that
+    /// are committed now, and files whose changes are.
     Reapply(ChangeArgs),
     /// Hold everything.
     Disable(ChangeArgs),
