@@ -433,6 +433,9 @@ fn merges_write_conflicts_wherever_they_are() {
         assert!(sandbox.status().is_empty(), "{command}");
     }
     sandbox.fails(1, ["merge", "side"]);
+    // What is in conflict stays.
+    let output = sandbox.ok(["sparse", "reapply"]);
+    assert!(output.stderr.contains("'docs/blob' stays: in conflict"), "{}", output.stderr);
     sandbox.write("docs/a.c", "both\n");
     sandbox.ok(["restore", "--theirs", "docs/blob"]);
     sandbox.ok(["add", "docs/a.c", "docs/blob"]);

@@ -171,11 +171,12 @@ fn tell(report: &SparseReport, context: &Context<'_>) {
     ui.message(format!(
         "wrote {} and removed {}: the work tree holds {}",
         format::counted(moved.written, "file"),
-        moved.removed,
+        format::count(moved.removed),
         if report.spec.is_empty() {
             "everything".to_owned()
         } else {
-            format!("{wanted} of {}", format::counted(*tracked, "tracked path"))
+            let tracked = format::counted(*tracked, "tracked path");
+            format!("{} of {tracked}", format::count(*wanted))
         }
     ));
 }

@@ -46,7 +46,7 @@ pub struct SparseReport {
     pub wanted: u64,
     /// What happened to the work tree, or would.
     pub moved: MoveReport,
-    /// What is not wanted and stays, because it holds what is not committed.
+    /// What is not wanted and stays, because it holds what is not committed or a conflict.
     pub stays: Obstacles,
     /// With a dry run: what would stop it.
     pub obstacles: Obstacles,
@@ -181,7 +181,7 @@ fn entry_of(view: &StagedView<'_>) -> Option<CommittedEntry> {
 enum Fate {
     /// It is not there.
     Absent,
-    /// It holds what is not committed.
+    /// It holds what is not committed, or a conflict.
     Stays(Obstacle),
     Goes,
 }
@@ -228,13 +228,18 @@ impl<'r> Step<'r> {
             return Ok(());
         }
         let uncommitted = self.repository.staged_changes(&self.staging)?;
+        let conflicts = self.repository.merge_state()?.map(|state| state.conflicts);
+        let mut conflicts = conflicts.unwrap_or_default();
+        conflicts.retain(|conflict| !conflict.resolved);
         self.each(|view, is_wanted| {
             let Some(path) = RepoPath::new(view.path).ok().filter(|_| !is_wanted) else {
                 return Ok(());
             };
             let is_new = || uncommitted.binary_search_by(|other| other.path.cmp(&path)).is_ok();
+            let in_conflict = || conflicts.binary_search_by(|other| other.path.cmp(&path)).is_ok();
             let fate = match self.repository.is_modified(&self.root, &self.staging, &path)? {
                 None => Fate::Absent,
+                Some(_) if in_conflict() => Fate::Stays(Obstacle::Conflict),
                 Some(true) => Fate::Stays(Obstacle::Modified),
                 Some(false) if is_new() => Fate::Stays(Obstacle::Staged),
                 Some(false) => Fate::Goes,

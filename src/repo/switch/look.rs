@@ -28,6 +28,8 @@ pub enum Obstacle {
     Untracked,
     /// A directory lies there that holds something that is not tracked.
     Directory,
+    /// A conflict there is not resolved.
+    Conflict,
     /// What lies there is neither a file, nor a link, nor a directory.
     Special,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Obstacle {
             Self::Staged => "changed and staged",
             Self::Untracked => "not tracked",
             Self::Directory => "a directory with files that are not tracked",
+            Self::Conflict => "in conflict",
             Self::Special => "neither a file nor a directory",
         })
     }
