@@ -547,6 +547,8 @@ impl Model {
                 sandbox.ok(["switch", "-c", branch]);
             }
             let mut tree = BTreeMap::new();
+            // An empty directory would be staged as such.
+            ["a", "b"].iter().for_each(|dir| sandbox.remove(dir));
             for dir in ["", "a/", "a/x/", "b/", "b/y/"] {
                 for name in ["1.c", "2.t", "3.c"] {
                     let (path, content) = (format!("{dir}{name}"), format!("{}", dice.roll() % 4));
