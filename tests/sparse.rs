@@ -525,6 +525,8 @@ struct Model {
     head: &'static str,
     /// Changes of the work tree that are not committed.
     local: BTreeMap<String, Vec<u8>>,
+    /// How often an undo was possible.
+    undone: u32,
 }
 
 const BRANCHES: [&str; 3] = ["main", "b1", "b2"];
@@ -571,7 +573,7 @@ impl Model {
             sandbox.ok(["commit", "--allow-empty", "-m", branch]);
             branches.insert(branch, tree);
         }
-        Self { branches, head: "b2", local: BTreeMap::new() }
+        Self { branches, head: "b2", local: BTreeMap::new(), undone: 0 }
     }
 
     /// What `status` should say of local changes.
@@ -586,7 +588,7 @@ impl Model {
     fn step(&mut self, sandbox: &Sandbox, dice: &mut Dice) -> String {
         let roll = dice.roll();
         let pick = (roll >> 8) as usize;
-        match roll % 10 {
+        match roll % 12 {
             0..3 => {
                 let spec = SPECS[pick % SPECS.len()];
                 let command = if sandbox.path(".digstore/sparse").exists() && pick.is_multiple_of(3)
@@ -628,6 +630,22 @@ impl Model {
                 }
                 format!("restore and edit {path}")
             }
+            9 => {
+                sandbox.run(["stash", "-u"]);
+                if !sandbox.ok(["stash", "list"]).text().is_empty() {
+                    assert!(sandbox.status().is_empty());
+                    sandbox.ok(["stash", "pop"]);
+                }
+                "stash and pop".to_owned()
+            }
+            10 => {
+                // Local changes may stop it.
+                if sandbox.run(["undo"]).code == 0 {
+                    sandbox.ok(["redo"]);
+                    self.undone += 1;
+                }
+                "undo and redo".to_owned()
+            }
             _ => {
                 sandbox.run(["commit", "-a", "-m", "local"]);
                 let tree = self.branches.get_mut(self.head).unwrap();
@@ -644,11 +662,12 @@ impl Model {
 
 #[test]
 fn whatever_is_set_and_switched_everything_comes_back() {
+    let mut undone = 0;
     for seed in 0..6 {
         let (sandbox, mut dice) = (Sandbox::new(), Dice::new(seed));
         let mut model = Model::new(&sandbox, &mut dice);
         let mut steps = Vec::new();
-        for _ in 0..25 {
+        for _ in 0..30 {
             steps.push(model.step(&sandbox, &mut dice));
             let status = sandbox.ok(["status", "--porcelain", "-uall"]);
             let status: Vec<_> = status.text().lines().collect();
@@ -670,5 +689,7 @@ fn whatever_is_set_and_switched_everything_comes_back() {
                 .collect();
             assert_same(&expected, &sandbox.restored(branch));
         }
+        undone += model.undone;
     }
+    assert!(undone > 0, "no undo was possible");
 }
