@@ -83,6 +83,15 @@ fn it_holds_what_is_set_and_everything_again() {
 }
 
 #[test]
+fn the_current_directory_stays() {
+    let sandbox = saved();
+    sandbox.run_in("src/deep", ["sparse", "set", ":/tools"]).expect_code(0);
+    assert!(sandbox.path("src/deep").is_dir() && sandbox.status().is_empty());
+    sandbox.run_in("src/deep", ["sparse", "add", "."]).expect_code(0);
+    assert_eq!(sandbox.read("src/deep/a.c"), b"src/deep/a.c");
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     let sandbox = saved();
     assert!(sandbox.fails(20, ["sparse", "set", "srcs"]).contains("did you mean 'src"));

@@ -12,7 +12,7 @@ mod change;
 
 use std::path::Path;
 
-pub use change::{SparseChange, SparseReport};
+pub use change::{SparseChange, SparseOptions, SparseReport};
 use thiserror::Error;
 
 use super::beneath::stat_one;

@@ -14,7 +14,7 @@ use crate::cli::pathspec_args::PathspecFile;
 use crate::cli::ui::format;
 use crate::path::escape;
 use crate::repo::Repository;
-use crate::repo::sparse::{SparseChange, SparseReport, SparseSpec};
+use crate::repo::sparse::{SparseChange, SparseOptions, SparseReport, SparseSpec};
 use crate::repo::switch::Obstacles;
 
 /// Let the work tree hold only some of the files.
@@ -87,7 +87,9 @@ pub(crate) fn run(args: &SparseArgs, context: &Context<'_>) -> CommandResult {
         SparseCommand::Reapply(args) => (SparseChange::Again, args, false),
         SparseCommand::Disable(args) => (SparseChange::Disable, args, false),
     };
-    let report = repository.set_sparse(&change, force, args.dry_run)?;
+    let keep_dir = context.repo_path(&repository, ".".as_ref()).unwrap_or_default();
+    let options = SparseOptions { force, dry_run: args.dry_run, keep_dir };
+    let report = repository.set_sparse(&change, &options)?;
     repository.monitor().finish();
     if context.ui.is_json() {
         context.ui.document(&to_json(&report, args.dry_run))?;
@@ -169,7 +171,7 @@ fn tell(report: &SparseReport, context: &Context<'_>) {
     }
     let SparseReport { tracked, wanted, moved, .. } = report;
     ui.message(format!(
-        "wrote {} and removed {}: the work tree holds {}",
+        "wrote {} and removed {}: the work tree is to hold {}",
         format::counted(moved.written, "file"),
         format::count(moved.removed),
         if report.spec.is_empty() {

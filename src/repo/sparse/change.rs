@@ -10,6 +10,7 @@ use std::path::Path;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
+use super::super::rename::remove_empty_dirs;
 use super::super::restore::refreshed;
 use super::super::switch::{MoveReport, Obstacle, Obstacles};
 use super::super::worktree::{WorkTree, WorkTreeError, why};
@@ -35,6 +36,17 @@ pub enum SparseChange {
     Disable,
 }
 
+/// How it is changed.
+#[derive(Debug, Clone, Default)]
+pub struct SparseOptions {
+    /// Pathspecs that match nothing are taken too.
+    pub force: bool,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// A directory that is kept though it becomes empty: where the user is.
+    pub keep_dir: RepoPath,
+}
+
 /// What came of a change.
 #[derive(Debug, Default)]
 pub struct SparseReport {
@@ -56,21 +68,20 @@ impl Repository {
     /// Changes what the work tree holds. Files that are not wanted any more and hold what the last
     /// commit has are removed, any others stay. Files that are newly wanted are written; what
     /// stands in the place of their directories stops it before anything is touched. A pathspec
-    /// that matches nothing staged is an error, unless `force` is given.
+    /// that matches nothing staged is an error, unless it is forced.
     pub fn set_sparse(
         &self,
         change: &SparseChange,
-        force: bool,
-        dry_run: bool,
+        options: &SparseOptions,
     ) -> Result<SparseReport> {
-        let op = if dry_run { None } else { Some(self.begin("sparse")?) };
+        let op = if options.dry_run { None } else { Some(self.begin("sparse")?) };
         let staging = match &op {
             Some(op) => op.staged().snapshot(),
             None => self.staging()?,
         };
         let before = self.specs_before(change)?;
         let spec = spec_after(change, &before)?;
-        if let (SparseChange::Set(new) | SparseChange::Add(new), false) = (change, force) {
+        if let (SparseChange::Set(new) | SparseChange::Add(new), false) = (change, options.force) {
             parse(new)?.check_staged(&staging)?;
         }
         self.monitor().phase(Phase::Filtering);
@@ -86,7 +97,7 @@ impl Repository {
         specs.push(spec.clone());
         self.write_sparse(&SparseFile { specs })?;
         let (planned, bytes) = (report.moved.written, report.moved.bytes);
-        (report.moved, report.stays) = step.remove()?;
+        (report.moved, report.stays) = step.remove(&options.keep_dir)?;
         self.monitor().phase(Phase::Restoring);
         self.monitor().totals(planned, bytes);
         let is_whole = step.write(&mut op, &mut report.moved)?;
@@ -286,13 +297,13 @@ impl<'r> Step<'r> {
 
     /// Removes what is not wanted, and directories that hold nothing any more, as one that was killed
     /// may have left them; answers also what stays.
-    fn remove(&self) -> Result<(MoveReport, Obstacles)> {
+    fn remove(&self, keep_dir: &RepoPath) -> Result<(MoveReport, Obstacles)> {
         let work_tree = WorkTree::open(&self.repository.place().work_tree)?;
         let (mut report, mut kept) = (MoveReport::default(), Obstacles::default());
         let mut last: Option<RepoPath> = None;
         let sweep = |path: Option<&RepoPath>| {
             // A directory that cannot be removed is empty all the same.
-            path.into_iter().for_each(|path| drop(work_tree.remove_empty_dirs_up(path)));
+            path.into_iter().for_each(|path| drop(remove_empty_dirs(&work_tree, path, keep_dir)));
         };
         self.each_unwanted(|view, path, fate| {
             match fate {
