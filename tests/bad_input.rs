@@ -858,6 +858,47 @@ fn every_command_that_lists_ends_quietly_when_nobody_reads() {
 }
 
 #[test]
+fn the_nearest_name_is_told_wherever_one_is_unknown() {
+    let sandbox = with_two_packs();
+    sandbox.ok(["branch", "topic"]);
+    sandbox.ok(["tag", "version"]);
+    sandbox.write("loose", "");
+    for (line, nearest) in [
+        ("switch topci", "topic"),
+        ("branch -d topci", "topic"),
+        ("branch -m topci new", "topic"),
+        ("branch new topci", "topic"),
+        ("tag -d versoin", "version"),
+        ("tag new topci", "topic"),
+        ("merge topci", "topic"),
+        ("merge-base topci HEAD", "topic"),
+        ("cherry-pick topci", "topic"),
+        ("revert topci", "topic"),
+        ("reset topci", "topic"),
+        ("show topci", "topic"),
+        ("log topci", "topic"),
+        ("log main..topci", "topic"),
+        ("diff topci", "topic"),
+        ("ls -s topci", "topic"),
+        ("restore -s topci .", "topic"),
+        ("export tar topci", "topic"),
+        ("get first@topci", "topic"),
+        ("get frist", "first"),
+        ("restore frist", "first"),
+        ("rm frist", "first"),
+        ("mv frist x", "first"),
+        ("ls frist", "first"),
+        ("log frist", "first"),
+        ("diff frist", "first"),
+        ("reset -- frist", "first"),
+        ("add losoe", "loose"),
+    ] {
+        let told = sandbox.fails(20, line.split(' '));
+        assert!(told.contains(&format!("hint: did you mean '{nearest}'?")), "{line}: {told}");
+    }
+}
+
+#[test]
 fn without_an_editor_nothing_is_recorded_and_nothing_lost() {
     let sandbox = with_two_packs();
     sandbox.write("first", "changed");

@@ -119,7 +119,9 @@ fn unknown_command(
     if is_below && typed.is_none_or(|typed| typed != word) {
         let parent = at.and_then(|at| line[at].to_str()).unwrap_or_default();
         let told = CliError::usage(format!("'{word}' is no command of 'digstore {parent}'"));
-        return told.with_hint(match suggested(error) {
+        let names = command.find_subcommand(parent).into_iter().flat_map(Command::get_subcommands);
+        let nearest = did_you_mean(word, names.map(Command::get_name));
+        return told.with_hint(match nearest.or_else(|| suggested(error)) {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("'digstore help {parent}' lists them"),
         });
@@ -179,6 +181,8 @@ mod tests {
             ("comit", "'comit' is no command", "did you mean 'commit'?"),
             ("-q help stauts", "'stauts' is no command", "did you mean 'status'?"),
             ("zebra", "'zebra' is no command", "'digstore help' lists all commands"),
+            ("import gti", "'gti' is no command of 'digstore import'", "did you mean 'git'?"),
+            ("lgo", "'lgo' is no command", "did you mean 'log'?"),
             ("store sise", "'sise' is no command of 'digstore store'", "did you mean 'size'?"),
             (
                 "store zebra",

@@ -96,7 +96,7 @@ fn make_tree(root: &Path, top: String) -> Vec<(String, bool)> {
     while let Some((dir, depth)) = dirs.pop() {
         for (index, name) in NAMES.iter().enumerate() {
             let full = format!("{dir}/{name}");
-            let is_dir = depth < 3 && (index < 2 || (depth == 0 && index == 4));
+            let is_dir = depth < 2 && (index < 2 || (depth == 0 && index == 4));
             if is_dir {
                 fs::create_dir(root.join(&full)).unwrap();
                 dirs.push((full.clone(), depth + 1));
