@@ -271,3 +271,25 @@ fn a_branch_begins_before_the_first_commit() {
     sandbox.ok(["switch", "-c", "kept"]);
     assert_eq!(sandbox.ok(["branch", "--json"]).json()["branches"][0]["id"], loose.as_str());
 }
+
+#[test]
+fn a_write_of_equal_size_right_behind_a_switch_or_restore_is_noticed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "aaaa");
+    sandbox.save("main");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("file", "cccc");
+    sandbox.save("topic");
+    for round in 0..25 {
+        let to: &[&str] = match round % 3 {
+            0 => &["switch", "main"],
+            1 => &["switch", "topic"],
+            _ => &["restore", "file"],
+        };
+        sandbox.ok(to);
+        sandbox.write("file", "bbbb");
+        assert_eq!(sandbox.status(), [" M file"], "round {round}");
+        sandbox.ok(["restore", "file"]);
+        assert!(sandbox.status().is_empty(), "round {round}");
+    }
+}

@@ -137,12 +137,17 @@ impl Repository {
                 outer: outer.work_tree,
             });
         }
-        let disk = OsDisk::new(&place.repository);
+        Self::init_on(&OsDisk::new(&place.repository))?;
+        Ok(InitOutcome::Created)
+    }
+
+    /// Makes a repository on a disk that holds none.
+    pub fn init_on(disk: &dyn Disk) -> Result<()> {
         for dir in [TMP_DIR, PACKS_DIR, INDEX_DIR, STAGING_DIR, "refs/heads", "refs/tags"] {
             disk.create_dir(dir.as_ref())?;
         }
-        BinaryStagingArea::create(&disk)?;
-        OpLog::create(&disk)?;
+        BinaryStagingArea::create(disk)?;
+        OpLog::create(disk)?;
         let head = Head::Branch(DEFAULT_BRANCH.to_owned());
         disk.publish("HEAD".as_ref(), &head.encode(), true)?;
         disk.publish(LOCK_FILE.as_ref(), b"", true)?;
@@ -153,13 +158,22 @@ impl Repository {
             chunker: ChunkerParams::DEFAULT,
             optional_features: 0,
         };
-        disk.publish(FILE_NAME.as_ref(), &format.encode(), true)?;
-        Ok(InitOutcome::Created)
+        Ok(disk.publish(FILE_NAME.as_ref(), &format.encode(), true)?)
     }
 
     /// Opens a repository and compares its format.
     pub fn open(place: Place, config: Config, monitor: Arc<dyn Monitor>) -> Result<Self> {
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(&place.repository));
+        let disk = Arc::new(OsDisk::new(&place.repository));
+        Self::open_on(disk, place, config, monitor)
+    }
+
+    /// The same, on a disk of any kind; the work tree is one of the file system.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        place: Place,
+        config: Config,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Self> {
         let bytes = disk.read(FILE_NAME.as_ref(), 1 << 16)?;
         let bytes = bytes.ok_or_else(|| RepoError::NoRepositoryAt(place.repository.clone()))?;
         let format = RepositoryFormat::decode(&bytes)

@@ -75,7 +75,7 @@ impl Repository {
         let mut op = self.begin(description("restore", options.paths.shown()))?;
         let staging = op.staged().snapshot();
         let root = self.work_tree_handle()?;
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        let work_tree = WorkTree::open_stamped(&self.place().work_tree)?;
         let mut report = CheckoutReport::default();
         let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
         self.monitor().phase(Phase::Filtering);
@@ -92,7 +92,7 @@ impl Repository {
                 self.monitor().totals(batch.entries.len() as u64, bytes);
             }
             report.add(self.restore_some(&work_tree, &batch.entries)?);
-            let noted = refreshed(&root, &staging, batch.entries);
+            let noted = refreshed(&work_tree, &root, &staging, batch.entries);
             staging.forget_pages();
             self.objects()?.reader().trim();
             if !noted.is_empty() {
@@ -475,6 +475,7 @@ fn is_staged(staging: &BinaryStagingArea, entry: &CommittedEntry) -> bool {
 
 /// What the staging area says of files that were restored as they are staged.
 fn refreshed(
+    work_tree: &WorkTree,
     root: &OwnedFd,
     staging: &BinaryStagingArea,
     restored: Vec<CommittedEntry>,
@@ -489,8 +490,9 @@ fn refreshed(
             | (StagedKind::EmptyDir, PathKind::Dir) => true,
             _ => false,
         };
-        // Written this very moment, so the times prove nothing yet.
-        is_there.then_some(StagingOp::Put(StagedEntry { path, kind, stat, racy: true }))
+        // What was not written here may be changed in this very moment.
+        let racy = !work_tree.is_as_written(&stat);
+        is_there.then_some(StagingOp::Put(StagedEntry { path, kind, stat, racy }))
     };
     restored.into_iter().filter(|entry| is_staged(staging, entry)).filter_map(refresh).collect()
 }

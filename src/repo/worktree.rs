@@ -10,6 +10,11 @@
 //! of the time. A killed checkout leaves such a directory incomplete, with one cut-off file for each
 //! thread.
 //!
+//! Files that are staged too are stamped ([`WorkTree::open_stamped`]): they get the time at which the
+//! command began, so that whatever is written to them later has another. An equal stat then proves
+//! an equal file at once, while one that has just been written by anybody else is proved by its
+//! content only, until the clock has ticked.
+//!
 //! A temporary file is locked as long as it is written. One that is a minute old and that nobody
 //! locks was left by a killed process, and [`WorkTree::sweep`] removes it.
 
@@ -106,6 +111,8 @@ pub struct WorkTree {
     /// Beginning of the temporary names of this process; unguessable, and `O_EXCL` besides.
     seed: u64,
     next: AtomicU64,
+    /// The modification time that files get, in nanoseconds since 1970.
+    stamp: Option<i64>,
 }
 
 impl WorkTree {
@@ -123,7 +130,29 @@ impl WorkTree {
             handles: Handles::default(),
             seed: u64::from_le_bytes(seed),
             next: AtomicU64::new(0),
+            stamp: None,
         })
+    }
+
+    /// As [`Self::open`], for files whose stat data will be staged.
+    ///
+    /// The kernel stamps a write with the coarse clock, or a finer one that is never behind it. The
+    /// stamp lies before what that clock shows now: a write by anybody, once a file has its name,
+    /// leaves a later time. It does not lie before the tick that went before, so that files made
+    /// before the command, say by a compiler, are not taken for newer. Some random nanoseconds tell
+    /// the commands of one tick apart.
+    pub fn open_stamped(root: &Path) -> Result<Self> {
+        let tree = Self::open(root)?;
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let now = now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec);
+        let apart = i64::from(tree.seed as u16) + 1;
+        Ok(Self { stamp: now.checked_sub(apart), ..tree })
+    }
+
+    /// Whether a stat is that of a file as it was written here, and nobody wrote to it since. Not
+    /// for certain on a file system that keeps whole seconds.
+    pub fn is_as_written(&self, stat: &FileStat) -> bool {
+        self.stamp == Some(stat.mtime_ns) && stat.mtime_ns % 1_000_000_000 != 0
     }
 
     /// Opens a directory that is made, with its missing parents, where there is none. If there is
@@ -324,7 +353,8 @@ impl WorkTree {
     /// directories are made.
     pub fn new_file(&self, path: &RepoPath, executable: bool) -> Result<NewFile> {
         let (file, temporary) = self.create_file(path, executable)?;
-        Ok(NewFile { sink: FileSink::new(file, path.clone()), temporary, path: path.clone() })
+        let sink = FileSink::new(file, path.clone());
+        Ok(NewFile { sink, temporary, path: path.clone(), stamp: self.stamp })
     }
 
     /// Writes a file, replacing a file or symlink of its name; `write` gives the bytes. Missing
@@ -357,7 +387,7 @@ impl WorkTree {
         if !bytes.is_empty() {
             file.write_all(bytes).map_err(|error| WorkTreeError::io("write", path, error))?;
         }
-        publish_file(&file, temporary, path, want_stat)
+        publish_file(&file, temporary, path, (self.stamp, want_stat))
     }
 
     /// Makes a symlink, replacing a file or symlink of its name. Missing directories are made.

@@ -2,21 +2,20 @@
 //! repository.
 //!
 //! Everything durable is *published*: a temporary file made with `O_EXCL` under `tmp/` → write →
-//! fsync → rename → fsync of the directory. Stores speak to the [`Disk`] trait, so that tests can
-//! count, fail and crash every operation.
+//! fsync → rename → fsync of the directory. Stores speak to the [`Disk`] trait; [`OsDisk`] keeps its
+//! promises on a [`FileSystem`], so that tests can fail and crash every call below the protocol.
 
+mod fs;
 mod rewrite;
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 use thiserror::Error;
 
+pub use fs::{FileSystem, RawFile, RealFs};
 pub use rewrite::rewrite;
 
 use super::mapped::Mapped;
@@ -177,26 +176,41 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 /// Directory of files under construction.
 pub const TMP_DIR: &str = "tmp";
 
-/// The real disk.
-#[derive(Debug)]
+/// A repository on a file system: the protocol by which its files become durable.
+#[derive(Debug, Clone)]
 pub struct OsDisk {
     root: PathBuf,
+    fs: Arc<dyn FileSystem>,
 }
 
 impl OsDisk {
     /// The repository at `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self::on(root, Arc::new(RealFs))
+    }
+
+    /// The same, on another file system.
+    pub fn on(root: impl Into<PathBuf>, fs: Arc<dyn FileSystem>) -> Self {
+        Self { root: root.into(), fs }
     }
 
     fn full(&self, path: &Path) -> PathBuf {
         self.root.join(path)
     }
+
+    fn is_dir(&self, full: &Path) -> bool {
+        self.fs.kind(full).is_ok_and(|(is_dir, _)| is_dir)
+    }
+
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.fs.sync_dir(dir).context("sync", dir)
+    }
 }
 
 /// Makes the entries of a directory durable.
 fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|file| file.sync_all()).context("sync", dir)
+    RealFs.sync_dir(dir).context("sync", dir)
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -214,30 +228,30 @@ impl Disk for OsDisk {
 
     fn create_dir(&self, path: &Path) -> Result<()> {
         let full = self.full(path);
-        if full.is_dir() {
+        if self.is_dir(&full) {
             return Ok(());
         }
         let mut missing = vec![full.as_path()];
         // The parent of a relative path of one component is empty and there.
         let mut base = full.parent().filter(|dir| !dir.as_os_str().is_empty());
-        while let Some(dir) = base.filter(|dir| !dir.exists()) {
+        while let Some(dir) = base.filter(|dir| !self.is_dir(dir)) {
             missing.push(dir);
             base = dir.parent().filter(|dir| !dir.as_os_str().is_empty());
         }
         for dir in missing.iter().rev() {
-            match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+            match self.fs.create_dir(dir) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other.context("create the directory", dir)?,
             }
             let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync_dir(parent.unwrap_or(Path::new(".")))?;
+            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(())
     }
 
     fn open(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {
         let full = self.full(path);
-        let file = found(File::open(&full)).context("open", &full)?;
+        let file = found(self.fs.open(&full)).context("open", &full)?;
         let open = |file| OsReadFile(Arc::new(OpenFile { file, path: full }));
         Ok(file.map(|file| Box::new(open(file)) as Box<dyn ReadFile>))
     }
@@ -257,19 +271,12 @@ impl Disk for OsDisk {
 
     fn list(&self, path: &Path) -> Result<Vec<String>> {
         let full = self.full(path);
-        let Some(entries) = found(std::fs::read_dir(&full)).context("list", &full)? else {
-            return Ok(Vec::new());
-        };
-        let name = |entry: io::Result<std::fs::DirEntry>| {
-            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
-        };
-        entries.map(name).collect::<io::Result<_>>().context("list", &full)
+        Ok(found(self.fs.list(&full)).context("list", &full)?.unwrap_or_default())
     }
 
     fn file_kind(&self, path: &Path) -> Result<Option<(bool, u64)>> {
         let full = self.full(path);
-        let meta = found(std::fs::symlink_metadata(&full)).context("look at", &full)?;
-        Ok(meta.map(|meta| (meta.is_dir(), meta.len())))
+        found(self.fs.kind(&full)).context("look at", &full)
     }
 
     fn create(&self) -> Result<Box<dyn NewFile>> {
@@ -277,22 +284,19 @@ impl Disk for OsDisk {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}", std::process::id());
         let path = self.full(Path::new(TMP_DIR)).join(name);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let file = options.open(&path).context("create", &path)?;
-        Ok(Box::new(OsNewFile { file, path, root: self.root.clone(), published: false }))
+        let file = self.fs.create_new(&path).context("create", &path)?;
+        Ok(Box::new(OsNewFile { file, path, disk: self.clone(), published: false }))
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
         let path = self.full(path);
-        let file = OpenOptions::new().append(true).open(&path).context("open", &path)?;
+        let file = self.fs.open_append(&path).context("open", &path)?;
         Ok(Box::new(OsAppendFile { file, path }))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the disk edge")]
     fn remove(&self, path: &Path) -> Result<()> {
         let full = self.full(path);
-        found(std::fs::remove_file(&full)).context("remove", &full)?;
+        found(self.fs.remove_file(&full)).context("remove", &full)?;
         Ok(())
     }
 
@@ -300,14 +304,14 @@ impl Disk for OsDisk {
         self.remove(path)?;
         let full = self.full(path);
         match full.parent() {
-            Some(dir) if dir.is_dir() => sync_dir(dir),
+            Some(dir) if self.is_dir(dir) => self.sync_dir(dir),
             _ => Ok(()),
         }
     }
 
     fn remove_empty_dir(&self, path: &Path) -> Result<bool> {
         let full = self.full(path);
-        match std::fs::remove_dir(&full) {
+        match self.fs.remove_dir(&full) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
@@ -317,42 +321,20 @@ impl Disk for OsDisk {
 
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
         let full = self.full(path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&full).context("open the lock", &full)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
-            Err(error) => Err(error).context("lock", &full),
-        }
+        self.fs.try_lock(&full).context("lock", &full)
     }
 }
-
-#[derive(Debug)]
-struct OsLock {
-    file: File,
-}
-
-impl Drop for OsLock {
-    fn drop(&mut self) {
-        // Closing is not enough: a child of this process that has not got to its program yet holds
-        // the file too, and with it the lock.
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
-}
-
-impl LockGuard for OsLock {}
 
 /// An open file and its name for messages.
 #[derive(Debug)]
 struct OpenFile {
-    file: File,
+    file: Box<dyn RawFile>,
     path: PathBuf,
 }
 
 impl OpenFile {
     fn len(&self) -> Result<u64> {
-        Ok(self.file.metadata().context("look at", &self.path)?.len())
+        self.file.len().context("look at", &self.path)
     }
 }
 
@@ -378,7 +360,7 @@ impl ReadFile for OsReadFile {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("map", &file.path);
         };
         if len >= MAP_FROM
-            && let Ok(map) = Mapped::new(&file.file, offset, len)
+            && let Some(Ok(map)) = file.file.map(offset, len)
         {
             return Ok(FileBytes::Mapped(MappedFile { map, end, file }));
         }
@@ -389,19 +371,18 @@ impl ReadFile for OsReadFile {
 }
 
 struct OsNewFile {
-    file: File,
+    file: Box<dyn RawFile>,
     path: PathBuf,
-    root: PathBuf,
+    disk: OsDisk,
     published: bool,
 }
 
 impl OsNewFile {
     /// Without `replace`, a file that is there stays.
     fn rename(&mut self, target: &Path, replace: bool) -> Result<()> {
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match renameat_with(rustix::fs::CWD, &self.path, rustix::fs::CWD, target, flags) {
+        match self.disk.fs.rename(&self.path, target, replace) {
             Ok(()) => self.published = true,
-            Err(rustix::io::Errno::EXIST) if !replace => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !replace => {}
             Err(error) => return Err(error).context("publish", target),
         }
         Ok(())
@@ -410,138 +391,47 @@ impl OsNewFile {
 
 impl NewFile for OsNewFile {
     fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        io::Write::write_all(&mut self.file, bytes).context("write", &self.path)
+        self.file.append(bytes).context("write", &self.path)
     }
 
     fn publish(mut self: Box<Self>, path: &Path, replace: bool) -> Result<()> {
-        self.file.sync_all().context("sync", &self.path)?;
-        let target = self.root.join(path);
+        self.file.sync().context("sync", &self.path)?;
+        let target = self.disk.full(path);
         self.rename(&target, replace)?;
-        sync_dir(target.parent().unwrap_or(&self.root))
+        self.disk.sync_dir(target.parent().unwrap_or(&self.disk.root))
     }
 
     fn publish_unsynced(mut self: Box<Self>, path: &Path) -> Result<()> {
-        let target = self.root.join(path);
+        let target = self.disk.full(path);
         self.rename(&target, true)
     }
 }
 
 impl Drop for OsNewFile {
-    #[expect(clippy::disallowed_methods, reason = "this is the disk edge")]
     fn drop(&mut self) {
         if !self.published {
             // Nothing refers to the file; the next command that holds the lock sweeps `tmp/` anyway.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = self.disk.fs.remove_file(&self.path);
         }
     }
 }
 
 struct OsAppendFile {
-    file: File,
+    file: Box<dyn RawFile>,
     path: PathBuf,
 }
 
 impl AppendFile for OsAppendFile {
     fn append_durable(&mut self, bytes: &[u8]) -> Result<()> {
-        io::Write::write_all(&mut self.file, bytes).context("append to", &self.path)?;
-        self.file.sync_all().context("sync", &self.path)
+        self.file.append(bytes).context("append to", &self.path)?;
+        self.file.sync().context("sync", &self.path)
     }
 
     fn truncate(&mut self, len: u64) -> Result<()> {
         self.file.set_len(len).context("truncate", &self.path)?;
-        self.file.sync_all().context("sync", &self.path)
+        self.file.sync().context("sync", &self.path)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk() -> (tempfile::TempDir, OsDisk) {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = OsDisk::new(dir.path().join("r"));
-        disk.create_dir(Path::new(TMP_DIR)).unwrap();
-        (dir, disk)
-    }
-
-    #[test]
-    fn a_published_file_is_whole_and_leaves_no_temporary() {
-        let (_dir, disk) = disk();
-        disk.publish(Path::new("a"), b"one", false).unwrap();
-        disk.publish(Path::new("a"), b"two", false).unwrap();
-        assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"one");
-        disk.publish(Path::new("a"), b"three", true).unwrap();
-        assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"three");
-        assert!(disk.read(Path::new("a"), 2).is_err());
-        assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_cache_is_replaced_whole_and_leaves_no_temporary() {
-        let (_dir, disk) = disk();
-        disk.replace_cache(Path::new("a"), b"one").unwrap();
-        disk.replace_cache(Path::new("a"), b"other").unwrap();
-        assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"other");
-        assert!(disk.replace_cache(Path::new("no/such/dir"), b"x").is_err());
-        assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
-    }
-
-    #[test]
-    fn an_unpublished_file_vanishes() {
-        let (_dir, disk) = disk();
-        let mut file = disk.create().unwrap();
-        file.write_all(b"x").unwrap();
-        drop(file);
-        assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_lock_is_held_once() {
-        let (_dir, disk) = disk();
-        let guard = disk.try_lock(Path::new("lock")).unwrap();
-        assert!(guard.is_some());
-        assert!(disk.try_lock(Path::new("lock")).unwrap().is_none());
-        drop(guard);
-        assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_lock_ends_with_its_guard_even_if_a_child_has_the_file() {
-        let (_dir, disk) = disk();
-        disk.publish(Path::new("lock"), b"", false).unwrap();
-        let file = File::open(disk.full(Path::new("lock"))).unwrap();
-        let _of_the_child = file.try_clone().unwrap();
-        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
-        drop(OsLock { file });
-        assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_map_past_the_end_is_an_error() {
-        let (_dir, disk) = disk();
-        disk.publish(Path::new("a"), &[7; 100_000], false).unwrap();
-        let file = disk.open(Path::new("a")).unwrap().unwrap();
-        assert_eq!(&*file.map(1, 99_999).unwrap(), &[7; 99_999][..]);
-        assert!(file.map(1, 100_000).is_err());
-        assert!(file.map(u64::MAX, 2).is_err());
-    }
-
-    #[test]
-    fn a_file_that_is_cut_off_while_it_is_mapped_is_found_out() {
-        let (dir, disk) = disk();
-        for left in [0, 4096, 99_999] {
-            disk.publish(Path::new("a"), &[7; 100_000], true).unwrap();
-            let file = disk.open(Path::new("a")).unwrap().unwrap();
-            let bytes = file.map(0, 100_000).unwrap();
-            assert!(matches!(bytes, FileBytes::Mapped(_)));
-            assert!(bytes.iter().all(|byte| *byte == 7));
-            bytes.check().unwrap();
-            let path = dir.path().join("r/a");
-            OpenOptions::new().write(true).open(path).unwrap().set_len(left).unwrap();
-            assert_eq!(bytes.last(), Some(&0));
-            let error = bytes.check().unwrap_err();
-            assert!(error.source.to_string().contains("truncated"), "{error:?}");
-        }
-        assert!(disk.open(Path::new("b")).unwrap().is_none());
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -233,6 +234,18 @@ pub(super) fn now_ns() -> i64 {
 const TICK_NS: i64 = 20_000_000;
 /// Some file systems keep whole or even seconds only.
 const COARSE_NS: i64 = 2_000_000_000;
+
+/// Waits, a clock tick at most, until a file that has just been written is racy no more; worth it
+/// for one that is not compared in no time. Answers the time.
+pub(super) fn let_settle(stat: &FileStat) -> i64 {
+    let now = now_ns();
+    let wait = stat.mtime_ns.saturating_add(TICK_NS).saturating_sub(now);
+    if !(0..=TICK_NS).contains(&wait) || !is_racy(stat, now) {
+        return now;
+    }
+    std::thread::sleep(Duration::from_nanos(wait.unsigned_abs() + 1));
+    now_ns()
+}
 
 /// Whether a file that was read from `started` on could be written again and keep these times: it
 /// changed within one tick of the clock (git calls such an entry racily clean).

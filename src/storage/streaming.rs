@@ -34,7 +34,7 @@ use super::adaptive::{Plan, ReadMethod};
 use super::cache::PooledBuffer;
 use super::chunker::Chunker;
 use super::engine::{
-    ATTEMPTS, Engine, FileOutcome, FileTask, Level, Result, SkipCause, Worker, is_racy, now_ns,
+    ATTEMPTS, Engine, FileOutcome, FileTask, Level, Result, SkipCause, Worker, is_racy, let_settle,
 };
 use super::format::object::{ChunkRef, Content};
 use super::format::pack::BlockKind;
@@ -110,7 +110,6 @@ impl StreamingChunkingEngine {
         task: &FileTask,
         attempt: usize,
     ) -> Option<Arc<LargeFile>> {
-        let started = now_ns();
         let opened = match worker.source.open(&task.path) {
             Ok(opened) if opened.is_regular => opened,
             Ok(_) => {
@@ -128,7 +127,7 @@ impl StreamingChunkingEngine {
         let blocks = rustix::fs::fstat(&opened.file).map_or(0, |stat| stat.st_blocks as u64);
         let is_sparse = blocks.saturating_mul(512) < stat.size;
         let layout = self.layout(&worker.plan, stat.size, is_sparse, previous.is_some());
-        let racy = is_racy(&stat, started);
+        let racy = is_racy(&stat, let_settle(&stat));
         let opened = Opened { file: opened.file, stat, executable, racy };
         let held = (Arc::clone(&self.ahead), self.open_files.enter());
         Some(Arc::new(LargeFile::new(task.clone(), attempt, opened, layout, previous, held)))

@@ -6,8 +6,10 @@ use std::path::Path;
 use super::super::add::AddOptions;
 use super::super::commit::CommitOptions;
 use super::super::diff_trees::committed;
+use super::super::pathspec::Pathspec;
 use super::super::remove::RemoveOptions;
 use super::super::restore::RestoreOptions;
+use super::super::switch::Move;
 use super::super::trees::TreeWalk;
 use super::super::{Place, Repository};
 use super::*;
@@ -68,6 +70,11 @@ impl Fixture {
 
     fn last(&self) -> OpRecord {
         self.log().pop().unwrap()
+    }
+
+    /// Whether `status` has to read a file.
+    fn is_racy(&self, path: &str) -> bool {
+        self.repository.staging().unwrap().view(path.as_bytes()).unwrap().racy
     }
 
     /// The paths of a tree.
@@ -319,4 +326,28 @@ fn long_descriptions_are_cut_at_a_character() {
     let paths: Vec<RepoPath> =
         (0..1000).map(|number| RepoPath::new(format!("f{number}")).unwrap()).collect();
     assert!(shortened(&description("add", &paths), MAX_DESCRIPTION).len() <= MAX_DESCRIPTION);
+}
+
+#[test]
+fn what_a_switch_or_restore_wrote_is_known_by_its_times() {
+    let fixture = Fixture::new();
+    fixture.write("d/a", "1");
+    fixture.add();
+    let first = fixture.commit("first");
+    fixture.write("d/a", "2");
+    fixture.write("b", "2");
+    fixture.add();
+    let second = fixture.commit("second");
+    for target in [first, second] {
+        let mut op = fixture.repository.begin("move").unwrap();
+        let tree = |id| fixture.repository.objects().unwrap().commit(id).unwrap().tree;
+        let base = if target == first { second } else { first };
+        op.move_to(&Move::new(Some(tree(&base)), Some(tree(&target)))).unwrap();
+        op.finish().unwrap();
+        assert!(!fixture.is_racy("d/a"));
+    }
+    fs::remove_file(fixture.at("b")).unwrap();
+    let paths = Pathspec::all();
+    fixture.repository.restore(&RestoreOptions { paths, source: None, target: None }).unwrap();
+    assert!(!fixture.is_racy("b"));
 }

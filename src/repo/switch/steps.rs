@@ -38,7 +38,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
     pub(super) fn new(operation: &'o mut Operation<'r>, moving: &'m Move<'m>) -> Result<Self> {
         let repository = operation.repository();
         let root = repository.work_tree_handle()?;
-        let work_tree = WorkTree::open(&repository.place().work_tree)?;
+        let work_tree = WorkTree::open_stamped(&repository.place().work_tree)?;
         Ok(Self { operation, repository, moving, root, work_tree, report: MoveReport::default() })
     }
 
@@ -224,8 +224,9 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             | (Some((PathKind::Dir, stat)), StagedKind::EmptyDir) => stat,
             _ => unknown,
         };
-        // Written this very moment, so the times prove nothing yet.
-        StagedEntry { path, kind, stat, racy: true }
+        // What was not written here may be changed in this very moment.
+        let racy = !self.work_tree.is_as_written(&stat);
+        StagedEntry { path, kind, stat, racy }
     }
 }
 

@@ -4,21 +4,25 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, fstat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, renameat, unlinkat};
 
 use super::{FileSink, Result, WorkTreeError};
 use crate::path::RepoPath;
 use crate::repo::beneath::file_stat;
 use crate::storage::format::staging::FileStat;
 
-/// Gives a whole file its name. Renaming changes ctime, so the stat is taken afterwards, and from
-/// the open file, so that it is of no other file.
+/// Gives a whole file its stamp, where there is one, and its name. Renaming changes ctime, so the
+/// stat is taken afterwards, and from the open file, so that it is of no other file.
 pub(super) fn publish_file(
     file: &File,
     temporary: Temporary,
     path: &RepoPath,
-    want_stat: bool,
+    (stamp, want_stat): (Option<i64>, bool),
 ) -> Result<Option<FileStat>> {
+    if let Some(stamp) = stamp {
+        // A file without its stamp is compared by content until it is added.
+        let _ = futimens(file, &times(stamp));
+    }
     temporary.publish(path)?;
     if !want_stat {
         return Ok(None);
@@ -27,12 +31,20 @@ pub(super) fn publish_file(
     Ok(Some(file_stat(&stat)))
 }
 
+/// The times of a file that was modified at `stamp`, in nanoseconds since 1970.
+fn times(stamp: i64) -> Timestamps {
+    let (tv_sec, tv_nsec) = (stamp.div_euclid(1_000_000_000), stamp.rem_euclid(1_000_000_000));
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    Timestamps { last_access, last_modification: Timespec { tv_sec, tv_nsec } }
+}
+
 /// A file of the work tree under construction; it vanishes unless it is published.
 #[derive(Debug)]
 pub struct NewFile {
     pub(super) sink: FileSink,
     pub(super) temporary: Temporary,
     pub(super) path: RepoPath,
+    pub(super) stamp: Option<i64>,
 }
 
 impl NewFile {
@@ -49,7 +61,7 @@ impl NewFile {
     /// Gives it its name. With `want_stat`, answers what it is then.
     pub fn publish(self, want_stat: bool) -> Result<Option<FileStat>> {
         let file = self.sink.finish()?;
-        publish_file(&file, self.temporary, &self.path, want_stat)
+        publish_file(&file, self.temporary, &self.path, (self.stamp, want_stat))
     }
 }
 

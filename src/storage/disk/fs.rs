@@ -1,0 +1,166 @@
+//! The file system below the disk edge: one system call each, no protocol.
+//!
+//! [`OsDisk`](super::OsDisk) makes durable and atomic operations of these. Tests put another
+//! [`FileSystem`] under it, which loses what was not synced, fails at any call, or stops.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+
+use super::LockGuard;
+use crate::storage::mapped::Mapped;
+
+/// An open file.
+#[expect(clippy::len_without_is_empty, reason = "the length of a file, not of a collection")]
+pub trait RawFile: Send + Sync + Debug {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `buf` from `offset`; a file that ends before is an error of kind `UnexpectedEof`.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Maps the bytes `offset..offset + len`; `None` where files are only read.
+    fn map(&self, offset: u64, len: usize) -> Option<io::Result<Mapped>>;
+    /// Writes behind the last byte. Where it fails, some of the bytes may have been written.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts the file off.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+    /// Makes bytes and length durable. Where it fails, nothing is known of what was written, and a
+    /// second call that succeeds proves nothing.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// What a kernel offers.
+pub trait FileSystem: Send + Sync + Debug {
+    /// Makes a file, 0600, where there is nothing.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RawFile>>;
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn RawFile>>;
+    /// Opens an existing file for appending.
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn RawFile>>;
+    /// Renames a file. Without `replace`, one that is there is an error of kind `AlreadyExists`.
+    fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory, 0700.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Whether it is a directory, and its length; links are not followed.
+    fn kind(&self, path: &Path) -> io::Result<(bool, u64)>;
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock on a file, which is made, without waiting; `None` when another
+    /// process holds it.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
+}
+
+/// The kernel's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealFs;
+
+impl RawFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buf, offset)
+    }
+
+    fn map(&self, offset: u64, len: usize) -> Option<io::Result<Mapped>> {
+        Some(Mapped::new(self, offset, len))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl FileSystem for RealFs {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.write(true).create_new(true).mode(0o600).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
+        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        let cwd = rustix::fs::CWD;
+        Ok(renameat_with(cwd, from, cwd, to, flags)?)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the disk edge")]
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<std::fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        std::fs::read_dir(path)?.map(name).collect()
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<(bool, u64)> {
+        let meta = std::fs::symlink_metadata(path)?;
+        Ok((meta.is_dir(), meta.len()))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A kernel lock on an open file.
+#[derive(Debug)]
+pub(super) struct OsLock {
+    pub(super) file: File,
+}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child of this process that has not got to its program yet holds
+        // the file too, and with it the lock.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+impl LockGuard for OsLock {}

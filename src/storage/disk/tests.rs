@@ -1,0 +1,94 @@
+use std::fs::{File, OpenOptions};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::fs::OsLock;
+use super::*;
+
+fn disk() -> (tempfile::TempDir, OsDisk) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = OsDisk::new(dir.path().join("r"));
+    disk.create_dir(Path::new(TMP_DIR)).unwrap();
+    (dir, disk)
+}
+
+#[test]
+fn a_published_file_is_whole_and_leaves_no_temporary() {
+    let (_dir, disk) = disk();
+    disk.publish(Path::new("a"), b"one", false).unwrap();
+    disk.publish(Path::new("a"), b"two", false).unwrap();
+    assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"one");
+    disk.publish(Path::new("a"), b"three", true).unwrap();
+    assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"three");
+    assert!(disk.read(Path::new("a"), 2).is_err());
+    assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
+}
+
+#[test]
+fn a_cache_is_replaced_whole_and_leaves_no_temporary() {
+    let (_dir, disk) = disk();
+    disk.replace_cache(Path::new("a"), b"one").unwrap();
+    disk.replace_cache(Path::new("a"), b"other").unwrap();
+    assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), b"other");
+    assert!(disk.replace_cache(Path::new("no/such/dir"), b"x").is_err());
+    assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
+}
+
+#[test]
+fn an_unpublished_file_vanishes() {
+    let (_dir, disk) = disk();
+    let mut file = disk.create().unwrap();
+    file.write_all(b"x").unwrap();
+    drop(file);
+    assert!(disk.list(Path::new(TMP_DIR)).unwrap().is_empty());
+}
+
+#[test]
+fn a_lock_is_held_once() {
+    let (_dir, disk) = disk();
+    let guard = disk.try_lock(Path::new("lock")).unwrap();
+    assert!(guard.is_some());
+    assert!(disk.try_lock(Path::new("lock")).unwrap().is_none());
+    drop(guard);
+    assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
+}
+
+#[test]
+fn a_lock_ends_with_its_guard_even_if_a_child_has_the_file() {
+    let (_dir, disk) = disk();
+    disk.publish(Path::new("lock"), b"", false).unwrap();
+    let file = File::open(disk.full(Path::new("lock"))).unwrap();
+    let _of_the_child = file.try_clone().unwrap();
+    flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    drop(OsLock { file });
+    assert!(disk.try_lock(Path::new("lock")).unwrap().is_some());
+}
+
+#[test]
+fn a_map_past_the_end_is_an_error() {
+    let (_dir, disk) = disk();
+    disk.publish(Path::new("a"), &[7; 100_000], false).unwrap();
+    let file = disk.open(Path::new("a")).unwrap().unwrap();
+    assert_eq!(&*file.map(1, 99_999).unwrap(), &[7; 99_999][..]);
+    assert!(file.map(1, 100_000).is_err());
+    assert!(file.map(u64::MAX, 2).is_err());
+}
+
+#[test]
+fn a_file_that_is_cut_off_while_it_is_mapped_is_found_out() {
+    let (dir, disk) = disk();
+    for left in [0, 4096, 99_999] {
+        disk.publish(Path::new("a"), &[7; 100_000], true).unwrap();
+        let file = disk.open(Path::new("a")).unwrap().unwrap();
+        let bytes = file.map(0, 100_000).unwrap();
+        assert!(matches!(bytes, FileBytes::Mapped(_)));
+        assert!(bytes.iter().all(|byte| *byte == 7));
+        bytes.check().unwrap();
+        let path = dir.path().join("r/a");
+        OpenOptions::new().write(true).open(path).unwrap().set_len(left).unwrap();
+        assert_eq!(bytes.last(), Some(&0));
+        let error = bytes.check().unwrap_err();
+        assert!(error.source.to_string().contains("truncated"), "{error:?}");
+    }
+    assert!(disk.open(Path::new("b")).unwrap().is_none());
+}
