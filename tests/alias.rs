@@ -84,6 +84,10 @@ fn aliases_that_lead_nowhere_are_told() {
     // A mistake in the settings does not make an alias unknown.
     sandbox.write(USER, "[alias]\na b = 'log'\n");
     assert!(sandbox.fails(2, ["one"]).contains("not valid TOML"));
+    sandbox.remove(USER);
+    sandbox.mkdir(USER);
+    assert!(sandbox.fails(2, ["one"]).contains("cause: it is not a regular file"));
+    sandbox.remove(USER);
     sandbox.write(USER, "[alias]\none = 1\n");
     assert!(sandbox.fails(2, ["one"]).contains("'alias.one' to 1, but it expects a command line"));
 }

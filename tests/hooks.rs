@@ -85,6 +85,17 @@ fn hooks_know_where_they_run_and_for_which_commit() {
     );
     sandbox.ok(["commit", "--amend", "-m", "y"]);
     assert!(read("../pre").contains("DIGSTORE_AMEND=1"));
+    sandbox.ok(["switch", "--detach", "HEAD"]);
+    let mut command = sandbox.command(["commit", "--allow-empty", "-m", "z"]);
+    Output::of(command.env("DIGSTORE_BRANCH", "of another")).expect_code(0);
+    assert!(!read("../pre").contains("DIGSTORE_BRANCH"));
+    // The first commit has none before it.
+    sandbox.ok(["--repo", "../other", "init"]);
+    sandbox.ok(["--repo", "../other", "commit", "--allow-empty", "-m", "first"]);
+    let told = read("../pre");
+    let other = sandbox.beside("other");
+    assert!(!told.contains("DIGSTORE_HEAD"), "{told}");
+    assert!(told.contains(&format!("DIGSTORE_REPOSITORY={}\n", other.display())), "{told}");
 }
 
 #[test]

@@ -207,11 +207,10 @@ impl Shell {
 }
 
 fn unreadable(error: &ConfigError) -> CliError {
-    let told = CliError::usage(error.to_string());
-    match error.hint() {
-        Some(hint) => told.with_hint(hint),
-        None => told,
-    }
+    let mut told = CliError::usage(error.to_string());
+    told.cause = std::error::Error::source(error).map(ToString::to_string);
+    told.hint = error.hint();
+    told
 }
 
 fn endless(met: &[String]) -> CliError {

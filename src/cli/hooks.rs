@@ -132,7 +132,7 @@ fn shell(hook: Hook, script: &str, repository: &Repository) -> anyhow::Result<Co
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::io::stderr()))
         .env(RUNNING, hook.name())
-        .env("DIGSTORE_REPOSITORY", std::path::absolute(&place.repository)?)
+        .env("DIGSTORE_REPOSITORY", std::fs::canonicalize(&place.repository)?)
         .env("DIGSTORE_WORK_TREE", &place.work_tree)
         .env_remove("DIGSTORE_BRANCH");
     if let Head::Branch(branch) = repository.refs().read_head().map_err(RepoError::from)? {

@@ -110,6 +110,8 @@ fn verified(
     let stages = args.all && hooks::has_pre_commit(repository);
     if stages {
         repository.add(&AddOptions { tracked_only: true, ..AddOptions::default() })?;
+        // The hook has the terminal for itself.
+        repository.monitor().finish();
     }
     hooks::pre_commit(repository, context, args.amend)?;
     Ok(args.all && !stages)
