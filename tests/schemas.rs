@@ -146,6 +146,10 @@ impl Session {
         self.sandbox.write("t", "#!/bin/sh\n");
         self.sandbox.chmod("t", 0o755);
         self.ok("status", ["status"]);
+        self.sandbox.write(".digstore/exclude", "*.ignored\n");
+        self.sandbox.write("x.ignored", "");
+        self.ok("status", ["status", "--ignored"]);
+        self.run("error", 2, ["status", "--ignroed"]);
         self.ok("diff", ["diff"]);
         self.ok("diff", ["diff", "--ranges"]);
         self.ok("diff", ["diff", "--stat"]);

@@ -139,16 +139,28 @@ impl Repository {
     }
 }
 
+impl Repository {
+    /// The staged path that is most like another one.
+    pub fn nearest_path(&self, path: &RepoPath) -> Option<String> {
+        nearest_staged(path, &self.staging().ok()?)
+    }
+}
+
 /// An error about a path, with the nearest staged one.
 pub(super) fn path_not_found(
     path: &RepoPath,
     place: &str,
     staging: &BinaryStagingArea,
 ) -> RepoError {
+    let nearest = nearest_staged(path, staging);
+    RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
+}
+
+/// The staged path that is most like another one.
+pub(super) fn nearest_staged(path: &RepoPath, staging: &BinaryStagingArea) -> Option<String> {
     let names: Vec<String> =
         staging.views().take(100_000).map(|view| crate::path::escape(view.path)).collect();
-    let nearest = crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str));
-    RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
+    crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str))
 }
 
 /// Looks for what changed, on the threads of the walk.

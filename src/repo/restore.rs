@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::add::nearest_staged;
 use super::beneath::{PathKind, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
@@ -242,7 +243,7 @@ impl Repository {
             None => {
                 let nearest = match &source {
                     Some(id) => self.nearest_committed(&self.objects()?.commit(id)?.tree, path),
-                    None => None,
+                    None => nearest_staged(path, staging),
                 };
                 Err(RepoError::PathNotFound { path: path.as_bytes().to_vec(), place, nearest })
             }

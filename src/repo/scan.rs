@@ -4,19 +4,26 @@
 //! staged and was not met afterwards is gone, unless something hid it from the walk.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::pathspec::Pathspec;
 use super::sparse::Wanted;
 use super::status::SparseStatus;
-use super::walk::{DirListing, Enters, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
+use super::walk::{
+    DirListing, Enters, IgnoredEntries, SkipReason, WalkEntry, WalkKind, WalkOptions, walk,
+};
 use super::{RepoError, Repository, Result};
-use crate::path::{RepoPath, split_last};
+use crate::path::{RepoPath, escape, split_last};
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::format::staging::FileStat;
+
+/// Most names of a directory among which the nearest one is looked for.
+const MAX_NAMES: usize = 10_000;
 
 /// One bit for each staged path: whether the walk met it.
 pub(super) struct SeenBits(Vec<AtomicU64>);
@@ -96,6 +103,8 @@ pub(super) struct Scan<'a> {
     pub(super) staging: &'a BinaryStagingArea,
     /// What of both is looked at.
     pub(super) pathspec: &'a Pathspec,
+    /// What becomes of what ignore rules hide.
+    pub(super) ignored: IgnoredEntries,
     seen: SeenBits,
     /// What the work tree is to hold.
     wanted: Wanted,
@@ -113,8 +122,9 @@ impl<'a> Scan<'a> {
         pathspec: &'a Pathspec,
     ) -> Result<Self> {
         let (seen, own_dir) = (SeenBits::new(staging.slots()), repository.own_dir());
+        let ignored = IgnoredEntries::Hide;
         let (wanted, in_the_way) = (repository.wanted()?, Mutex::default());
-        Ok(Self { repository, root, staging, pathspec, seen, wanted, in_the_way, own_dir })
+        Ok(Self { repository, root, staging, pathspec, ignored, seen, wanted, in_the_way, own_dir })
     }
 
     /// Walks what the pathspec can match; `visit` is called from several threads. An error also
@@ -142,9 +152,10 @@ impl<'a> Scan<'a> {
         let is_everything = roots.iter().any(RepoPath::is_root);
         let options = WalkOptions {
             threads: self.repository.threads(),
-            use_gitignore: self.repository.config().ignore.use_gitignore,
+            rules: self.repository.general_rules(),
             roots: if is_everything { Vec::new() } else { roots.to_vec() },
             include_ignored,
+            ignored: self.ignored,
             is_tracked: &is_tracked,
             enters,
         };
@@ -161,6 +172,14 @@ impl<'a> Scan<'a> {
         let path = || self.repository.place().work_tree.clone();
         let flow = walked.map_err(|source| RepoError::WorkTreeRead { path: path(), source })?;
         if cancel.is_cancelled() { Err(RepoError::Interrupted) } else { Ok(flow) }
+    }
+
+    /// Names in a directory of the work tree, as they are shown; none where it cannot be read.
+    pub(super) fn names_in(&self, dir: &[u8]) -> Vec<String> {
+        let dir = self.repository.place().work_tree.join(OsStr::from_bytes(dir));
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let names = entries.take(MAX_NAMES).map(|entry| escape(entry.file_name().as_bytes()));
+        names.collect()
     }
 
     /// Whether anything is staged at or below a path.
