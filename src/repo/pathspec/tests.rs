@@ -58,6 +58,14 @@ fn a_glob_keeps_to_the_directory_that_it_names() {
 }
 
 #[test]
+fn two_stars_begin_where_git_begins_to_look_for_wildcards() {
+    for (dir, is_match) in [("b", true), ("x*", false)] {
+        let spec = parse_in(dir, &[":(glob)b**/".to_owned()]).unwrap();
+        assert_eq!(spec.matches(format!("{dir}/b").as_bytes(), false), is_match, "{dir}");
+    }
+}
+
+#[test]
 fn what_is_no_pathspec_is_told() {
     let error = |text: &str| parse_in("d", &[text.to_owned()]).unwrap_err();
     assert_eq!(error(""), PathspecError::Empty);
