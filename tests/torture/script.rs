@@ -204,7 +204,9 @@ fn run(repository: &Repository, command: Command, number: u64) -> Result<()> {
         Command::Switch => {
             let names: Vec<_> =
                 repository.branches()?.into_iter().map(|branch| branch.name).collect();
-            let name = names[number as usize % names.len()].clone();
+            // None, once the first commit was undone.
+            let name = names.get(number as usize % names.len().max(1)).cloned();
+            let name = name.unwrap_or_else(|| "main".to_owned());
             let to = SwitchTo::Branch(name);
             repository.switch(&SwitchOptions { to, discard: true, dry_run: false }).map(drop)
         }

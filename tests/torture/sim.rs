@@ -19,6 +19,9 @@ use digstore::storage::mapped::Mapped;
 use crate::below;
 use crate::common::Dice;
 
+/// What a disk writes as a whole.
+const SECTOR: usize = 512;
+
 #[derive(Debug, Clone)]
 enum DataOp {
     Write { offset: usize, bytes: Arc<[u8]> },
@@ -158,15 +161,31 @@ fn set(entries: &mut BTreeMap<String, Node>, name: String, node: Option<Node>) {
     };
 }
 
-/// Does an operation; torn, only a part of its beginning.
+/// Does an operation; torn, only a part of it: its beginning, or any of the sectors of the disk that
+/// it touches. Where only later ones come to the disk, those before are zeros.
 fn apply(bytes: &mut Vec<u8>, op: &DataOp, torn: Option<&mut Dice>) {
     match op {
         DataOp::Write { offset, bytes: new } => {
-            let len = torn.map_or(new.len(), |dice| below(dice, new.len()));
-            if bytes.len() < offset + len {
-                bytes.resize(offset + len, 0);
+            let mut put = |range: std::ops::Range<usize>| {
+                if bytes.len() < offset + range.end {
+                    bytes.resize(offset + range.end, 0);
+                }
+                bytes[offset + range.start..offset + range.end].copy_from_slice(&new[range]);
+            };
+            match torn.map(|dice| (below(dice, 2) == 0, dice)) {
+                None => put(0..new.len()),
+                Some((true, dice)) => put(0..below(dice, new.len())),
+                Some((false, dice)) => {
+                    let mut at = 0;
+                    while at < new.len() {
+                        let end = new.len().min(at + SECTOR - (offset + at) % SECTOR);
+                        if below(dice, 2) == 0 {
+                            put(at..end);
+                        }
+                        at = end;
+                    }
+                }
             }
-            bytes[*offset..offset + len].copy_from_slice(&new[..len]);
         }
         DataOp::SetLen(len) => bytes.resize(*len, 0),
     }
