@@ -182,8 +182,9 @@ fn a_killed_init_leaves_no_repository_or_a_whole_one() {
     let mut dice = Dice::new(seed());
     let dir = tempfile::tempdir().unwrap();
     for (state, _) in fs.recorded() {
-        for loss in LOSSES {
-            let fs = SimFs::new(state.crash(loss, &mut dice));
+        let cuts = LOSSES.map(|loss| state.crash(loss, &mut dice));
+        for image in cuts.into_iter().chain([state]) {
+            let fs = SimFs::new(image);
             if open(&fs, dir.path()).is_err() {
                 init(&fs).unwrap();
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use digstore::repo::Repository;
+use digstore::repo::add::AddOptions;
 
 use crate::script::{empty_commit, open};
 use crate::sim::SimFs;
@@ -83,10 +84,14 @@ fn is_mixed(now: &Facts, old: &Facts, new: &Facts) -> bool {
     (refs_are(old) || refs_are(new)) && now.is_between(old, new)
 }
 
-/// Commits, and loses power with all that is not durable: the commit must be there.
+/// Stages something, commits, and loses power with all that is not durable: the commit must be there.
 pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
     use crate::sim::Loss;
     let repository = open(fs, work_tree).map_err(|error| chain(&error))?;
+    // Staging takes longer than all the rest: not each time.
+    if fs.calls().is_multiple_of(4) {
+        stage_something(&repository, work_tree)?;
+    }
     let id =
         empty_commit(&repository).map_err(|error| format!("cannot commit: {}", chain(&error)))?;
     for loss in [Loss::All, Loss::Names, Loss::Bytes] {
@@ -100,6 +105,15 @@ pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), Stri
         verify(&repository)?;
     }
     Ok(())
+}
+
+fn stage_something(repository: &Repository, work_tree: &Path) -> Result<(), String> {
+    let toggled = work_tree.join("toggled");
+    if std::fs::remove_file(&toggled).is_err() {
+        std::fs::write(&toggled, "x").map_err(|error| chain(&error))?;
+    }
+    let added = repository.add(&AddOptions::default());
+    added.map(drop).map_err(|error| format!("cannot add: {}", chain(&error)))
 }
 
 fn verify(repository: &Repository) -> Result<(), String> {

@@ -17,6 +17,7 @@ use digstore::repo::switch::{SwitchOptions, SwitchTo};
 use digstore::repo::{Place, RepoError, Repository, Result};
 use digstore::storage::disk::OsDisk;
 use digstore::storage::format::object::Signature;
+use digstore::storage::format::refs::Head;
 
 use crate::common::noise;
 use crate::sim::{SimFs, State};
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Amend,
     NewBranch,
     DeleteBranch,
+    RenameBranch,
     Tag,
     Switch,
     Undo,
@@ -42,12 +44,13 @@ pub(crate) enum Command {
 }
 
 /// All of them.
-pub(crate) const COMMANDS: [Command; 12] = [
+pub(crate) const COMMANDS: [Command; 13] = [
     Command::Add,
     Command::Commit,
     Command::Amend,
     Command::NewBranch,
     Command::DeleteBranch,
+    Command::RenameBranch,
     Command::Tag,
     Command::Switch,
     Command::Undo,
@@ -197,6 +200,13 @@ fn run(repository: &Repository, command: Command, number: u64) -> Result<()> {
             let names = [format!("b{}", number % 2)];
             repository.delete_branches(&names, true).map(drop)
         }
+        Command::RenameBranch => match repository.refs().read_head()? {
+            Head::Branch(name) => {
+                let to = if name == "main" { "other" } else { "main" };
+                repository.rename_branch(&name, to, true)
+            }
+            Head::Detached(_) => Ok(()),
+        },
         Command::Tag => {
             let annotation = Some((signature(), "a tag".to_owned()));
             repository.create_tag("t", head(repository)?, annotation, true).map(drop)
