@@ -274,8 +274,8 @@ impl RefStore {
         Err(RefError::Clash { name: name.to_owned(), other: format!("{name}/") })
     }
 
-    /// The names of all refs.
-    fn names(&self) -> Result<Vec<String>> {
+    /// The names of all refs, read or not.
+    pub fn names(&self) -> Result<Vec<String>> {
         let (mut names, mut dirs) = (Vec::new(), vec![String::new()]);
         while let Some(dir) = dirs.pop() {
             for child in self.entries(&dir)?.unwrap_or_default() {

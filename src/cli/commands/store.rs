@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
 use crate::repo::size::SizeReport;
+use crate::repo::verify::{Affected, Depth, Holder};
 
 /// Look at the store.
 #[derive(Debug, Subcommand)]
@@ -35,12 +36,28 @@ pub struct SizeArgs {
 /// Check what is stored and name everything that is damaged.
 ///
 /// Every index, every tree, chunk list and commit is read and checked, and every file of every
-/// commit is looked up. With --data the bytes of every chunk are read and hashed too.
+/// commit, of the staging area and of the log of operations is looked up. With --data the bytes of
+/// every chunk are read and hashed too, with --sample a part of them: each run takes the next part, so
+/// that successive runs read all.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore store verify --data
+  digstore store verify --sample 5%    # each night; after 20 nights all was read")]
 pub struct VerifyArgs {
     /// Read and hash every chunk.
     #[arg(long)]
     data: bool,
+    /// Read and hash the next so many percent of the chunks, 1 to 100.
+    #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "data")]
+    sample: Option<u8>,
+}
+
+/// `5%` or `5`.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    number
+        .filter(|number| (1..=100).contains(number))
+        .ok_or_else(|| "a whole number of percent from 1 to 100 is expected".to_owned())
 }
 
 pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResult {
@@ -120,35 +137,38 @@ fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
 
 fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let report = repository.verify(args.data)?;
+    let depth = match args.sample {
+        Some(percent) => Depth::Sample(percent),
+        None if args.data => Depth::Data,
+        None => Depth::Present,
+    };
+    let report = repository.verify_to(depth)?;
     repository.monitor().finish();
-    let is_sound = report.problems.is_empty() && report.affected.is_empty();
+    let is_sound = report.is_sound();
     if context.ui.is_json() {
-        let affected: Vec<Value> = report
-            .affected
-            .iter()
-            .map(|(commit, path)| {
-                let mut value = path_json(path.as_bytes());
-                value["commit"] = json!(commit.map(|id| id.to_string()));
-                value
-            })
-            .collect();
+        let mut damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
+        damaged.sort_unstable();
+        let affected: Vec<Value> = report.affected.iter().map(affected_json).collect();
         context.ui.document(&json!({
             "message_type": "summary", "schema_version": 1, "sound": is_sound,
             "packs": report.packs, "objects": report.objects, "bytes": report.bytes,
-            "commits": report.commits, "problems": report.problems, "affected": affected,
+            "commits": report.commits, "operations": report.operations,
+            "part": report.part.map(|part| part.number + 1), "parts": report.part.map(|part| part.of),
+            "problems": report.problems, "damaged": damaged, "affected": affected,
         }))?;
     } else {
         for problem in &report.problems {
             context.ui.line(format!("damaged: {problem}"))?;
         }
-        for (commit, path) in &report.affected {
-            let place =
-                commit.map_or_else(|| "staged".to_owned(), |id| format!("commit {}", id.short()));
-            context.ui.line(format!("affected: '{path}' ({place})"))?;
+        for affected in &report.affected {
+            context.ui.line(format!("affected: {}", affected_text(affected)))?;
         }
+        let part = match report.part {
+            Some(part) if part.of > 1 => format!(", part {} of {}", part.number + 1, part.of),
+            _ => String::new(),
+        };
         let checked = format!(
-            "checked {}, {}, {} of content, {}",
+            "checked {}, {}, {} of content{part}, {}",
             format::counted(report.packs, "pack"),
             format::counted(report.objects, "object"),
             format::bytes(report.bytes),
@@ -158,4 +178,26 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
         context.ui.message(format!("{checked}: {verdict}"));
     }
     Ok(if is_sound { ExitCode::Success } else { ExitCode::Corrupt })
+}
+
+/// A path that cannot be had whole, with what names it.
+fn affected_json(affected: &Affected) -> Value {
+    let mut value = path_json(affected.path.as_bytes());
+    let (commit, operation) = match affected.holder {
+        Holder::Staged => (None, None),
+        Holder::Commit(id) => (Some(id.to_string()), None),
+        Holder::Operation(seq) => (None, Some(seq)),
+    };
+    value["commit"] = json!(commit);
+    value["operation"] = json!(operation);
+    value
+}
+
+fn affected_text(affected: &Affected) -> String {
+    let place = match affected.holder {
+        Holder::Staged => "staged".to_owned(),
+        Holder::Commit(id) => format!("commit {}", id.short()),
+        Holder::Operation(seq) => format!("operation {seq}"),
+    };
+    format!("'{}' ({place})", affected.path)
 }
