@@ -9,6 +9,7 @@ use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
+use crate::repo::repair::RepairReport;
 use crate::repo::size::SizeReport;
 use crate::repo::verify::{Affected, Depth, Holder};
 
@@ -21,6 +22,8 @@ pub enum StoreCommand {
     Stats(StatsArgs),
     /// Check what is stored and name everything that is damaged.
     Verify(VerifyArgs),
+    /// Restore what is damaged, as far as something else still holds it.
+    Repair(RepairArgs),
     /// Make a new staging area from the last commit, in the place of a damaged one.
     ResetStaging,
 }
@@ -52,6 +55,22 @@ pub struct VerifyArgs {
     sample: Option<u8>,
 }
 
+/// Restore what is damaged, as far as something else still holds it.
+///
+/// Without --apply, says what would be restored. Indexes, headers and footers of packs come back from the
+/// packs; sound parts of a damaged pack are kept; refs and HEAD come back from the log of operations, the
+/// staging area from what the last operation staged, chunks of files from the same file of the work tree
+/// where its bytes are the same. Damaged originals are kept below .digstore/damaged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore store repair            # what could be restored
+  digstore store repair --apply    # restore it")]
+pub struct RepairArgs {
+    /// Restore; without it nothing is changed.
+    #[arg(long, visible_alias = "yes")]
+    apply: bool,
+}
+
 /// `5%` or `5`.
 fn percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
@@ -65,6 +84,7 @@ pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResul
         StoreCommand::Size(args) => size(args, context),
         StoreCommand::Stats(args) => stats(args, context),
         StoreCommand::Verify(args) => verify(args, context),
+        StoreCommand::Repair(args) => repair(args, context),
         StoreCommand::ResetStaging => {
             let staged = context.open()?.reset_staging()?;
             if context.ui.is_json() {
@@ -200,4 +220,51 @@ fn affected_text(affected: &Affected) -> String {
         Holder::Operation(seq) => format!("operation {seq}"),
     };
     format!("'{}' ({place})", affected.path)
+}
+
+fn repair(args: &RepairArgs, context: &Context<'_>) -> CommandResult {
+    let repository = context.open()?;
+    let report = repository.repair(args.apply)?;
+    repository.monitor().finish();
+    let left = &report.left;
+    if context.ui.is_json() {
+        let restored: Vec<Value> = (report.restored.iter())
+            .map(|restored| json!({ "what": restored.what, "from": restored.from }))
+            .collect();
+        let aside: Vec<_> = report.set_aside.iter().map(|path| path.to_string_lossy()).collect();
+        let affected: Vec<Value> = left.affected.iter().map(affected_json).collect();
+        context.ui.document(&json!({
+            "message_type": "summary", "schema_version": 1, "applied": args.apply,
+            "sound": left.is_sound(), "restored": restored, "set_aside": aside,
+            "problems": left.problems, "affected": affected,
+        }))?;
+    } else {
+        let verb = if args.apply { "restored" } else { "would restore" };
+        for restored in &report.restored {
+            context.ui.line(format!("{verb}: {} from {}", restored.what, restored.from))?;
+        }
+        for path in &report.set_aside {
+            context.ui.line(format!("kept: {}", path.display()))?;
+        }
+        let (damaged, affected) =
+            if args.apply { ("lost", "lost") } else { ("damaged", "affected") };
+        for problem in &left.problems {
+            context.ui.line(format!("{damaged}: {problem}"))?;
+        }
+        for path in &left.affected {
+            context.ui.line(format!("{affected}: {}", affected_text(path)))?;
+        }
+        context.ui.message(repair_verdict(&report, args.apply));
+    }
+    Ok(if left.is_sound() { ExitCode::Success } else { ExitCode::Corrupt })
+}
+
+fn repair_verdict(report: &RepairReport, applied: bool) -> &'static str {
+    match (report.left.is_sound(), report.restored.is_empty(), applied) {
+        (true, true, _) => "nothing is damaged",
+        (true, false, true) => "all is restored",
+        (false, _, true) => "not all could be restored; what is lost is named",
+        (_, false, false) => "nothing was changed; '--apply' restores it",
+        (false, true, false) => "nothing of what is damaged can be restored",
+    }
 }
