@@ -123,3 +123,30 @@ fn a_ref_that_is_gone_is_missed() {
     let told = sandbox.run(["store", "verify"]).expect_code(21);
     assert!(told.text().contains("'heads/side' is missing"), "{told:?}");
 }
+
+#[test]
+fn the_umask_opens_the_repository_to_nobody() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::bare();
+    sandbox.write("a", noise(1, 9000));
+    let mut shell = std::process::Command::new("sh");
+    sandbox.surround(&mut shell);
+    let script = "umask 000; \"$0\" init new && cd new && cp ../a . && \"$0\" add -A && \
+                  \"$0\" commit -m x && \"$0\" tag v1 && \"$0\" store verify --sample 5%";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_digstore")]);
+    common::Output::of(&mut shell).expect_code(0);
+    let mut todo = vec![sandbox.path("new/.digstore")];
+    let mut files = 0;
+    while let Some(path) = todo.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, expected, "{}", path.display());
+        if metadata.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            files += 1;
+        }
+    }
+    assert!(files > 8);
+}
