@@ -5,9 +5,12 @@
 //! without the file has no operations yet. Whoever appends holds the repository's lock from before
 //! [`OpLog::open`] on; readers need no lock.
 
+mod salvage;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use salvage::{Salvaged, salvage};
 use thiserror::Error;
 
 use super::disk::{Disk, DiskError, ReadFile};
