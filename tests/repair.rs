@@ -199,3 +199,15 @@ fn what_is_lost_is_named_and_the_rest_of_its_pack_stays() {
         assert!(noise(10 + number, 900_000).starts_with(&got.stdout));
     }
 }
+
+#[test]
+fn a_ref_that_is_gone_since_the_last_command_comes_back() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("only");
+    let id = sandbox.ok(["log", "--json"]).stdout;
+    fs::remove_file(stored(&sandbox, "refs/heads/main")).unwrap();
+    sandbox.ok(["store", "repair", "--apply"]);
+    assert_eq!(sandbox.ok(["log", "--json"]).stdout, id);
+    sandbox.ok(["store", "verify", "--data"]);
+}

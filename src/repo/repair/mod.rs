@@ -79,6 +79,9 @@ impl Repository {
         let mut repair = Repair { repository: &fresh, apply, report };
         repair.staging()?;
         let mut report = repair.report;
+        // A ref that the last operation had not moved yet, or that is gone since, as the next command
+        // would. What stands against it, the verification says.
+        let _ = fresh.begin("store repair");
         report.left = self.again()?.verify_to(Depth::Data)?;
         Ok(report)
     }
