@@ -16,6 +16,8 @@ struct State {
     status: Vec<String>,
     branches: Value,
     tags: Value,
+    stashes: Value,
+    merging: Value,
     head: Value,
 }
 
@@ -28,6 +30,8 @@ impl State {
             status: sandbox.status(),
             branches: sandbox.ok(["branch", "--json"]).json(),
             tags: sandbox.ok(["tag", "--json"]).json(),
+            stashes: sandbox.ok(["stash", "list", "--json"]).json(),
+            merging: sandbox.ok(["status", "--json"]).json()["merging"].take(),
             // What is staged as well.
             head: last["after"].take(),
         }
@@ -92,14 +96,29 @@ fn each_command_is_taken_back_and_done_again() {
         &["tag", "v2"],
         &["tag", "-f", "-a", "v1", "-m", "moved"],
         &["tag", "-d", "v1"],
+        &["add", "-u"],
+        &["commit", "-a", "-m", "all"],
+        &["commit", "--amend", "-m", "second, better"],
+        &["mv", "c", "e"],
+        &["mv", "-f", "c", "b"],
+        &["mv", "d", "e"],
+        &["clean", "-f", "-d"],
+        &["reset", "--soft", "HEAD~1"],
+        &["reset", "HEAD~1"],
+        &["reset", "b"],
+        &["reset", "--hard"],
+        &["reset", "--hard", "HEAD~1"],
+        &["stash", "push"],
+        &["stash", "push", "-u", "-k"],
         &["op", "restore", "--force", "2"],
         &["op", "restore", "--force", "0"],
     ];
     for command in commands {
-        let before = State::of(&sandbox);
+        let (before, records) = (State::of(&sandbox), operations(&sandbox).len());
         sandbox.ok(*command);
         let after = State::of(&sandbox);
         assert_ne!(before, after, "{command:?}");
+        assert_eq!(operations(&sandbox).len(), records + 1, "{command:?} has one record");
         for _ in 0..2 {
             sandbox.ok(["undo"]);
             assert_eq!(before, State::of(&sandbox), "{command:?} taken back");
@@ -109,6 +128,83 @@ fn each_command_is_taken_back_and_done_again() {
         sandbox.ok(["undo"]);
     }
     assert_eq!(first, State::of(&sandbox));
+    let noticed = operations(&sandbox).into_iter().filter(|op| op["kind"] == "noticed");
+    assert_eq!(noticed.count(), 0, "each command entered all that it did");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn merges_and_stashes_are_taken_back_and_done_again() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b", "c"] {
+        sandbox.write(name, format!("{name} of old\n"));
+    }
+    sandbox.save("base");
+    sandbox.ok(["branch", "ahead"]);
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("b", "b of topic\n");
+    sandbox.write("d/new", "new");
+    sandbox.save("clean");
+    sandbox.write("a", "a of topic\n");
+    sandbox.remove("c");
+    sandbox.save("conflicting");
+    sandbox.ok(["switch", "ahead"]);
+    sandbox.write("f", "f");
+    sandbox.save("ahead");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "a, put aside\n");
+    sandbox.ok(["stash"]);
+    sandbox.write("a", "a of main\n");
+    sandbox.write("c", "c of main\n");
+    sandbox.save("main");
+    sandbox.write("local", "not tracked");
+    let commands: &[(i32, &[&str])] = &[
+        (0, &["merge", "ahead"]),
+        (0, &["merge", "--no-commit", "ahead"]),
+        (0, &["merge", "--squash", "ahead"]),
+        (0, &["cherry-pick", "topic~1"]),
+        (0, &["cherry-pick", "-n", "topic~1"]),
+        (0, &["revert", "HEAD"]),
+        (1, &["stash", "pop"]),
+        (1, &["stash", "apply"]),
+        (0, &["stash", "drop"]),
+        (0, &["stash", "clear"]),
+        (1, &["cherry-pick", "topic"]),
+        (1, &["merge", "topic"]),
+    ];
+    let check = |code: i32, command: &[&str]| {
+        let (before, records) = (State::of(&sandbox), operations(&sandbox).len());
+        sandbox.run(command).expect_code(code);
+        let after = State::of(&sandbox);
+        assert_ne!(before, after, "{command:?}");
+        assert_eq!(operations(&sandbox).len(), records + 1, "{command:?} has one record");
+        for _ in 0..2 {
+            sandbox.ok(["undo"]);
+            assert_eq!(before, State::of(&sandbox), "{command:?} taken back");
+            sandbox.ok(["redo"]);
+            assert_eq!(after, State::of(&sandbox), "{command:?} done again");
+        }
+        sandbox.ok(["undo"]);
+    };
+    for (code, command) in commands {
+        check(*code, command);
+    }
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    for command in [
+        &["merge", "--abort"][..],
+        &["merge", "--quit"],
+        &["reset", "--hard"],
+        &["reset"],
+        &["switch", "-f", "topic"],
+        &["restore", "--theirs", "a"],
+        &["restore", "--theirs", "c"],
+        &["add", "a"],
+        &["rm", "-f", "c"],
+    ] {
+        check(0, command);
+    }
+    sandbox.ok(["add", "-A"]);
+    check(0, &["merge", "--continue"]);
     let noticed = operations(&sandbox).into_iter().filter(|op| op["kind"] == "noticed");
     assert_eq!(noticed.count(), 0, "each command entered all that it did");
     sandbox.ok(["store", "verify", "--data"]);
@@ -212,6 +308,57 @@ fn an_undo_that_is_killed_is_finished_by_the_next() {
         assert_eq!(shown.text().trim_end(), branch, "round {round}");
     }
     assert!(unfinished > 0, "none was killed in time");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn a_switch_that_is_killed_is_one_step_for_undo() {
+    let sandbox = Sandbox::new();
+    for number in 0..600 {
+        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
+    }
+    sandbox.save("one");
+    sandbox.ok(["switch", "-c", "two"]);
+    for number in 0..600 {
+        match number % 3 {
+            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
+            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
+            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
+        }
+    }
+    sandbox.save("two");
+    sandbox.ok(["switch", "main"]);
+    // Kept by one that keeps local changes, stored by one that does not.
+    sandbox.write("d2/f2", "unsaved");
+    sandbox.write("mine", "not tracked");
+    let mut dice = Dice::new(23);
+    let (mut unfinished, before) = (0, sandbox.snapshot());
+    for round in 0..24 {
+        let last = last_operation(&sandbox)["seq"].clone();
+        let command: &[&str] =
+            if round % 2 == 0 { &["switch", "two"] } else { &["switch", "-f", "two"] };
+        let mut child = sandbox.command(command).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(dice.roll() % 60_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_entered = last_operation(&sandbox)["seq"] != last;
+        let is_begun = sandbox.path(".digstore/moving").exists();
+        unfinished += u32::from(is_begun && !is_entered);
+        if is_begun && round % 3 == 0 {
+            // Whoever changes something next enters it.
+            sandbox.ok(["tag", "-f", "seen"]);
+            sandbox.ok(["undo"]);
+        }
+        if is_entered || is_begun {
+            sandbox.ok(["undo"]);
+        }
+        // Temporary files are swept too.
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), [" M d2/f2", "?? mine"], "round {round}");
+        assert_eq!(sandbox.ok(["branch", "--show-current"]).text(), "main\n", "round {round}");
+    }
+    assert!(unfinished > 0, "none was killed in time");
+    sandbox.ok(["switch", "two"]);
     sandbox.ok(["store", "verify", "--data"]);
 }
 

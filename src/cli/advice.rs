@@ -144,6 +144,11 @@ fn of_open(error: &RepoError) -> (ExitCode, Option<String>) {
 fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
     let finish = |kind: &MergeKind| {
         let name = kind.name();
+        if *kind == MergeKind::Stash {
+            return text(
+                "resolve its conflicts and 'digstore add' the files; 'digstore undo' or 'digstore reset --hard' goes back",
+            );
+        }
         Some(format!(
             "'digstore {name} --continue' finishes it, 'digstore {name} --abort' goes back"
         ))
@@ -176,9 +181,7 @@ fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
         }
         MergeError::Damaged(_) => (
             ExitCode::Corrupt,
-            text(
-                "commits and work tree are not affected: remove the file 'merge' of the repository",
-            ),
+            text("commits and work tree are not affected: 'digstore reset' ends the merge"),
         ),
         MergeError::NoneWaits => (ExitCode::Failure, None),
     }
@@ -257,6 +260,7 @@ fn of_rename(error: &RenameError) -> (ExitCode, Option<String>) {
         RenameError::Exists(_) => {
             (Failure, text("--force overwrites a file; 'digstore undo' brings it back"))
         }
+        RenameError::InConflict(_) => (Failure, text("resolve it first, then 'digstore add' it")),
         RenameError::NoDirectory(_) => (NotFound, text("make it first")),
         RenameError::IntoItself(_)
         | RenameError::SameTarget(_)

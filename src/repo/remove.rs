@@ -101,8 +101,8 @@ impl Repository {
         if !options.cached {
             op.moves_work_tree();
         }
+        self.resolve_conflicts(&mut op, &options.paths)?;
         op.checkpoint()?;
-        self.resolve_conflicts(&options.paths)?;
         if !options.cached {
             self.remove_files(&removed, &root)?;
         }

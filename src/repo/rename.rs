@@ -71,6 +71,9 @@ pub enum RenameError {
     /// There is no directory to move into.
     #[error("there is no directory '{0}'")]
     NoDirectory(RepoPath),
+    /// A merge left the path in conflict.
+    #[error("'{0}' is in conflict")]
+    InConflict(RepoPath),
     /// The repository itself would be moved, or a path into it.
     #[error("'{0}' holds the repository, or lies in it")]
     Repository(RepoPath),
@@ -134,9 +137,8 @@ impl Repository {
             return Err(RepoError::CannotKeep { path, why });
         }
         op.keep(keeper.finish()?);
-        op.moves_work_tree();
-        op.checkpoint()?;
-        Ok(())
+        let staged = op.staged_tree()?.tree;
+        op.announce(staged)
     }
 }
 

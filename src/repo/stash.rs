@@ -4,10 +4,16 @@
 //! commit of what was staged and, if files that were not tracked went too, one of these. Refs
 //! `stash/NUMBER` lead to stashes; `stash@{0}` is the one with the highest number.
 //!
-//! Everything is staged first, so that all of it is stored, then entered in the log of operations
-//! together with the ref, and only then taken out of the work tree. Bringing back goes the other
-//! way round: the work tree is moved, with everything staged, and then what was not staged is
-//! unstaged. So both are two steps for `undo`, and a kill between them loses nothing.
+//! Everything is staged first, so that all of it is stored, and then taken out of the work tree.
+//! Bringing back goes the other way round: the work tree is moved, with everything staged, and then
+//! what was not staged is unstaged. Either is one record in the log of operations, and a kill in
+//! between loses nothing: what the work tree held is announced before it is touched.
+//!
+//! A stash that conflicts waits as a merge does until each conflict is resolved, with `add` or `rm`.
+
+mod kept;
+
+use std::collections::BTreeMap;
 
 use thiserror::Error;
 
@@ -17,12 +23,12 @@ use super::merge::MergeError;
 use super::operation::Operation;
 use super::pathspec::Pathspec;
 use super::switch::{Move, MoveReport, Reach};
-use super::trees::{TreeDiff, TreeWalk, find};
+use super::trees::{TreeDiff, TreeWalk, empty_tree, find};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
-use crate::storage::format::merge_state::Conflict;
+use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState, PickFlags};
 use crate::storage::format::object::{Commit, EntryKind, Signature};
 use crate::storage::format::refs::Head;
 use crate::storage::objects::TreeTotals;
@@ -47,7 +53,7 @@ pub enum StashError {
     /// What was staged cannot be staged again.
     #[error("what was staged then does not go together with what is staged now: '{0}'")]
     IndexConflict(RepoPath),
-    /// A file that was not tracked, where there is a tracked one now.
+    /// A file that was not tracked, where there is a tracked one now, or above it.
     #[error("'{0}' was not tracked when it was put aside, and is tracked now")]
     Tracked(RepoPath),
 }
@@ -127,8 +133,8 @@ impl Repository {
             }
         };
         let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
+        self.keep_unstaged(&mut op, before.tree, &made)?;
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)))?;
-        op.keep(self.unwanted_part(&made)?);
         op.finish()?;
         Ok(Some((stash, moved)))
     }
@@ -185,7 +191,7 @@ impl Repository {
         Ok(Some(Made { message, index, work, untracked, all: all.tree, target }))
     }
 
-    /// Makes the commits and lets a ref lead to them, durably.
+    /// Makes the commits and lets a ref lead to them.
     fn enter_stash(
         &self,
         op: &mut Operation<'_>,
@@ -216,28 +222,8 @@ impl Repository {
         let newest = self.stash_refs()?.first().map_or(0, |(number, ..)| *number);
         let reference = format!("{STASHES}/{}", newest + 1);
         op.set_ref(&reference, Some(id.into()))?;
-        let description = format!("stash push: {message}");
-        op.describe(format!("{description}: stored"));
-        op.checkpoint()?;
-        op.describe(description);
+        op.describe(format!("stash push: {message}"));
         Ok(Stash { id, message: message.clone(), made: committer.clone(), reference })
-    }
-
-    /// What goes from the work tree and would not come back with a move, because the work tree
-    /// need not hold it.
-    fn unwanted_part(&self, made: &Made) -> Result<Option<TreeId>> {
-        let wanted = self.wanted()?;
-        if wanted.is_everything() {
-            return Ok(None);
-        }
-        let mut edits =
-            self.edits(made.target, made.all, |path, _| !wanted.wants(path.as_bytes(), false))?;
-        edits.retain(|(_, new)| new.is_some());
-        if edits.is_empty() {
-            return Ok(None);
-        }
-        let empty = TreeTotals { tree: super::trees::empty_tree(), files: 0, bytes: 0 };
-        Ok(Some(self.write_edited(empty, &edits)?.tree))
     }
 
     /// A tree with what another one has at some paths.
@@ -250,7 +236,7 @@ impl Repository {
     /// A tree with only what was added between two.
     fn added_alone(&self, old: TreeId, new: TreeId) -> Result<TreeTotals> {
         let edits = self.edits(old, new, |_, is_added| is_added)?;
-        let empty = TreeTotals { tree: super::trees::empty_tree(), files: 0, bytes: 0 };
+        let empty = TreeTotals { tree: empty_tree(), files: 0, bytes: 0 };
         self.write_edited(empty, &edits)
     }
 
@@ -318,7 +304,7 @@ impl Repository {
     /// files stop it before anything is touched.
     pub fn apply_stash(&self, index: usize, options: ApplyOptions) -> Result<ApplyReport> {
         let word = if options.pop { "stash pop" } else { "stash apply" };
-        let mut op = self.begin(format!("{word}: merged"))?;
+        let mut op = self.begin(word)?;
         self.check_no_merge()?;
         let stash = self.find_stash(index)?;
         let commit = self.objects()?.commit(&stash.id)?;
@@ -337,18 +323,36 @@ impl Repository {
         };
         let untracked = rest.first().copied();
         let target = self.with_untracked(combined.tree, self.tree_of(untracked)?)?;
+        op.describe(format!("{word}: {}", stash.message));
+        let unseen = self.unseen_conflicts(&combined.conflicts, &combined.marked)?;
+        let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
+        let besides: BTreeMap<_, _> = marked.chain(unseen).collect();
+        self.keep_before(&mut op, (ours.tree, target.tree), &besides)?;
         // What is not staged then lies in the work tree alone, wanted there or not.
         let reach = Reach::Everything;
         let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let unseen = self.unseen_conflicts(&combined.conflicts, &combined.marked)?;
-        let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
-        self.write_over(&work_tree, marked.chain(unseen).collect())?;
-        op.checkpoint()?;
-        op.describe(format!("{word}: {}", stash.message));
+        self.write_over(&work_tree, besides.into_iter().collect())?;
         op.stage_tree(staged.tree)?;
-        if options.pop && combined.conflicts.is_empty() {
-            op.set_ref(&stash.reference, None)?;
+        if combined.conflicts.is_empty() {
+            if options.pop {
+                op.set_ref(&stash.reference, None)?;
+            }
+        } else if let Some(head) = op.head_commit()? {
+            let state = MergeState {
+                kind: MergeKind::Stash,
+                head,
+                others: vec![stash.id],
+                merged: combined.tree.tree,
+                message: stash.message.clone(),
+                author: None,
+                todo: Vec::new(),
+                start: head,
+                before: staged.tree,
+                how: PickFlags::default(),
+                conflicts: combined.conflicts.clone(),
+            };
+            op.set_merge(Some(&state))?;
         }
         op.finish()?;
         Ok(ApplyReport { stash, moved, conflicts: combined.conflicts })
@@ -382,8 +386,17 @@ impl Repository {
                 Some(kind) if kind != item.kind => {
                     return Err(StashError::Tracked(item.path).into());
                 }
-                _ => edits.push((item.path, Some(item.kind))),
+                _ => {}
             }
+            let above = std::iter::successors(item.path.parent(), RepoPath::parent);
+            for dir in above.take_while(|dir| !dir.is_root()) {
+                if find(objects, &merged.tree, &dir)?
+                    .is_some_and(|kind| !matches!(kind, EntryKind::Dir { .. }))
+                {
+                    return Err(StashError::Tracked(dir).into());
+                }
+            }
+            edits.push((item.path, Some(item.kind)));
         }
         self.write_edited(merged, &edits)
     }

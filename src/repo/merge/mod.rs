@@ -2,12 +2,13 @@
 //!
 //! All three merge trees (`trees`) and texts (`text`) and move the work tree from ours to the
 //! result ([`super::switch`]). Without conflicts a commit follows at once, in the same operation.
-//! With conflicts the state of the merge is published before anything is touched; the result has
-//! ours where there are conflicts, the work tree has text with markers there, and the user resolves
-//! each path with `add` or `rm` and commits, or goes back with `--abort`. Of what is no text ours
+//! With conflicts the record of the operation names the state of the merge; the result has ours
+//! where there are conflicts, the work tree has text with markers there, and the user resolves each
+//! path with `add` or `rm` and commits, or goes back with `--abort`. Of what is no text ours
 //! stays in the work tree; theirs is in the commit that is merged, which `MERGE_HEAD` names, and
 //! `restore --theirs` fetches it.
 
+mod pick;
 mod run;
 mod state;
 mod text;
@@ -18,7 +19,8 @@ use std::collections::BTreeMap;
 use diffy::ConflictStyle;
 use thiserror::Error;
 
-pub use run::{FastForward, MergeOptions, MergeOutcome, PickOptions};
+pub use pick::PickOptions;
+pub use run::{FastForward, MergeOptions, MergeOutcome};
 pub use state::Side;
 
 use super::source::WorkTreeSource;

@@ -28,13 +28,22 @@ pub struct Keeper<'a> {
     root: &'a OwnedFd,
     engine: Option<Engine>,
     trees: TreeStack,
+    /// The last entry, if it is an empty directory: something of it may follow.
+    held: Option<StagedEntry>,
     is_empty: bool,
 }
 
 impl<'a> Keeper<'a> {
     /// For the work tree at `root`. Nothing is made before there is something to keep.
     pub fn new(repository: &'a Repository, root: &'a OwnedFd) -> Self {
-        Self { repository, root, engine: None, trees: TreeStack::default(), is_empty: true }
+        Self {
+            repository,
+            root,
+            engine: None,
+            trees: TreeStack::default(),
+            held: None,
+            is_empty: true,
+        }
     }
 
     /// Stores what is there now at `doomed`, which comes in path order behind what was kept
@@ -76,12 +85,40 @@ impl<'a> Keeper<'a> {
             }));
         }
         kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        self.is_empty &= kept.is_empty();
-        let trees = &mut self.trees;
-        engine.write_objects(&source, |worker| {
-            kept.iter().try_for_each(|entry| trees.push(&entry.view(), worker))
-        })?;
+        self.enter(kept)?;
         Ok(failed)
+    }
+
+    /// Enters entries whose bytes are stored, in path order behind those before.
+    pub fn enter(&mut self, entries: Vec<StagedEntry>) -> Result<()> {
+        let mut rest = self.held.take().into_iter().chain(entries).peekable();
+        let mut entries = Vec::new();
+        while let Some(entry) = rest.next() {
+            match rest.peek() {
+                _ if entry.kind != StagedKind::EmptyDir => entries.push(entry),
+                // It was staged as empty, and is not empty any more.
+                Some(next) if next.path.is_within(&entry.path) => {}
+                Some(_) => entries.push(entry),
+                None => self.held = Some(entry),
+            }
+        }
+        self.push(&entries)
+    }
+
+    fn push(&mut self, entries: &[StagedEntry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.is_empty = false;
+        let engine = match &mut self.engine {
+            Some(engine) => engine,
+            empty => empty.insert(self.repository.engine()?),
+        };
+        let trees = &mut self.trees;
+        engine.write_objects(&WorkTreeSource(self.root), |worker| {
+            entries.iter().try_for_each(|entry| trees.push(&entry.view(), worker))
+        })?;
+        Ok(())
     }
 
     fn look(&self, path: &RepoPath) -> std::io::Result<Seen> {
@@ -101,7 +138,9 @@ impl<'a> Keeper<'a> {
     }
 
     /// The tree of everything kept; none if nothing was.
-    pub fn finish(self) -> Result<Option<TreeId>> {
+    pub fn finish(mut self) -> Result<Option<TreeId>> {
+        let held: Vec<StagedEntry> = self.held.take().into_iter().collect();
+        self.push(&held)?;
         let Self { engine: Some(engine), trees, is_empty: false, root, .. } = self else {
             return Ok(None);
         };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::super::beneath::{PathKind, read_link, stat_one};
+use super::super::beneath::{PathKind, first_non_directory, read_link, stat_one};
 use super::super::content::content_of;
 use super::super::diff_trees::as_staged;
 use super::super::sparse::Wanted;
@@ -145,8 +145,8 @@ impl<'a> Look<'a> {
         let is_staged = target.is_some() && !is_target;
         let blocking = if is_staged { self.blocking(path)? } else { None };
         let obstacle = match verdict {
+            _ if blocking.is_some() => blocking,
             _ if !is_base && !is_target => Some((path.clone(), Obstacle::Staged)),
-            _ if blocking.is_some() => blocking.map(|path| (path, Obstacle::Staged)),
             // What lies in the way there would hide it.
             Verdict::Note if stays_out => {
                 self.blocked_way(path)?.map(|path| (path, Obstacle::Untracked))
@@ -162,6 +162,12 @@ impl<'a> Look<'a> {
                 if matches!(verdict, Verdict::Remove | Verdict::Write) =>
             {
                 Some((path, Obstacle::Modified))
+            }
+            // Its files are staged, but not removed: that they are stored makes no room.
+            (Some((_, Obstacle::Staged | Obstacle::Modified)), Found::Dir)
+                if verdict == Verdict::Write && self.holds_untracked(path)? =>
+            {
+                Some((path.clone(), Obstacle::Directory))
             }
             (obstacle, _) => obstacle,
         };
@@ -269,63 +275,31 @@ impl<'a> Look<'a> {
         {
             return Ok(blocked.clone());
         }
-        let blocked = self.first_non_directory(&parent)?;
+        let read = |source| RepoError::WorkTreeRead { path: parent.to_os().to_owned(), source };
+        let blocked = first_non_directory(self.root, &parent).map_err(read)?;
         let blocked = blocked.filter(|path| self.staging.view(path.as_bytes()).is_none());
         self.way.replace(Some((parent, blocked.clone())));
         Ok(blocked)
     }
 
-    fn first_non_directory(&self, dir: &RepoPath) -> Result<Option<RepoPath>> {
-        let mut above = vec![dir.clone()];
-        while let Some(parent) =
-            above.last().and_then(RepoPath::parent).filter(|dir| !dir.is_root())
-        {
-            above.push(parent);
-        }
-        for dir in above.into_iter().rev() {
-            let stat = stat_one(self.root, &dir).map_err(|source| RepoError::WorkTreeRead {
-                path: dir.to_os().to_owned(),
-                source,
-            })?;
-            match stat {
-                Some((PathKind::Dir, _)) => {}
-                Some(_) => return Ok(Some(dir)),
-                None => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
     /// Whether a directory in the place of a file holds something that the move does not remove.
     fn holds_untracked(&self, dir: &RepoPath) -> Result<bool> {
-        let mut todo = vec![dir.clone()];
-        while let Some(dir) = todo.pop() {
-            let full = self.repository.place().work_tree.join(dir.to_os());
-            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
-            for entry in std::fs::read_dir(&full).map_err(read)? {
-                let entry = entry.map_err(read)?;
-                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
-                let Ok(path) = dir.join(&name) else { return Ok(true) };
-                if entry.file_type().map_err(read)?.is_dir() {
-                    todo.push(path);
-                } else if !self.is_in_base(&path)? {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+        holds_other(self.repository, dir, |path| self.is_in_base(path))
     }
 
     /// What is staged where directories above the path go, or below it, and has no change of its
     /// own. An empty directory is nothing to lose.
-    fn blocking(&self, path: &RepoPath) -> Result<Option<RepoPath>> {
+    fn blocking(&self, path: &RepoPath) -> Result<Option<(RepoPath, Obstacle)>> {
         for view in self.staging.around(path.as_bytes()) {
             if view.kind == KindView::EmptyDir {
                 continue;
             }
             let Ok(other) = RepoPath::new(view.path) else { continue };
             if !self.is_in_base(&other)? {
-                return Ok(Some(other));
+                let is_modified =
+                    self.repository.is_modified(self.root, self.staging, &other)? == Some(true);
+                let obstacle = if is_modified { Obstacle::Modified } else { Obstacle::Staged };
+                return Ok(Some((other, obstacle)));
             }
         }
         Ok(None)
@@ -334,8 +308,34 @@ impl<'a> Look<'a> {
     fn is_in_base(&self, path: &RepoPath) -> Result<bool> {
         let in_tree = |tree: &TreeId| find(self.repository.objects()?, tree, path);
         let in_base = self.moving.base.as_ref().map_or(Ok(None), in_tree)?;
-        Ok(in_base.is_some() && self.staging.view(path.as_bytes()).is_some())
+        let is_entry = in_base.and_then(as_staged).is_some();
+        Ok(is_entry && self.staging.view(path.as_bytes()).is_some())
     }
+}
+
+/// Whether a directory of the work tree holds something, at any depth, that is no directory and
+/// that `goes` does not know.
+pub(in super::super) fn holds_other(
+    repository: &Repository,
+    dir: &RepoPath,
+    goes: impl Fn(&RepoPath) -> Result<bool>,
+) -> Result<bool> {
+    let mut todo = vec![dir.clone()];
+    while let Some(dir) = todo.pop() {
+        let full = repository.place().work_tree.join(dir.to_os());
+        let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
+        for entry in std::fs::read_dir(&full).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+            let Ok(path) = dir.join(&name) else { return Ok(true) };
+            if entry.file_type().map_err(read)?.is_dir() {
+                todo.push(path);
+            } else if !goes(&path)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the work tree holds an entry at a path, as it is.

@@ -5,8 +5,8 @@
 //! what was changed locally. A path that differs must be as it was in the base, both staged and in
 //! the work tree, or be as it is in the target already; otherwise it is an obstacle. With
 //! [`Overwrite::Refuse`], one obstacle stops the move before anything is touched. With
-//! [`Overwrite::Store`], the bytes in the way are stored and entered in the log of operations
-//! first.
+//! [`Overwrite::Store`], the bytes in the way are stored first. Where the move goes and what was
+//! stored is announced ([`Operation::announce`]) before anything is touched.
 //!
 //! The changes are gone through three times, each time in flat memory: to look for obstacles, to
 //! remove, to write. After each batch of files the staging area is told. A command that is killed
@@ -23,13 +23,14 @@ use std::fmt;
 use std::iter::Peekable;
 
 pub use look::Obstacle;
-pub(super) use look::holds;
 use look::{Look, Verdict};
+pub(super) use look::{holds, holds_other};
 use steps::Steps;
+pub(super) use steps::remove_dirs;
 pub use to::{SwitchOptions, SwitchReport, SwitchTo};
 
 use super::operation::{Doomed, Keeper, Operation};
-use super::trees::{TreeChange, TreeDiff, find};
+use super::trees::{TreeChange, TreeDiff, empty_tree, find};
 use super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
@@ -54,6 +55,8 @@ pub struct Move<'a> {
     pub target: Option<TreeId>,
     /// Paths that are brought to the target though base and target agree on them, in path order.
     pub also: &'a [RepoPath],
+    /// Whether what lies at these paths is stored in any case, as what is in the way is.
+    pub keeps_also: bool,
     /// What is done with unsaved bytes in the way.
     pub overwrite: Overwrite,
     /// What of it reaches the work tree.
@@ -64,7 +67,7 @@ impl Move<'_> {
     /// From one tree to another, refusing to overwrite unsaved bytes.
     pub fn new(base: Option<TreeId>, target: Option<TreeId>) -> Self {
         let (overwrite, reach) = (Overwrite::Refuse, Reach::Wanted);
-        Move { base, target, also: &[], overwrite, reach }
+        Move { base, target, also: &[], keeps_also: false, overwrite, reach }
     }
 }
 
@@ -226,6 +229,9 @@ impl Operation<'_> {
             Overwrite::Refuse => None,
             Overwrite::Store => self.keep_obstacles(moving)?,
         };
+        if planned.written + planned.removed > 0 || kept.is_some() {
+            self.announce(moving.target.unwrap_or_else(empty_tree))?;
+        }
         repository.monitor().phase(Phase::Restoring);
         repository.monitor().totals(planned.written, planned.bytes);
         let was_base = Some(self.staged_before().tree) == moving.base;
@@ -239,7 +245,7 @@ impl Operation<'_> {
         Ok(report)
     }
 
-    /// Stores the bytes in the way, and enters them before they are overwritten.
+    /// Stores the bytes in the way, before they are overwritten.
     fn keep_obstacles(&mut self, moving: &Move<'_>) -> Result<Option<TreeId>> {
         let repository = self.repository();
         let root = repository.work_tree_handle()?;
@@ -247,29 +253,30 @@ impl Operation<'_> {
         let look = Look::new(repository, &root, &staging, moving)?;
         let mut keeper = Keeper::new(repository, &root);
         let (mut doomed, mut last) = (Vec::new(), None);
+        let is_also =
+            |path: &RepoPath| moving.keeps_also && moving.also.binary_search(path).is_ok();
         for change in repository.changes(moving)? {
-            // What blocks the way to several paths is in the way of each.
-            if let Some((path, obstacle)) = look.at(&change?)?.obstacle
+            let change = change?;
+            if let Some((path, obstacle)) = look.at(&change)?.obstacle
                 && obstacle.has_bytes()
+                // What blocks the way to several paths is in the way of each.
                 && last.as_ref() != Some(&path)
+                && !is_also(&path)
             {
                 last = Some(path.clone());
                 doomed.push(Doomed { path, is_staged: false });
+            }
+            if is_also(&change.path) {
+                let is_modified = repository.is_modified(&root, &staging, &change.path)?;
+                doomed.push(Doomed { path: change.path, is_staged: is_modified == Some(false) });
             }
             if doomed.len() >= KEPT_AT_ONCE {
                 keep_all(&mut keeper, &mut doomed, &staging)?;
             }
         }
         keep_all(&mut keeper, &mut doomed, &staging)?;
-        let kept = keeper.finish()?;
-        if kept.is_some() {
-            let description = self.description().to_owned();
-            self.describe(format!("{description}: what was not saved"));
-            self.keep(kept);
-            self.checkpoint()?;
-            self.describe(description);
-            self.keep(kept);
-        }
+        let kept = self.with_earlier(keeper.finish()?)?;
+        self.keep(kept);
         Ok(kept)
     }
 }

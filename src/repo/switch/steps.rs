@@ -86,6 +86,9 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             }
             if looked.verdict != Verdict::Note {
                 self.remove(path)?;
+            }
+            // A move that was killed may have left the directory of files that are gone.
+            if looked.verdict != Verdict::Note || self.operation.goes_on() {
                 if last.as_ref().is_some_and(|last| last.parent() != path.parent()) {
                     self.remove_empty_dirs(last.as_ref())?;
                 }
@@ -95,6 +98,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
                 frame.remove(path.as_bytes());
             }
             if frame.count() as usize >= REMOVED_AT_ONCE {
+                self.remove_empty_dirs(last.as_ref())?;
                 self.operation.staging().apply_round(std::mem::take(&mut frame))?;
             }
         }
@@ -158,36 +162,12 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         }
     }
 
-    /// Removes a directory that holds nothing but directories.
-    fn remove_empty_dirs_below(&self, dir: &RepoPath) -> Result<()> {
-        let mut dirs = vec![dir.clone()];
-        let mut at = 0;
-        while at < dirs.len() {
-            let full = self.repository.place().work_tree.join(dirs[at].to_os());
-            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
-            for entry in std::fs::read_dir(&full).map_err(read)? {
-                let entry = entry.map_err(read)?;
-                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
-                if let (true, Ok(path)) =
-                    (entry.file_type().map_err(read)?.is_dir(), dirs[at].join(&name))
-                {
-                    dirs.push(path);
-                }
-            }
-            at += 1;
-        }
-        for dir in dirs.iter().rev() {
-            self.work_tree.remove_dir(dir)?;
-        }
-        Ok(())
-    }
-
     fn write(&mut self, batch: Batch) -> Result<()> {
         for entry in &batch.write {
             if !matches!(entry.kind, StagedKind::EmptyDir)
                 && matches!(self.work_tree.stat(&entry.path)?, Some((PathKind::Dir, _)))
             {
-                self.remove_empty_dirs_below(&entry.path)?;
+                remove_dirs(self.repository, &self.work_tree, &entry.path)?;
             }
         }
         let written =
@@ -228,6 +208,34 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         let racy = !self.work_tree.is_as_written(&stat);
         StagedEntry { path, kind, stat, racy }
     }
+}
+
+/// Removes a directory of the work tree and those in it; those that hold something else stay.
+pub(in super::super) fn remove_dirs(
+    repository: &Repository,
+    work_tree: &WorkTree,
+    dir: &RepoPath,
+) -> Result<()> {
+    let mut dirs = vec![dir.clone()];
+    let mut at = 0;
+    while at < dirs.len() {
+        let full = repository.place().work_tree.join(dirs[at].to_os());
+        let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
+        for entry in std::fs::read_dir(&full).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+            if let (true, Ok(path)) =
+                (entry.file_type().map_err(read)?.is_dir(), dirs[at].join(&name))
+            {
+                dirs.push(path);
+            }
+        }
+        at += 1;
+    }
+    for dir in dirs.iter().rev() {
+        work_tree.remove_dir(dir)?;
+    }
+    Ok(())
 }
 
 impl Batch {

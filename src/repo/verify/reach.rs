@@ -166,7 +166,8 @@ impl Reach<'_> {
         }
     }
 
-    /// What `undo` and `op restore` need: what each operation staged and kept.
+    /// What `undo` and `op restore` need: what each operation staged, kept and wrote, and the merges
+    /// that waited.
     fn operations(&mut self) -> Result<()> {
         let log = match self.repository.operations() {
             Ok(log) => log,
@@ -185,7 +186,8 @@ impl Reach<'_> {
             };
             self.report.operations += 1;
             let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
-            for tree in trees.into_iter().chain([record.kept]).flatten() {
+            let others = [record.kept, record.written, record.before.merging, record.after.merging];
+            for tree in trees.into_iter().chain(others).flatten() {
                 // A repository without a record of a tree that holds nothing never stored it.
                 if tree != super::super::trees::empty_tree() && self.trees.insert(tree) {
                     self.tree(tree, Holder::Operation(record.link.seq))?;
