@@ -16,7 +16,7 @@ use crate::path::{MAX_DEPTH, MAX_PATH, RepoPath};
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::objects::TreeIter;
-use crate::storage::oplog::OpRecord;
+use crate::storage::oplog::{OpLog, OpRecord};
 use crate::storage::pack_store::{StoreError, describe};
 use crate::storage::refs::RefValue;
 
@@ -41,6 +41,7 @@ impl Repository {
             whole: None,
         };
         let tips = reach.tips();
+        reach.refresh()?;
         reach.commits(tips)?;
         reach.staged();
         reach.operations()?;
@@ -52,7 +53,18 @@ impl Repository {
 
     /// Where the log of operations says that refs are that are not there.
     pub(in crate::repo) fn missing_refs(&self) -> Result<Vec<(String, RefValue)>> {
-        let log = self.operations()?;
+        loop {
+            let log = self.operations()?;
+            let missing = self.missing_of(&log)?;
+            let seq = |log: &OpLog| log.last().map(|last| last.link.seq);
+            // Else another command may have removed them since the log was read.
+            if missing.is_empty() || seq(&log) == seq(&self.operations()?) {
+                return Ok(missing);
+            }
+        }
+    }
+
+    fn missing_of(&self, log: &OpLog) -> Result<Vec<(String, RefValue)>> {
         let last = log.last().map_or(0, |last| last.link.seq);
         let mut seen: BTreeMap<String, Option<RefValue>> = BTreeMap::new();
         for record in log.backwards() {
@@ -136,6 +148,12 @@ impl Reach<'_> {
         }
     }
 
+    /// Takes in what other commands stored before they changed what was just read.
+    fn refresh(&self) -> Result<()> {
+        self.repository.store()?.refresh()?;
+        Ok(())
+    }
+
     /// Every ref and `HEAD`: one that is damaged hides no other.
     fn tips(&mut self) -> Vec<CommitId> {
         let refs = self.repository.refs();
@@ -206,6 +224,9 @@ impl Reach<'_> {
             Ok(staging) => staging,
             Err(error) => return self.problem(&error),
         };
+        if let Err(error) = self.refresh() {
+            return self.problem(&error);
+        }
         for entry in staging.iter() {
             if let StagedKind::File { content, .. } = entry.kind {
                 self.file(content, entry.stat.size, &entry.path, Holder::Staged);
@@ -225,6 +246,7 @@ impl Reach<'_> {
                 return Ok(());
             }
         };
+        self.refresh()?;
         for record in log.backwards() {
             let record = match record {
                 Ok(record) => record,
