@@ -107,6 +107,28 @@ fn c59_a_thousand_million_damaged_files_from_twelve_objects() {
     watched(&sandbox, ["store", "repair"]);
 }
 
+/// A directory that is known to be whole is looked at again where it stands too deep.
+#[test]
+fn c59_what_is_whole_in_one_place_and_too_long_in_another() {
+    for is_too_long in [false, true] {
+        let (sandbox, mut forge) = (sound(), Forge::new());
+        let part = [b'p'; 250];
+        let mut first = forge.file(b"x", b"planted");
+        for _ in 0..15 {
+            first = forge.dir(&part, vec![first]);
+        }
+        let mut second = first.clone();
+        for _ in 0..if is_too_long { 2 } else { 1 } {
+            second = forge.dir(&part, vec![second]);
+        }
+        second = forge.dir(b"q", vec![second]);
+        forge.publish(&sandbox, vec![first, second]);
+        let code = if is_too_long { 21 } else { 0 };
+        watched(&sandbox, ["store", "verify"]).expect_code(code);
+        watched(&sandbox, ["ls", "-s", "evil"]).expect_code(code);
+    }
+}
+
 #[test]
 fn c60_a_tree_that_holds_itself() {
     let (sandbox, mut forge) = (sound(), Forge::new());
