@@ -22,6 +22,12 @@ torture SEED="`date +%s`":
     DIGSTORE_TORTURE_LENGTH=3 DIGSTORE_TORTURE_FAULT_STEP=1 \
     cargo test --release --locked --test torture -- --nocapture --test-threads 1
 
+# The binary killed, on full and failing disks, and beside others, in full: just rigs, or just rigs SEED kill
+rigs SEED="`date +%s`" *ARGS:
+    DIGSTORE_RIG_SEED={{SEED}} DIGSTORE_KILLS=10000 DIGSTORE_DELAYED_KILLS=10000 DIGSTORE_FULL_DISKS=500 DIGSTORE_FAULTS=2000 \
+    DIGSTORE_THRASH_SECONDS=600 DIGSTORE_SWAPS=10000 DIGSTORE_TRUNCATIONS=10000 \
+    cargo test --release --locked --test rigs -- --nocapture --test-threads 1 {{ARGS}}
+
 # Bugs planted into a copy of the sources, one at a time; the tests must catch each
 planted *ARGS:
     python3 tests/torture/planted.py {{ARGS}}

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Sandbox, assert_same};
+use std::process::Command;
+
+use common::{Output, Sandbox, assert_same, noise};
 
 /// Two commits, then a change of each kind: staged, not staged, both, added, deleted.
 fn changed() -> Sandbox {
@@ -307,4 +309,20 @@ fn a_hard_reset_ends_a_merge() {
         assert_eq!(sandbox.status(), ["UU a"], "{end:?}");
     }
     assert!(sandbox.fails(1, ["switch", "topic"]).contains("a merge waits"));
+}
+
+#[test]
+fn a_stash_that_cannot_be_stored_says_why_and_changes_nothing() {
+    let sandbox = changed();
+    sandbox.write("large", noise(1, 2 << 20));
+    let (files, status) = (sandbox.snapshot(), sandbox.status());
+    let mut command = Command::new("sh");
+    sandbox.surround(&mut command);
+    command.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" stash -u"]);
+    let output = Output::of(command.arg(env!("CARGO_BIN_EXE_digstore"))).expect_code(1);
+    assert!(output.stderr.contains("too large"), "{output:?}");
+    assert_same(&files, &sandbox.snapshot());
+    assert_eq!(sandbox.status(), status);
+    sandbox.ok(["stash", "-u"]);
+    sandbox.ok(["store", "verify", "--data"]);
 }

@@ -40,7 +40,7 @@ fn text(hint: &str) -> Option<String> {
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
-    use ExitCode::{Failure, Interrupted, NotFound, Usage};
+    use ExitCode::{Corrupt, Failure, Interrupted, NotFound, Usage};
     match error {
         RepoError::NotARepository(_)
         | RepoError::NoRepositoryAt(_)
@@ -69,6 +69,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::BadRange { .. } => {
             (Usage, text("a range is FIRST-LAST, FIRST- or -COUNT, in bytes"))
         }
+        RepoError::BadStoredPath { .. } => (Corrupt, text(REPAIR)),
         RepoError::BadPath { .. } | RepoError::Outside { .. } => (Usage, None),
         RepoError::NoIdentity => (
             Failure,

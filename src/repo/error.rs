@@ -104,6 +104,14 @@ pub enum RepoError {
         /// Why.
         source: crate::path::PathError,
     },
+    /// A name in a stored tree that makes a path which no tree may have.
+    #[error("a stored tree is damaged: its entry '{}' makes no path", escape(name))]
+    BadStoredPath {
+        /// The name.
+        name: Vec<u8>,
+        /// Why.
+        source: crate::path::PathError,
+    },
     /// A path outside the work tree.
     #[error("'{}' lies outside the work tree '{}'", path.display(), work_tree.display())]
     Outside {

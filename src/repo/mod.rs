@@ -337,7 +337,8 @@ impl Repository {
             metrics: Arc::default(),
             planner,
             compression_threshold: self.config.performance.compression_threshold.as_usize(),
-            cancel: self.cancel.clone(),
+            // A failure stops the workers, not what the command does about it.
+            cancel: self.cancel.child(),
             monitor: Arc::clone(&self.monitor),
         })
     }

@@ -128,8 +128,9 @@ impl Repository {
         let made = match self.make_stash(&mut op, head, before, options) {
             Ok(Some(made)) => made,
             other => {
-                op.stage_tree(before.tree)?;
-                return other.map(|_| None);
+                // Where the disk is full it may fail as well, and the first error says why.
+                let restaged = op.stage_tree(before.tree);
+                return other.and_then(|_| restaged.map(|()| None));
             }
         };
         let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;

@@ -336,6 +336,10 @@ pub fn check_target(target: &[u8]) -> std::result::Result<(), String> {
     Ok(())
 }
 
+fn add_totals(sum: (u64, u64), more: (u64, u64)) -> Option<(u64, u64)> {
+    Some((sum.0.checked_add(more.0)?, sum.1.checked_add(more.1)?))
+}
+
 impl TreePage {
     /// Bytes of the page; their hash is its id.
     pub fn encode(&self) -> Vec<u8> {
@@ -381,8 +385,13 @@ impl TreePage {
             return Err(reader.invalid(format!("{count} entries do not fit")));
         }
         let mut entries: Vec<TreeEntry> = Vec::with_capacity(count as usize);
+        let mut sum = Some((0, 0));
         for _ in 0..count {
             let entry = TreeEntry::decode(reader)?;
+            sum = sum.and_then(|sum| add_totals(sum, entry.totals()));
+            if sum.is_none() {
+                return Err(reader.invalid("the sizes of its entries overflow"));
+            }
             if entries.last().is_some_and(|last| last.name >= entry.name) {
                 return Err(reader.invalid("its entries are not in order"));
             }

@@ -11,9 +11,10 @@ mod reader;
 mod salvage;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lru::LruCache;
@@ -38,6 +39,9 @@ pub const INDEX_DIR: &str = "index";
 const MERGE_AT: usize = 16;
 /// Packs kept open beside the ones outside the merged index.
 const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+
+/// Looks for new packs that found none, after which what is missing counts as missing at once.
+const MAX_VAIN_LOOKS: usize = 64;
 
 /// Why an object cannot be had.
 #[derive(Debug, Error)]
@@ -136,7 +140,25 @@ struct State {
     /// Packs outside the merged index, oldest first.
     recent: Vec<Arc<Pack>>,
     merged: Vec<Arc<MergedIndex>>,
-    damaged: Vec<String>,
+    damaged: BTreeMap<PackId, String>,
+}
+
+impl State {
+    /// Opens a pack that no merged index covers; a damaged one is noted and left out.
+    fn take(&mut self, disk: &dyn Disk, id: PackId) -> Result<()> {
+        match Pack::open(disk, id) {
+            Ok(pack) => {
+                self.live.insert(id);
+                self.recent.push(Arc::new(pack));
+            }
+            Err(error) if error.is_corruption() => {
+                self.live.remove(&id);
+                self.damaged.insert(id, error.describe());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// All packs of a repository and the index over them.
@@ -145,6 +167,8 @@ pub struct PackStore {
     disk: Arc<dyn Disk>,
     state: RwLock<State>,
     open_packs: Mutex<LruCache<PackId, Arc<Pack>>>,
+    /// How often nothing new was found for an object that is missing.
+    vain_looks: AtomicUsize,
 }
 
 /// Sums over all packs, from their footers.
@@ -184,23 +208,36 @@ impl PackStore {
             state.merged.iter().flat_map(|index| index.packs()).collect();
         let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
         uncovered.sort_unstable();
-        for id in uncovered {
-            match Pack::open(&*disk, id) {
-                Ok(pack) => state.recent.push(Arc::new(pack)),
-                Err(error) if error.is_corruption() => {
-                    state.live.remove(&id);
-                    state.damaged.push(error.describe());
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        uncovered.into_iter().try_for_each(|id| state.take(&*disk, id))?;
         let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
-        Ok(Self { disk, state: RwLock::new(state), open_packs })
+        let state = RwLock::new(state);
+        Ok(Self { disk, state, open_packs, vain_looks: AtomicUsize::new(0) })
+    }
+
+    /// Takes in the packs that came since the store was opened, and answers whether there were any:
+    /// another process may have moved a ref, which was read since, to what it had just stored.
+    pub fn refresh(&self) -> Result<bool> {
+        let there = list_packs(&*self.disk)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |id: &PackId| !state.live.contains(id) && !state.damaged.contains_key(id);
+        let new: BTreeSet<PackId> = there.into_iter().filter(is_new).collect();
+        new.iter().try_for_each(|id| state.take(&*self.disk, *id))?;
+        Ok(!new.is_empty())
+    }
+
+    /// As [`Self::refresh`], when an object is not found. Where much is missing, no look finds it.
+    fn look_again(&self) -> Result<bool> {
+        if self.vain_looks.load(Ordering::Relaxed) >= MAX_VAIN_LOOKS {
+            return Ok(false);
+        }
+        let found = self.refresh()?;
+        self.vain_looks.fetch_add(usize::from(!found), Ordering::Relaxed);
+        Ok(found)
     }
 
     /// What was wrong with the packs that were left out at open.
     pub fn damaged(&self) -> Vec<String> {
-        self.read_state(|state| state.damaged.clone())
+        self.read_state(|state| state.damaged.values().cloned().collect())
     }
 
     /// The disk below.

@@ -182,13 +182,14 @@ impl ObjectReader {
         result
     }
 
-    /// Finds an object.
+    /// Finds an object, also one that another process stored since the store was opened.
     pub fn locate(&self, id: &ObjectId) -> Result<Location> {
-        let Some(location) = self.store.locate(id) else {
-            self.store.check_tables()?;
-            return Err(StoreError::Missing(*id));
-        };
-        Ok(location)
+        if let Some(location) = self.store.locate(id) {
+            return Ok(location);
+        }
+        self.store.check_tables()?;
+        let location = if self.store.look_again()? { self.store.locate(id) } else { None };
+        location.ok_or(StoreError::Missing(*id))
     }
 
     /// The bytes of an object, checked against its id.
