@@ -19,7 +19,7 @@ model CASES="400" SEED="`date +%s`":
 # Every crash rig in full, about an hour: just torture, or just torture SEED
 torture SEED="`date +%s`":
     DIGSTORE_TORTURE_SEED={{SEED}} DIGSTORE_TORTURE_IMAGES=1000000 DIGSTORE_TORTURE_RECOVERIES=100000 \
-    DIGSTORE_TORTURE_LENGTH=3 DIGSTORE_TORTURE_FAULT_STEP=1 \
+    DIGSTORE_TORTURE_LENGTH=3 DIGSTORE_TORTURE_FAULT_STEP=1 DIGSTORE_TORTURE_ROT=1000000 \
     cargo test --release --locked --test torture -- --nocapture --test-threads 1
 
 # The binary killed, on full and failing disks, and beside others, in full: just rigs, or just rigs SEED kill

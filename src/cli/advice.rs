@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::exit_code::ExitCode;
+use crate::path::REPOSITORY_DIR;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
 use crate::repo::exchange::ExchangeError;
@@ -46,6 +47,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::NoRepositoryAt(_)
         | RepoError::Nested { .. }
         | RepoError::Format { .. }
+        | RepoError::OtherOwner { .. }
         | RepoError::Locked(_) => of_open(error),
         RepoError::PathNotFound { nearest, .. }
         | RepoError::RevisionNotFound { nearest, .. }
@@ -134,6 +136,14 @@ fn of_open(error: &RepoError) -> (ExitCode, Option<String>) {
         }
         RepoError::Format { .. } => {
             (Format, text("restore the file 'format' from a copy of the repository"))
+        }
+        RepoError::OtherOwner { path, .. } => {
+            let dir = path.parent().filter(|_| path.ends_with(REPOSITORY_DIR)).unwrap_or(path);
+            let dir = dir.display();
+            let hint = format!(
+                "if you trust it: digstore config set --user safe.directories '{dir}' (with what is there already, ':' between them)"
+            );
+            (Failure, Some(hint))
         }
         RepoError::Locked(_) => {
             (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))

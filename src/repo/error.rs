@@ -56,6 +56,14 @@ pub enum RepoError {
         /// What is wrong.
         source: FormatError,
     },
+    /// The repository is another user's.
+    #[error("the repository '{}' belongs to another user (number {owner})", path.display())]
+    OtherOwner {
+        /// The repository.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
     /// Another process changes the repository.
     #[error("another digstore command is changing the repository '{}'", .0.display())]
     Locked(PathBuf),

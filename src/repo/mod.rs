@@ -17,6 +17,7 @@ pub mod ignore;
 pub mod limits;
 pub mod merge;
 pub mod operation;
+mod owner;
 pub mod path_filter;
 pub mod pathspec;
 pub mod plan;

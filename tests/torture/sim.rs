@@ -122,6 +122,32 @@ impl State {
         crashed
     }
 
+    /// All files that are there, with their lengths.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, usize)> {
+        let mut files = Vec::new();
+        for (dir, held) in &self.dirs {
+            for (name, node) in &held.now {
+                if let Node::File(inode) = node {
+                    files.push((dir.join(name), self.inodes[*inode].now.len()));
+                }
+            }
+        }
+        files
+    }
+
+    /// The same with other bytes in a file: what a disk may make of it in time.
+    pub(crate) fn with(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut changed = self.clone();
+        let held = split(path).and_then(|(dir, name)| self.dirs.get(dir)?.now.get(&name));
+        if let Some(Node::File(inode)) = held {
+            let inode = &mut changed.inodes[*inode];
+            change(Arc::make_mut(&mut inode.now));
+            inode.pending.clear();
+            inode.durable = Arc::clone(&inode.now);
+        }
+        changed
+    }
+
     /// What lay in a directory whose own name was lost is lost with it.
     fn drop_lost_dirs(&mut self) {
         let there = |dirs: &BTreeMap<PathBuf, Dir>, path: &Path| {

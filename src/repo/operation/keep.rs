@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, read_link, stat_one};
 use super::super::source::WorkTreeSource;
 use super::super::trees::TreeStack;
-use super::super::{Repository, Result};
+use super::super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
@@ -30,6 +30,8 @@ pub struct Keeper<'a> {
     trees: TreeStack,
     /// The last entry, if it is an empty directory: something of it may follow.
     held: Option<StagedEntry>,
+    /// The last file or link: nothing lies below it.
+    last: Option<RepoPath>,
     is_empty: bool,
 }
 
@@ -42,6 +44,7 @@ impl<'a> Keeper<'a> {
             engine: None,
             trees: TreeStack::default(),
             held: None,
+            last: None,
             is_empty: true,
         }
     }
@@ -94,6 +97,17 @@ impl<'a> Keeper<'a> {
         let mut rest = self.held.take().into_iter().chain(entries).peekable();
         let mut entries = Vec::new();
         while let Some(entry) = rest.next() {
+            if let Some(last) = self.last.as_ref().filter(|last| entry.path.is_within(last)) {
+                if *last == entry.path {
+                    continue;
+                }
+                // Somebody replaced the directory while it was looked at.
+                let why = format!("'{last}' changed meanwhile");
+                return Err(RepoError::CannotKeep { path: entry.path, why });
+            }
+            if entry.kind != StagedKind::EmptyDir {
+                self.last = Some(entry.path.clone());
+            }
             match rest.peek() {
                 _ if entry.kind != StagedKind::EmptyDir => entries.push(entry),
                 // It was staged as empty, and is not empty any more.
