@@ -19,6 +19,8 @@ use digstore::storage::mapped::Mapped;
 use crate::below;
 use crate::common::Dice;
 
+/// "Not a directory", as Linux numbers it.
+const ENOTDIR: i32 = 20;
 /// What a disk writes as a whole.
 const SECTOR: usize = 512;
 
@@ -467,8 +469,11 @@ impl FileSystem for SimFs {
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let shared = self.shared();
-        let dir = shared.state.dirs.get(path).ok_or_else(not_found)?;
-        Ok(dir.now.keys().cloned().collect())
+        match (shared.state.dirs.get(path), shared.state.find(path)) {
+            (Some(dir), _) => Ok(dir.now.keys().cloned().collect()),
+            (None, Ok(Node::File(_))) => Err(io::Error::from_raw_os_error(ENOTDIR)),
+            (None, _) => Err(not_found()),
+        }
     }
 
     fn kind(&self, path: &Path) -> io::Result<(bool, u64)> {
