@@ -126,6 +126,48 @@ fn a_restore_that_finds_a_directory_in_the_way_leaves_the_staged_size_alone() {
     run(&[Write(file, 1), AddAll, Write(inner, 2), Restore(known(file)), Commit]);
 }
 
+#[test]
+fn an_abort_leaves_what_lies_in_a_directory_that_is_staged_as_empty() {
+    use Action::{
+        Abort, Add, AddAll, Commit, Link, MergeRecent, Remove, SwitchBack, SwitchNew, Write,
+    };
+    run_from(
+        BASE,
+        &[
+            Write(2, 0),
+            AddAll,
+            Commit,
+            SwitchNew(0),
+            Write(0, 0),
+            AddAll,
+            Commit,
+            SwitchBack,
+            Write(0, 0),
+            AddAll,
+            Commit,
+            MergeRecent(1),
+            Link(7, 0),
+            Add(0),
+            Remove(7),
+            AddAll,
+            Commit,
+            SwitchNew(0),
+            Write(3, 0),
+            Write(2, 0),
+            AddAll,
+            Commit,
+            SwitchBack,
+            Write(3, 0),
+            AddAll,
+            Commit,
+            MergeRecent(1),
+            Link(6, 0),
+            Add(3),
+            Abort,
+        ],
+    );
+}
+
 /// The number that gives a command this path, whatever is there.
 fn known(path: usize) -> usize {
     KNOWN.next_multiple_of(PATHS.len()) + path

@@ -76,7 +76,9 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             let is_replaced = is_dir(&looked) && looked.verdict == Verdict::Write;
             let goes = looked.target.is_none() && looked.verdict != Verdict::Nothing;
             let path = &change.path;
-            if let Some((way, _)) = looked.obstacle.as_ref().filter(|(way, _)| way != path)
+            // What is in the way below it stays, as what is not tracked.
+            let is_above = |way: &RepoPath| way != path && path.is_within(way);
+            if let Some((way, _)) = looked.obstacle.as_ref().filter(|(way, _)| is_above(way))
                 && self.moving.overwrite == Overwrite::Store
             {
                 self.remove(way)?;
