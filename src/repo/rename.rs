@@ -111,7 +111,8 @@ impl Repository {
         op.moves_work_tree();
         for item in &plan.items[..done] {
             stage_rename(&mut op, &before, &work_tree, item)?;
-            remove_empty_dirs(&work_tree, &item.from, &options.keep_dir)?;
+            let is_where_user_is = |dir: &RepoPath| options.keep_dir.is_within(dir);
+            work_tree.remove_empty_dirs_unless(&item.from, is_where_user_is)?;
             self.write_newly_wanted(&mut op, &item.from, &item.to)?;
         }
         before.check()?;
@@ -183,18 +184,4 @@ fn renamed(entry: StagedEntry, work_tree: &WorkTree, item: &Item) -> Result<Stag
         stat = now;
     }
     Ok(StagedEntry { path, stat, ..entry })
-}
-
-/// Removes the directories above `path` that are empty now, but not the one where the user is.
-pub(super) fn remove_empty_dirs(
-    work_tree: &WorkTree,
-    path: &RepoPath,
-    keep: &RepoPath,
-) -> Result<()> {
-    for dir in std::iter::successors(path.parent(), RepoPath::parent) {
-        if dir.is_root() || keep.is_within(&dir) || !work_tree.remove_dir(&dir)? {
-            break;
-        }
-    }
-    Ok(())
 }

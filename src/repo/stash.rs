@@ -19,16 +19,15 @@ use thiserror::Error;
 
 use super::add::AddOptions;
 use super::diff_trees::as_staged;
-use super::merge::MergeError;
 use super::operation::Operation;
 use super::pathspec::Pathspec;
 use super::switch::{Move, MoveReport, Reach};
-use super::trees::{TreeDiff, TreeWalk, empty_tree, find};
+use super::trees::{TreeDiff, TreeWalk, find};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
-use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState, PickFlags};
+use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState};
 use crate::storage::format::object::{Commit, EntryKind, Signature};
 use crate::storage::format::refs::Head;
 use crate::storage::objects::TreeTotals;
@@ -122,7 +121,7 @@ impl Repository {
     /// Puts local changes aside; `None` where there are none.
     pub fn stash(&self, options: &StashOptions) -> Result<Option<(Stash, MoveReport)>> {
         let mut op = self.begin("stash push")?;
-        self.check_no_merge()?;
+        self.check_none_waits()?;
         let head = op.head_commit()?.ok_or_else(|| Self::unborn(op.head()))?;
         let before = op.staged_tree()?;
         let made = match self.make_stash(&mut op, head, before, options) {
@@ -138,13 +137,6 @@ impl Repository {
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)))?;
         op.finish()?;
         Ok(Some((stash, moved)))
-    }
-
-    fn check_no_merge(&self) -> Result<()> {
-        match self.merge_state()? {
-            Some(state) => Err(MergeError::Waiting(state.kind).into()),
-            None => Ok(()),
-        }
     }
 
     /// Stages and stores what is to be put aside.
@@ -237,8 +229,7 @@ impl Repository {
     /// A tree with only what was added between two.
     fn added_alone(&self, old: TreeId, new: TreeId) -> Result<TreeTotals> {
         let edits = self.edits(old, new, |_, is_added| is_added)?;
-        let empty = TreeTotals { tree: empty_tree(), files: 0, bytes: 0 };
-        self.write_edited(empty, &edits)
+        self.write_alone(&edits)
     }
 
     fn edits(
@@ -306,7 +297,7 @@ impl Repository {
     pub fn apply_stash(&self, index: usize, options: ApplyOptions) -> Result<ApplyReport> {
         let word = if options.pop { "stash pop" } else { "stash apply" };
         let mut op = self.begin(word)?;
-        self.check_no_merge()?;
+        self.check_none_waits()?;
         let stash = self.find_stash(index)?;
         let commit = self.objects()?.commit(&stash.id)?;
         let [base, index_commit, rest @ ..] = commit.parents.as_slice() else {
@@ -340,18 +331,11 @@ impl Repository {
                 op.set_ref(&stash.reference, None)?;
             }
         } else if let Some(head) = op.head_commit()? {
+            let (others, message) = (vec![stash.id], stash.message.clone());
             let state = MergeState {
-                kind: MergeKind::Stash,
-                head,
-                others: vec![stash.id],
                 merged: combined.tree.tree,
-                message: stash.message.clone(),
-                author: None,
-                todo: Vec::new(),
-                start: head,
-                before: staged.tree,
-                how: PickFlags::default(),
                 conflicts: combined.conflicts.clone(),
+                ..MergeState::new(MergeKind::Stash, head, others, message, staged.tree)
             };
             op.set_merge(Some(&state))?;
         }

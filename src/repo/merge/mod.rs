@@ -24,7 +24,7 @@ pub use run::{FastForward, MergeOptions, MergeOutcome};
 pub use state::Side;
 
 use super::source::WorkTreeSource;
-use super::trees::{Stop, edit_tree_by};
+use super::trees::{Stop, edit_tree_by, empty_tree};
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
@@ -165,6 +165,14 @@ impl Repository {
             (None, Some(error)) => Err(error.into()),
             (None, None) => Err(RepoError::Worker),
         }
+    }
+
+    /// Writes a tree of some entries and nothing else, in path order.
+    pub(super) fn write_alone(
+        &self,
+        entries: &[(RepoPath, Option<EntryKind>)],
+    ) -> Result<TreeTotals> {
+        self.write_edited(TreeTotals { tree: empty_tree(), files: 0, bytes: 0 }, entries)
     }
 
     /// The tree that both commits come from: that of the best common ancestor; where a criss-cross

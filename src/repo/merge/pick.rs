@@ -90,19 +90,13 @@ impl Repository {
             Some(parent) => (Some(commit.tree), parent),
             None => (Some(commit.tree), super::super::trees::empty_tree()),
         };
-        let staged = op.staged_before().tree;
+        let message = pick_message(id, &commit, kind, how);
         let state = MergeState {
-            kind,
-            head,
-            others: vec![id],
-            merged: staged,
-            message: pick_message(id, &commit, kind, how),
             author: (!is_revert).then_some(commit.author),
             todo: todo.clone(),
             start,
-            before: staged,
             how,
-            conflicts: Vec::new(),
+            ..MergeState::new(kind, head, vec![id], message, op.staged_before().tree)
         };
         let step = Step { base, theirs, into_staged: how.no_commit, state };
         self.step(&mut op, step, (!how.no_commit).then_some(committer), how.no_commit)

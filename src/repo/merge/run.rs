@@ -6,7 +6,7 @@ use super::super::switch::{Move, MoveReport, Obstacle, Obstacles};
 use super::super::{RepoError, Repository, Result};
 use super::{Combined, MergeError};
 use crate::id::{CommitId, TreeId};
-use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState, PickFlags};
+use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState};
 use crate::storage::format::object::{Commit, Signature};
 use crate::storage::objects::TreeTotals;
 
@@ -99,20 +99,8 @@ impl Repository {
         super::super::commit::check_message(&message)?;
         let others = if options.squash { Vec::new() } else { vec![other] };
         let theirs = self.objects()?.commit(&other)?.tree;
-        let tree = self.objects()?.commit(&head)?.tree;
-        let state = MergeState {
-            kind: MergeKind::Merge,
-            head,
-            others,
-            merged: tree,
-            message,
-            author: None,
-            todo: Vec::new(),
-            start: head,
-            before: tree,
-            how: PickFlags::default(),
-            conflicts: Vec::new(),
-        };
+        let before = op.staged_before().tree;
+        let state = MergeState::new(MergeKind::Merge, head, others, message, before);
         let step = Step { base, theirs, into_staged: false, state };
         let commits = !options.squash && !options.no_commit;
         self.step(&mut op, step, commits.then_some(&options.committer), options.squash)
@@ -130,7 +118,8 @@ impl Repository {
         Ok(MergeOutcome::FastForward(to, moved))
     }
 
-    pub(super) fn check_none_waits(&self) -> Result<()> {
+    /// An error where one waits.
+    pub(in crate::repo) fn check_none_waits(&self) -> Result<()> {
         match self.merge_state()? {
             Some(state) => Err(MergeError::Waiting(state.kind).into()),
             None => Ok(()),

@@ -9,7 +9,7 @@ use super::super::operation::{Doomed, Keeper, Operation};
 use super::super::pathspec::Pathspec;
 use super::super::read::ByteRange;
 use super::super::switch::{Move, MoveReport, Overwrite};
-use super::super::trees::{empty_tree, find};
+use super::super::trees::find;
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::MergeError;
@@ -19,7 +19,6 @@ use crate::path::RepoPath;
 use crate::storage::format::FormatError;
 use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind, MergeState};
 use crate::storage::format::object::EntryKind;
-use crate::storage::objects::TreeTotals;
 
 /// The file of the state in its tree.
 const STATE_FILE: &str = "merge";
@@ -77,8 +76,7 @@ impl Repository {
     pub(in crate::repo) fn store_merge_state(&self, state: &MergeState) -> Result<TreeId> {
         let name = RepoPath::new_unchecked(STATE_FILE.into());
         let kind = store_bytes(self, &name, &state.encode())?;
-        let empty = TreeTotals { tree: empty_tree(), files: 0, bytes: 0 };
-        Ok(self.write_edited(empty, &[(name, Some(kind))])?.tree)
+        Ok(self.write_alone(&[(name, Some(kind))])?.tree)
     }
 
     /// The merge that waits and is of this kind.

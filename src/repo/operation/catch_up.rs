@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::super::trees::TreeDiff;
 use super::super::worktree::WorkTree;
-use super::super::{RepoError, Result};
+use super::super::{RepoError, Repository, Result};
 use super::{
-    MAX_DESCRIPTION, OpKind, OpState, Operation, RefChange, StagedTree, shortened, staged,
+    MAX_DESCRIPTION, OpKind, OpLog, OpState, Operation, RefChange, StagedTree, shortened, staged,
 };
 use crate::id::TreeId;
 use crate::path::RepoPath;
@@ -20,6 +20,17 @@ const MOVING_FILE: &str = "moving";
 const MAX_MOVING: u64 = 64 << 10;
 const NOTICED: &str = "what was staged or moved by a command that did not finish";
 const UNFINISHED: &str = " (not finished)";
+
+/// What a killed command was doing to the work tree, if it died before its record was in the log.
+pub(super) fn announced(repository: &Repository, log: &OpLog) -> Result<Option<Moving>> {
+    let Some(bytes) = repository.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
+        return Ok(None);
+    };
+    // It may have been torn by a crash before it was durable: then nothing was touched yet.
+    let moving = Moving::decode(&bytes).ok();
+    let seq = log.last().map_or(0, |last| last.link.seq);
+    Ok(moving.filter(|moving| moving.seq == seq))
+}
 
 impl Operation<'_> {
     /// Says durably, before files of the work tree change, that they are brought to `target`, and
@@ -39,9 +50,8 @@ impl Operation<'_> {
 
     /// What was kept, and before that by a killed command that this one goes on with.
     pub(in super::super) fn with_earlier(&self, kept: Option<TreeId>) -> Result<Option<TreeId>> {
-        let (Some(earlier), Some(tree)) = (self.earlier, kept) else {
-            return Ok(self.earlier.or(kept));
-        };
+        let earlier = self.unfinished.as_ref().and_then(|moving| moving.kept);
+        let (Some(earlier), Some(tree)) = (earlier, kept) else { return Ok(earlier.or(kept)) };
         let objects = self.repository.objects()?;
         let mut entries = Vec::new();
         for change in TreeDiff::new(objects, None, Some(earlier)) {
@@ -60,24 +70,13 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// What a killed command was doing to the work tree.
-    pub(super) fn unfinished(&self) -> Result<Option<Moving>> {
-        let Some(bytes) = self.repository.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
-            return Ok(None);
-        };
-        // It may have been torn by a crash before it was durable: then nothing was touched yet.
-        let moving = Moving::decode(&bytes).ok();
-        let seq = self.log.last().map_or(0, |last| last.link.seq);
-        Ok(moving.filter(|moving| moving.seq == seq))
-    }
-
     /// Finishes what the last record says, and enters what is there besides; without
     /// `notice`, what is staged and what happened to the work tree is left to this operation.
     pub(super) fn catch_up(&mut self, notice: bool) -> Result<()> {
-        let moving = self.unfinished()?;
-        if let Some(moving) = &moving {
+        if let Some(moving) = &self.unfinished {
             self.sweep(moving)?;
         }
+        let moving = if notice { self.unfinished.take() } else { None };
         let last = self.log.last().cloned();
         let store = self.repository.refs();
         let mut refs = Vec::new();
@@ -115,7 +114,7 @@ impl Operation<'_> {
             staged = StagedTree { tree, files, bytes };
         }
         let found = OpState { head, staged, merging: self.before.merging };
-        self.enter_noticed(found, refs, moving.filter(|_| notice))
+        self.enter_noticed(found, refs, moving)
     }
 
     fn enter_noticed(

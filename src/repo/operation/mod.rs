@@ -26,13 +26,13 @@ pub use keep::{Doomed, Keeper};
 pub use undo::{UndoError, UndoOptions, UndoReport};
 pub use way::PastState;
 
-use super::trees::empty_tree;
 use super::{Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::BinaryStagingArea;
 use crate::storage::disk::LockGuard;
 use crate::storage::format::merge_state::MergeState;
+use crate::storage::format::moving::Moving;
 use crate::storage::format::object::EntryKind;
 use crate::storage::objects::TreeTotals;
 pub use crate::storage::oplog::{OpKind, OpRecord, OpState, RefChange, StagedTree};
@@ -64,10 +64,9 @@ pub struct Operation<'r> {
     moves_work_tree: bool,
     /// Whether it goes a way back, so that a killed one is gone on with.
     is_undo: bool,
-    /// Whether a killed one is gone on with.
-    goes_on: bool,
-    /// What that one had kept.
-    earlier: Option<TreeId>,
+    /// What a killed command was doing to the work tree. Behind [`Self::catch_up`] only that of an
+    /// undo which is gone on with.
+    unfinished: Option<Moving>,
     /// Whether a file announces what it does to the work tree.
     is_announced: bool,
     /// Last, so that it is let go last.
@@ -119,6 +118,7 @@ impl<'r> Operation<'r> {
                 merging: None,
             },
         };
+        let unfinished = catch_up::announced(repository, &log)?;
         Ok(Self {
             repository,
             log,
@@ -134,8 +134,7 @@ impl<'r> Operation<'r> {
             before,
             moves_work_tree: false,
             is_undo: false,
-            goes_on: false,
-            earlier: None,
+            unfinished,
             is_announced: false,
             _lock: lock,
         })
@@ -219,7 +218,7 @@ impl<'r> Operation<'r> {
 
     /// Whether a killed undo or redo is gone on with.
     pub(super) fn goes_on(&self) -> bool {
-        self.goes_on
+        self.unfinished.is_some()
     }
 
     /// What the operation does, for the log.
@@ -247,8 +246,7 @@ impl<'r> Operation<'r> {
     /// The same, from a list in path order.
     pub fn writes_entries(&mut self, entries: &[(RepoPath, Option<EntryKind>)]) -> Result<()> {
         if entries.iter().any(|(_, kind)| kind.is_some()) {
-            let empty = TreeTotals { tree: empty_tree(), files: 0, bytes: 0 };
-            self.written = Some(self.repository.write_edited(empty, entries)?.tree);
+            self.written = Some(self.repository.write_alone(entries)?.tree);
         }
         Ok(())
     }

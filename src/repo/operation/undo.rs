@@ -24,6 +24,7 @@ use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::chunker::Chunker;
+use crate::storage::format::moving::Moving;
 
 /// Files that are brought back at once.
 const BROUGHT_AT_ONCE: usize = 4096;
@@ -93,10 +94,6 @@ impl Repository {
             // It is the same behind what is caught up with, or there is a way then.
             Err(_) => false,
         };
-        op.goes_on = is_begun && op.unfinished()?.is_some();
-        if is_begun {
-            op.earlier = op.unfinished()?.and_then(|moving| moving.kept);
-        }
         op.catch_up(!is_begun)?;
         let (way, record) = way(&op.log)?;
         op.go(way, options, record)
@@ -113,8 +110,8 @@ impl Operation<'_> {
     /// Whether a way to `target` was begun, and killed: each path is staged either as the last
     /// record has it or as `target` has it, and no other command left the work tree half-way.
     fn is_begun(&mut self, target: &TreeId) -> Result<bool> {
-        let moving = self.unfinished()?;
-        if moving.is_some_and(|moving| !moving.is_undo || moving.target != *target) {
+        let is_other = |moving: &Moving| !moving.is_undo || moving.target != *target;
+        if self.unfinished.as_ref().is_some_and(is_other) {
             return Ok(false);
         }
         let last = self.before.staged.tree;
@@ -210,16 +207,8 @@ impl Operation<'_> {
     fn blocking(&self, way: &Way, made: &[RepoPath]) -> Result<Vec<RepoPath>> {
         let Some(kept) = way.kept else { return Ok(Vec::new()) };
         let root = self.repository.work_tree_handle()?;
-        let (mut blocking, mut last) = (Vec::new(), None);
-        for path in paths_of(self.repository, kept)? {
-            let dir = path.parent().filter(|dir| !dir.is_root() && last.as_ref() != Some(dir));
-            let Some(dir) = dir else { continue };
-            let read = |source| RepoError::WorkTreeRead { path: dir.to_os().to_owned(), source };
-            let found = first_non_directory(&root, &dir).map_err(read)?;
-            blocking.extend(found.filter(|path| !made.contains(path)));
-            last = Some(dir);
-        }
-        blocking.dedup();
+        let mut blocking = all_above(&root, &paths_of(self.repository, kept)?)?;
+        blocking.retain(|path| !made.contains(path));
         Ok(blocking)
     }
 
@@ -284,13 +273,8 @@ impl Operation<'_> {
     }
 
     fn remove_empty_above(&self, work_tree: &WorkTree, path: &RepoPath) -> Result<()> {
-        for dir in std::iter::successors(path.parent(), RepoPath::parent) {
-            let is_staged = self.staging.view(dir.as_bytes()).is_some();
-            if dir.is_root() || is_staged || !work_tree.remove_dir(&dir)? {
-                break;
-            }
-        }
-        Ok(())
+        let is_staged = |dir: &RepoPath| self.staging.view(dir.as_bytes()).is_some();
+        Ok(work_tree.remove_empty_dirs_unless(path, is_staged)?)
     }
 
     /// Paths that go back though they may be staged as they are to be, in path order.
@@ -387,17 +371,11 @@ impl Operation<'_> {
         root: &OwnedFd,
         entries: &[CommittedEntry],
     ) -> Result<()> {
-        let mut last = None;
-        for entry in entries {
-            let dir = entry.path.parent().filter(|dir| !dir.is_root());
-            let Some(dir) = dir.filter(|dir| last.as_ref() != Some(dir)) else { continue };
-            let read = |source| RepoError::WorkTreeRead { path: dir.to_os().to_owned(), source };
-            if let Some(path) = first_non_directory(root, &dir).map_err(read)?
-                && self.repository.is_modified(root, &self.staging, &path)? == Some(false)
-            {
+        let paths: Vec<RepoPath> = entries.iter().map(|entry| entry.path.clone()).collect();
+        for path in all_above(root, &paths)? {
+            if self.repository.is_modified(root, &self.staging, &path)? == Some(false) {
                 work_tree.remove_file(&path)?;
             }
-            last = Some(dir);
         }
         Ok(())
     }
@@ -457,4 +435,18 @@ impl Operation<'_> {
 fn paths_of(repository: &Repository, tree: TreeId) -> Result<Vec<RepoPath>> {
     let walk = TreeWalk::new(repository.objects()?, &tree, RepoPath::root());
     committed(walk).map(|entry| Ok(entry?.path)).collect()
+}
+
+/// Files and links that stand where directories above these paths go, which come in their order.
+fn all_above(root: &OwnedFd, paths: &[RepoPath]) -> Result<Vec<RepoPath>> {
+    let (mut above, mut last) = (Vec::new(), None);
+    for path in paths {
+        let dir = path.parent().filter(|dir| !dir.is_root() && last.as_ref() != Some(dir));
+        let Some(dir) = dir else { continue };
+        let read = |source| RepoError::WorkTreeRead { path: dir.to_os().to_owned(), source };
+        above.extend(first_non_directory(root, &dir).map_err(read)?);
+        last = Some(dir);
+    }
+    above.dedup();
+    Ok(above)
 }

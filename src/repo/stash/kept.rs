@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use super::super::diff_trees::as_staged;
 use super::super::operation::{Doomed, Keeper, Operation};
-use super::super::trees::{TreeChange, TreeDiff, empty_tree, find};
+use super::super::trees::{TreeChange, TreeDiff, find};
 use super::super::{RepoError, Repository, Result};
 use super::Made;
 use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::format::object::EntryKind;
-use crate::storage::objects::TreeTotals;
 
 /// Files that are looked at together before a stash overwrites them.
 const KEPT_AT_ONCE: usize = 4096;
@@ -45,9 +44,8 @@ impl Repository {
             }
         }
         if !kept.is_empty() {
-            let empty = TreeTotals { tree: empty_tree(), files: 0, bytes: 0 };
             let kept: Vec<_> = kept.into_iter().collect();
-            op.keep(Some(self.write_edited(empty, &kept)?.tree));
+            op.keep(Some(self.write_alone(&kept)?.tree));
         }
         op.writes_entries(&written)
     }

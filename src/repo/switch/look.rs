@@ -313,12 +313,13 @@ impl<'a> Look<'a> {
     }
 }
 
-/// Whether a directory of the work tree holds something, at any depth, that is no directory and
-/// that `goes` does not know.
-pub(in super::super) fn holds_other(
+/// Goes through a directory of the work tree, those in it before what they hold, until `visit`
+/// answers `false`; whether it never did. It is given the path, if the name makes one, and whether
+/// it is a directory.
+pub(super) fn all_below(
     repository: &Repository,
     dir: &RepoPath,
-    goes: impl Fn(&RepoPath) -> Result<bool>,
+    mut visit: impl FnMut(Option<&RepoPath>, bool) -> Result<bool>,
 ) -> Result<bool> {
     let mut todo = vec![dir.clone()];
     while let Some(dir) = todo.pop() {
@@ -327,15 +328,29 @@ pub(in super::super) fn holds_other(
         for entry in std::fs::read_dir(&full).map_err(read)? {
             let entry = entry.map_err(read)?;
             let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
-            let Ok(path) = dir.join(&name) else { return Ok(true) };
-            if entry.file_type().map_err(read)?.is_dir() {
-                todo.push(path);
-            } else if !goes(&path)? {
-                return Ok(true);
+            let path = dir.join(&name).ok();
+            let is_dir = entry.file_type().map_err(read)?.is_dir();
+            if !visit(path.as_ref(), is_dir)? {
+                return Ok(false);
             }
+            todo.extend(path.filter(|_| is_dir));
         }
     }
-    Ok(false)
+    Ok(true)
+}
+
+/// Whether a directory of the work tree holds something, at any depth, that is no directory and
+/// that `goes` does not know.
+pub(in super::super) fn holds_other(
+    repository: &Repository,
+    dir: &RepoPath,
+    goes: impl Fn(&RepoPath) -> Result<bool>,
+) -> Result<bool> {
+    let goes = |path: Option<&RepoPath>, is_dir| match path {
+        Some(path) => Ok(is_dir || goes(path)?),
+        None => Ok(false),
+    };
+    Ok(!all_below(repository, dir, goes)?)
 }
 
 /// Whether the work tree holds an entry at a path, as it is.

@@ -7,7 +7,7 @@ use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
 use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
-use super::look::{Look, Looked, Verdict};
+use super::look::{Look, Looked, Verdict, all_below};
 use super::{Move, MoveReport, Overwrite, Reach};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{Frame, StagedEntry, StagedKind};
@@ -219,21 +219,10 @@ pub(in super::super) fn remove_dirs(
     dir: &RepoPath,
 ) -> Result<()> {
     let mut dirs = vec![dir.clone()];
-    let mut at = 0;
-    while at < dirs.len() {
-        let full = repository.place().work_tree.join(dirs[at].to_os());
-        let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
-        for entry in std::fs::read_dir(&full).map_err(read)? {
-            let entry = entry.map_err(read)?;
-            let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
-            if let (true, Ok(path)) =
-                (entry.file_type().map_err(read)?.is_dir(), dirs[at].join(&name))
-            {
-                dirs.push(path);
-            }
-        }
-        at += 1;
-    }
+    all_below(repository, dir, |path, is_dir| {
+        dirs.extend(path.filter(|_| is_dir).cloned());
+        Ok(true)
+    })?;
     for dir in dirs.iter().rev() {
         work_tree.remove_dir(dir)?;
     }

@@ -104,6 +104,30 @@ pub struct MergeState {
 }
 
 impl MergeState {
+    /// What waits when `others` are brought to `head`, before anything came of it: nobody else's,
+    /// without conflicts and with nothing behind it.
+    pub fn new(
+        kind: MergeKind,
+        head: CommitId,
+        others: Vec<CommitId>,
+        message: String,
+        before: TreeId,
+    ) -> Self {
+        Self {
+            kind,
+            head,
+            others,
+            merged: before,
+            message,
+            author: None,
+            todo: Vec::new(),
+            start: head,
+            before,
+            how: PickFlags::default(),
+            conflicts: Vec::new(),
+        }
+    }
+
     /// Whether nothing is begun: only the commits that follow wait.
     pub fn is_between(&self) -> bool {
         self.others.is_empty() && !self.todo.is_empty()
@@ -113,17 +137,10 @@ impl MergeState {
     /// follows.
     pub fn rest(&self, head: CommitId, staged: TreeId) -> Option<Self> {
         let rest = Self {
-            kind: self.kind,
-            head,
-            others: Vec::new(),
-            merged: staged,
-            message: String::new(),
-            author: None,
             todo: self.todo.clone(),
             start: self.start,
-            before: staged,
             how: self.how,
-            conflicts: Vec::new(),
+            ..Self::new(self.kind, head, Vec::new(), String::new(), staged)
         };
         (!self.todo.is_empty()).then_some(rest)
     }
