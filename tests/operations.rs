@@ -70,6 +70,51 @@ fn busy() -> Sandbox {
     sandbox
 }
 
+/// A command that ends with this code changes something and has one record; it is taken back and
+/// done again twice, and taken back in the end.
+fn comes_and_goes(sandbox: &Sandbox, code: i32, command: &[&str]) {
+    let (before, records) = (State::of(sandbox), operations(sandbox).len());
+    sandbox.run(command).expect_code(code);
+    let after = State::of(sandbox);
+    assert_ne!(before, after, "{command:?}");
+    assert_eq!(operations(sandbox).len(), records + 1, "{command:?} has one record");
+    for _ in 0..2 {
+        sandbox.ok(["undo"]);
+        assert_eq!(before, State::of(sandbox), "{command:?} taken back");
+        sandbox.ok(["redo"]);
+        assert_eq!(after, State::of(sandbox), "{command:?} done again");
+    }
+    sandbox.ok(["undo"]);
+}
+
+fn nothing_was_noticed(sandbox: &Sandbox) {
+    let noticed = operations(sandbox).into_iter().filter(|op| op["kind"] == "noticed");
+    assert_eq!(noticed.count(), 0, "each command entered all that it did");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+/// `main` and `two`, which differ in 600 files; `main` is checked out. And what the two hold.
+fn far_apart() -> (Sandbox, [Tree; 2]) {
+    let sandbox = Sandbox::new();
+    for number in 0..600 {
+        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
+    }
+    sandbox.save("one");
+    let one = sandbox.snapshot();
+    sandbox.ok(["switch", "-c", "two"]);
+    for number in 0..600 {
+        match number % 3 {
+            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
+            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
+            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
+        }
+    }
+    sandbox.save("two");
+    let two = sandbox.snapshot();
+    sandbox.ok(["switch", "main"]);
+    (sandbox, [one, two])
+}
+
 #[test]
 fn each_command_is_taken_back_and_done_again() {
     let sandbox = busy();
@@ -114,23 +159,10 @@ fn each_command_is_taken_back_and_done_again() {
         &["op", "restore", "--force", "0"],
     ];
     for command in commands {
-        let (before, records) = (State::of(&sandbox), operations(&sandbox).len());
-        sandbox.ok(*command);
-        let after = State::of(&sandbox);
-        assert_ne!(before, after, "{command:?}");
-        assert_eq!(operations(&sandbox).len(), records + 1, "{command:?} has one record");
-        for _ in 0..2 {
-            sandbox.ok(["undo"]);
-            assert_eq!(before, State::of(&sandbox), "{command:?} taken back");
-            sandbox.ok(["redo"]);
-            assert_eq!(after, State::of(&sandbox), "{command:?} done again");
-        }
-        sandbox.ok(["undo"]);
+        comes_and_goes(&sandbox, 0, command);
     }
     assert_eq!(first, State::of(&sandbox));
-    let noticed = operations(&sandbox).into_iter().filter(|op| op["kind"] == "noticed");
-    assert_eq!(noticed.count(), 0, "each command entered all that it did");
-    sandbox.ok(["store", "verify", "--data"]);
+    nothing_was_noticed(&sandbox);
 }
 
 #[test]
@@ -172,22 +204,8 @@ fn merges_and_stashes_are_taken_back_and_done_again() {
         (1, &["cherry-pick", "topic"]),
         (1, &["merge", "topic"]),
     ];
-    let check = |code: i32, command: &[&str]| {
-        let (before, records) = (State::of(&sandbox), operations(&sandbox).len());
-        sandbox.run(command).expect_code(code);
-        let after = State::of(&sandbox);
-        assert_ne!(before, after, "{command:?}");
-        assert_eq!(operations(&sandbox).len(), records + 1, "{command:?} has one record");
-        for _ in 0..2 {
-            sandbox.ok(["undo"]);
-            assert_eq!(before, State::of(&sandbox), "{command:?} taken back");
-            sandbox.ok(["redo"]);
-            assert_eq!(after, State::of(&sandbox), "{command:?} done again");
-        }
-        sandbox.ok(["undo"]);
-    };
     for (code, command) in commands {
-        check(*code, command);
+        comes_and_goes(&sandbox, *code, command);
     }
     sandbox.run(["merge", "topic"]).expect_code(1);
     for command in [
@@ -201,13 +219,11 @@ fn merges_and_stashes_are_taken_back_and_done_again() {
         &["add", "a"],
         &["rm", "-f", "c"],
     ] {
-        check(0, command);
+        comes_and_goes(&sandbox, 0, command);
     }
     sandbox.ok(["add", "-A"]);
-    check(0, &["merge", "--continue"]);
-    let noticed = operations(&sandbox).into_iter().filter(|op| op["kind"] == "noticed");
-    assert_eq!(noticed.count(), 0, "each command entered all that it did");
-    sandbox.ok(["store", "verify", "--data"]);
+    comes_and_goes(&sandbox, 0, &["merge", "--continue"]);
+    nothing_was_noticed(&sandbox);
 }
 
 #[test]
@@ -267,23 +283,7 @@ fn a_stored_change_is_no_step_of_its_own() {
 
 #[test]
 fn an_undo_that_is_killed_is_finished_by_the_next() {
-    let sandbox = Sandbox::new();
-    for number in 0..600 {
-        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
-    }
-    sandbox.save("one");
-    let one = sandbox.snapshot();
-    sandbox.ok(["switch", "-c", "two"]);
-    for number in 0..600 {
-        match number % 3 {
-            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
-            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
-            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
-        }
-    }
-    sandbox.save("two");
-    let two = sandbox.snapshot();
-    sandbox.ok(["switch", "main"]);
+    let (sandbox, [one, two]) = far_apart();
     let mut dice = Dice::new(11);
     let mut unfinished = 0;
     for round in 0..16 {
@@ -313,21 +313,7 @@ fn an_undo_that_is_killed_is_finished_by_the_next() {
 
 #[test]
 fn a_switch_that_is_killed_is_one_step_for_undo() {
-    let sandbox = Sandbox::new();
-    for number in 0..600 {
-        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
-    }
-    sandbox.save("one");
-    sandbox.ok(["switch", "-c", "two"]);
-    for number in 0..600 {
-        match number % 3 {
-            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
-            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
-            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
-        }
-    }
-    sandbox.save("two");
-    sandbox.ok(["switch", "main"]);
+    let (sandbox, _) = far_apart();
     // Kept by one that keeps local changes, stored by one that does not.
     sandbox.write("d2/f2", "unsaved");
     sandbox.write("mine", "not tracked");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Output, Sandbox, text};
+use common::{Sandbox, text};
 
 /// A branch `topic` whose three commits change a file each, and `main` with one of its own.
 fn three() -> Sandbox {
@@ -35,27 +35,32 @@ fn subjects(sandbox: &Sandbox) -> Vec<String> {
     log.text().lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
 }
 
-fn fails(output: &Output, expected: &str) {
-    assert_eq!(output.code, 1, "{output:?}");
-    assert!(output.stderr.contains(expected), "{output:?}");
+/// The command ends with 1, and says this.
+#[track_caller]
+fn fails(sandbox: &Sandbox, command: &[&str], expected: &str) {
+    let told = sandbox.fails(1, command);
+    assert!(told.contains(expected), "{told}");
 }
 
 #[test]
 fn local_changes_stop_a_sequence_that_goes_on_later() {
     let sandbox = three();
     sandbox.write("f2", "unsaved");
-    let stopped = sandbox.run(["cherry-pick", "main..topic"]);
-    fails(&stopped, "2 commits are left; 'digstore cherry-pick --continue' goes on");
+    fails(
+        &sandbox,
+        &["cherry-pick", "main..topic"],
+        "2 commits are left; 'digstore cherry-pick --continue' goes on",
+    );
     assert_eq!(subjects(&sandbox), ["t1", "m", "base"]);
     assert!(
         sandbox.ok(["status"]).text().contains("A cherry-pick has stopped with 2 commits left.")
     );
-    fails(&sandbox.run(["cherry-pick", "topic"]), "waits to be finished");
-    fails(&sandbox.run(["cherry-pick", "--continue"]), "'f2' (changed in the work tree)");
+    fails(&sandbox, &["cherry-pick", "topic"], "waits to be finished");
+    fails(&sandbox, &["cherry-pick", "--continue"], "'f2' (changed in the work tree)");
     sandbox.ok(["restore", "f2"]);
     sandbox.ok(["cherry-pick", "--continue"]);
     assert_eq!(subjects(&sandbox), ["t3", "t2", "t1", "m", "base"]);
-    fails(&sandbox.run(["cherry-pick", "--continue"]), "waits to be finished");
+    fails(&sandbox, &["cherry-pick", "--continue"], "waits to be finished");
     // Each commit is a step for undo, and what was left to do then is left again.
     sandbox.ok(["undo"]);
     assert!(
@@ -80,7 +85,7 @@ fn abort_goes_back_to_before_the_first() {
     sandbox.write("f2", "unsaved");
     sandbox.run(["cherry-pick", "main..topic"]).expect_code(1);
     sandbox.write("f1", "changed since");
-    fails(&sandbox.run(["cherry-pick", "--abort"]), "'f1' (changed in the work tree)");
+    fails(&sandbox, &["cherry-pick", "--abort"], "'f1' (changed in the work tree)");
     sandbox.ok(["cherry-pick", "--quit"]);
     assert_eq!(subjects(&sandbox), ["t1", "m", "base"]);
     assert_eq!(sandbox.read("f1"), b"changed since");

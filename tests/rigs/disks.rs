@@ -126,18 +126,16 @@ fn a_call_that_fails_loses_nothing() {
     }
     let (mut dice, seed) = dice();
     let target = setting("DIGSTORE_FAULTS", 24) as usize;
-    let acts = if target < 1000 { 4 } else { ACTS.len() };
-    let first = below(&mut dice, ACTS.len());
-    let scenes: Vec<_> = (0..acts)
-        .map(|number| {
-            let scene = Scene::new(ACTS[(first + number) % ACTS.len()]);
+    let scenes: Vec<_> = Scene::some(&mut dice, target, 4)
+        .into_iter()
+        .map(|scene| {
             let calls = strace::calls(&scene.copy(), scene.act().args);
             (scene, calls)
         })
         .collect();
     let (mut runs, mut failed) = (0, 0);
     while runs < target {
-        let (scene, calls) = &scenes[runs % acts];
+        let (scene, calls) = &scenes[runs % scenes.len()];
         let (call, errno) = FAULTS[below(&mut dice, FAULTS.len())];
         let Some(count) = calls.get(call) else {
             // Not every command makes every call.
@@ -163,13 +161,10 @@ fn a_call_that_fails_loses_nothing() {
 fn a_write_that_is_cut_short_loses_nothing() {
     let (mut dice, seed) = dice();
     let target = setting("DIGSTORE_FAULTS", 24) as usize;
-    let acts = if target < 1000 { 4 } else { ACTS.len() };
-    let first = below(&mut dice, ACTS.len());
-    let scenes: Vec<_> =
-        (0..acts).map(|number| Scene::new(ACTS[(first + number) % ACTS.len()])).collect();
+    let scenes = Scene::some(&mut dice, target, 4);
     let mut failed = 0;
     for run in 0..target {
-        let scene = &scenes[run % acts];
+        let scene = &scenes[run % scenes.len()];
         let sandbox = scene.copy();
         // No file may grow beyond so many halves of a KiB: the write that would is cut short there.
         let limit = below(&mut dice, 700);

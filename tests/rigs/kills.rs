@@ -28,12 +28,11 @@ fn a_kill_before_any_system_call_loses_nothing() {
     let (mut dice, seed) = dice();
     let target = setting("DIGSTORE_KILLS", 30) as usize;
     let (mut runs, mut hits, mut all) = (0, 0, 0);
-    let first = below(&mut dice, ACTS.len());
     // A sample visits as many commands as it can, a full run visits every point of each.
-    let acts = if target < 1000 { ACTS.len().min(target / 5 + 1) } else { ACTS.len() };
-    let mut scenes: Vec<_> = (0..acts)
-        .map(|number| {
-            let scene = Scene::new(ACTS[(first + number) % ACTS.len()]);
+    let sample = ACTS.len().min(target / 5 + 1);
+    let mut scenes: Vec<_> = Scene::some(&mut dice, target, sample)
+        .into_iter()
+        .map(|scene| {
             let points = points(&mut dice, &scene);
             all += points.len();
             (scene, points)
@@ -64,11 +63,9 @@ fn a_kill_before_any_system_call_loses_nothing() {
 fn a_kill_at_any_moment_loses_nothing() {
     let (mut dice, seed) = dice();
     let target = setting("DIGSTORE_DELAYED_KILLS", 30) as usize;
-    let acts = if target < 1000 { 5 } else { ACTS.len() };
-    let first = below(&mut dice, ACTS.len());
-    let scenes: Vec<_> = (0..acts)
-        .map(|number| {
-            let scene = Scene::new(ACTS[(first + number) % ACTS.len()]);
+    let scenes: Vec<_> = Scene::some(&mut dice, target, 5)
+        .into_iter()
+        .map(|scene| {
             let copy = scene.copy();
             let start = Instant::now();
             copy.ok(scene.act().args);

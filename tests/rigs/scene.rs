@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Output, Sandbox, Tree, noise, text, without_leftovers};
+use crate::below;
+use crate::common::{Dice, Output, Sandbox, Tree, noise, text, without_leftovers};
 
 /// A command, and what is done to the work tree before it.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,13 @@ fn fill(sandbox: &Sandbox, round: u64) {
 }
 
 impl Scene {
+    /// The scenes of a run with so many tries: in a sample some of them, beginning anywhere.
+    pub(crate) fn some(dice: &mut Dice, target: usize, sample: usize) -> Vec<Self> {
+        let count = if target < 1000 { sample } else { ACTS.len() };
+        let first = below(dice, ACTS.len());
+        (0..count).map(|number| Self::new(ACTS[(first + number) % ACTS.len()])).collect()
+    }
+
     pub(crate) fn new(act: Act) -> Self {
         let origin = Sandbox::new();
         let mut commits = Vec::new();
