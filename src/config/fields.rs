@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::alias::Aliases;
+use super::parity::Parity;
 use super::size::ByteSize;
 use super::value::{CompressionLevel, DirList, HomePath, ProgressMode, Script, Setting, When};
 use super::{Origin, Origins, USER_SECTIONS};
@@ -187,6 +188,13 @@ settings! {
     compression: Compression {
         /// Level of zstd, or 'auto' to choose by the data.
         level: CompressionLevel = CompressionLevel::Auto, in -7..=19;
+    }
+
+    /// What is stored beside the data to heal it.
+    reliability: Reliability {
+        /// Parity that heals packs: 'metadata' for trees, chunk lists and commits; with a share such as
+        /// '5%' so much for content too.
+        parity: Parity = Parity::None, in 1..=100;
     }
 
     /// Which files are left out.

@@ -10,6 +10,7 @@ mod alias;
 mod edit;
 mod fields;
 mod key;
+mod parity;
 mod size;
 mod source;
 mod value;
@@ -23,9 +24,10 @@ use thiserror::Error;
 
 pub use edit::{set_in, unset_in};
 pub use fields::{
-    Compression, Config, FIELDS, Field, Hooks, Ignore, Performance, UiSettings, User,
+    Compression, Config, FIELDS, Field, Hooks, Ignore, Performance, Reliability, UiSettings, User,
 };
 pub use key::Key;
+pub use parity::Parity;
 pub use size::{ByteSize, ParseSizeError};
 pub use source::{ConfigSources, MAX_FILE};
 pub use value::{CompressionLevel, DirList, HomePath, ProgressMode, Script, When};

@@ -246,7 +246,8 @@ impl Repository {
         if let Some(objects) = self.objects.get() {
             return Ok(objects);
         }
-        let store = Arc::new(PackStore::open(Arc::clone(&self.disk))?);
+        let store = PackStore::open(Arc::clone(&self.disk))?;
+        let store = Arc::new(store.with_parity(self.config.reliability.parity));
         let limits = self.read_limits();
         let reader = ObjectReader::new(store, limits.cache, limits.buffers);
         let objects = Objects::new(Arc::new(reader));

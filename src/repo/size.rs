@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Repository, Result};
 use crate::storage::binary_staging::{KindView, StagedView};
 use crate::storage::disk::Disk;
-use crate::storage::pack_store::StoreTotals;
+use crate::storage::pack_store::{StoreTotals, list_parity, parity_len};
 
 /// Sizes in bytes, and the ratios between them.
 #[derive(Debug, Clone, Serialize)]
@@ -36,6 +36,8 @@ pub struct SizeReport {
     pub stored_bytes: u64,
     /// Bytes of trees, chunk lists and commits as stored.
     pub metadata_bytes: u64,
+    /// Bytes of the parity of packs.
+    pub parity_bytes: u64,
     /// Bytes of the staging area.
     pub staging_bytes: u64,
     /// Bytes of headers, footers, indexes, refs and the history of runs.
@@ -70,7 +72,13 @@ impl Repository {
         let mut report = self.count(&totals, staged_bytes)?;
         report.staged_files = staging.len() as u64;
         report.staging_bytes = base + log;
-        let accounted = report.stored_bytes + report.metadata_bytes + report.staging_bytes;
+        for id in list_parity(self.disk())? {
+            report.parity_bytes += parity_len(self.disk(), &id)?;
+        }
+        let accounted = report.stored_bytes
+            + report.metadata_bytes
+            + report.parity_bytes
+            + report.staging_bytes;
         report.overhead_bytes = report.disk_bytes.saturating_sub(accounted);
         Ok(report)
     }
@@ -103,6 +111,7 @@ impl Repository {
             unique_chunks: totals.data_chunks,
             stored_bytes: totals.data_stored,
             metadata_bytes: totals.meta_stored,
+            parity_bytes: 0,
             staging_bytes: 0,
             overhead_bytes: 0,
             disk_bytes,

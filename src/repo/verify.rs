@@ -2,8 +2,10 @@
 //! and commits it affects.
 //!
 //! This file reads the packs; `reach` walks refs, commits, what is staged and what the log of
-//! operations keeps; `sample` chooses the part of the data that a run with `--sample` reads.
+//! operations keeps; `sample` chooses the part of the data that a run with `--sample` reads; `parity`
+//! looks at what heals packs.
 
+mod parity;
 mod reach;
 mod sample;
 
@@ -87,10 +89,12 @@ pub struct VerifyReport {
     pub damaged: HashSet<ObjectId>,
     /// Paths that cannot be had whole.
     pub affected: Vec<Affected>,
+    /// What is wrong with parity, in words. It is no damage: all that is stored can be had.
+    pub redundancy: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether nothing is damaged.
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty() && self.damaged.is_empty() && self.affected.is_empty()
     }
@@ -124,9 +128,11 @@ impl Repository {
         report.problems.extend(store.damaged());
         report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
         let tally = Mutex::new(Tally::default());
+        let mut redundancy = parity::Redundancy::default();
         for id in store.packs() {
             self.stop_if_cancelled()?;
             self.verify_pack(store, id, part, &tally)?;
+            redundancy.look(self, store, &id, part)?;
             report.packs += 1;
         }
         let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -135,6 +141,7 @@ impl Repository {
         self.objects()?.reader().trim();
         report.damaged = tally.damaged;
         self.verify_reachable(&mut report)?;
+        report.redundancy = redundancy.problems(self, store)?;
         if let Some(part) = part.filter(|part| part.of > 1) {
             sample::passed(&*self.disk, part);
         }

@@ -11,7 +11,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
 use crate::repo::repair::RepairReport;
 use crate::repo::size::SizeReport;
-use crate::repo::verify::{Affected, Depth, Holder};
+use crate::repo::verify::{Affected, Depth, Holder, VerifyReport};
 
 /// Look at the store.
 #[derive(Debug, Subcommand)]
@@ -41,7 +41,8 @@ pub struct SizeArgs {
 /// Every index, every tree, chunk list and commit is read and checked, and every file of every
 /// commit, of the staging area and of the log of operations is looked up. With --data the bytes of
 /// every chunk are read and hashed too, with --sample a part of them: each run takes the next part, so
-/// that successive runs read all.
+/// that successive runs read all. Parity that is missing or damaged is named too; nothing is lost by it,
+/// and the exit code is 3.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   digstore store verify --data
@@ -57,8 +58,9 @@ pub struct VerifyArgs {
 
 /// Restore what is damaged, as far as something else still holds it.
 ///
-/// Without --apply, says what would be restored. Indexes, headers and footers of packs come back from the
-/// packs; sound parts of a damaged pack are kept; refs and HEAD come back from the log of operations, the
+/// Without --apply, says what would be restored. A damaged pack is healed by its parity, where there is some
+/// (reliability.parity); else its header and footer come back from the pack, and sound parts of it are kept.
+/// Indexes come back from the packs, and so does parity that the settings ask for; refs and HEAD come back from the log of operations, the
 /// staging area from what the last operation staged, chunks of files from the same file of the work tree
 /// where its bytes are the same. Damaged originals are kept below .digstore/damaged.
 #[derive(Debug, Args)]
@@ -121,7 +123,7 @@ fn size(args: &SizeArgs, context: &Context<'_>) -> CommandResult {
     Ok(ExitCode::Success)
 }
 
-fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
+fn rows(report: &SizeReport) -> Vec<(&'static str, u64, String)> {
     let logical = if report.commits == 0 {
         format!("{} staged, none committed", format::counted(report.staged_files, "file"))
     } else {
@@ -132,7 +134,7 @@ fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
         )
     };
     let packs = format::counted(report.packs, "pack");
-    [
+    let mut rows = vec![
         ("logical", report.logical_bytes, logical),
         ("unique", report.unique_bytes, format::counted(report.unique_chunks, "distinct chunk")),
         ("stored", report.stored_bytes, format!("those chunks, compressed, in {packs}")),
@@ -141,6 +143,7 @@ fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
             report.metadata_bytes,
             "trees, chunk lists and commits, compressed".to_owned(),
         ),
+        ("parity", report.parity_bytes, "what heals damaged packs".to_owned()),
         (
             "staging",
             report.staging_bytes,
@@ -152,7 +155,9 @@ fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
             "headers, footers, indexes, refs, history of runs".to_owned(),
         ),
         ("on disk", report.disk_bytes, "all files of the repository".to_owned()),
-    ]
+    ];
+    rows.retain(|(name, bytes, _)| *name != "parity" || *bytes > 0);
+    rows
 }
 
 fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
@@ -175,6 +180,7 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
             "commits": report.commits, "operations": report.operations,
             "part": report.part.map(|part| part.number + 1), "parts": report.part.map(|part| part.of),
             "problems": report.problems, "damaged": damaged, "affected": affected,
+            "redundancy": report.redundancy,
         }))?;
     } else {
         for problem in &report.problems {
@@ -182,6 +188,9 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
         }
         for affected in &report.affected {
             context.ui.line(format!("affected: {}", affected_text(affected)))?;
+        }
+        for problem in &report.redundancy {
+            context.ui.line(format!("redundancy: {problem}"))?;
         }
         let part = match report.part {
             Some(part) if part.of > 1 => format!(", part {} of {}", part.number + 1, part.of),
@@ -196,8 +205,20 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
         );
         let verdict = if is_sound { "no damage found" } else { "damage found" };
         context.ui.message(format!("{checked}: {verdict}"));
+        if is_sound && !report.redundancy.is_empty() {
+            context.ui.message("'digstore store repair --apply' makes the parity that is missing");
+        }
     }
-    Ok(if is_sound { ExitCode::Success } else { ExitCode::Corrupt })
+    Ok(exit_code(&report))
+}
+
+/// Damage is told apart from redundancy that is less than was asked for: all can be had then.
+fn exit_code(report: &VerifyReport) -> ExitCode {
+    match (report.is_sound(), report.redundancy.is_empty()) {
+        (false, _) => ExitCode::Corrupt,
+        (true, false) => ExitCode::Partial,
+        (true, true) => ExitCode::Success,
+    }
 }
 
 /// A path that cannot be had whole, with what names it.
@@ -236,7 +257,7 @@ fn repair(args: &RepairArgs, context: &Context<'_>) -> CommandResult {
         context.ui.document(&json!({
             "message_type": "summary", "schema_version": 1, "applied": args.apply,
             "sound": left.is_sound(), "restored": restored, "set_aside": aside,
-            "problems": left.problems, "affected": affected,
+            "problems": left.problems, "affected": affected, "redundancy": left.redundancy,
         }))?;
     } else {
         let verb = if args.apply { "restored" } else { "would restore" };
@@ -254,9 +275,12 @@ fn repair(args: &RepairArgs, context: &Context<'_>) -> CommandResult {
         for path in &left.affected {
             context.ui.line(format!("{affected}: {}", affected_text(path)))?;
         }
+        for problem in &left.redundancy {
+            context.ui.line(format!("redundancy: {problem}"))?;
+        }
         context.ui.message(repair_verdict(&report, args.apply));
     }
-    Ok(if left.is_sound() { ExitCode::Success } else { ExitCode::Corrupt })
+    Ok(exit_code(left))
 }
 
 fn repair_verdict(report: &RepairReport, applied: bool) -> &'static str {

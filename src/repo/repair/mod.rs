@@ -4,7 +4,9 @@
 //! |---|---|
 //! | merged index | the packs; it is a cache and not kept |
 //! | header, footer, trailer of a pack | its frames |
-//! | frames of a pack | nothing, but the sound ones go into a new pack; another pack that holds the object |
+//! | any part of a pack, or all of it | its parity, as far as that goes |
+//! | parity of a pack | its pack, as the settings ask for |
+//! | frames of a pack | nothing else, but the sound ones go into a new pack; another pack that holds the object |
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
 //! | ref, `HEAD` | the log of operations |
 //! | log of operations | its sound records, linked anew |
@@ -13,17 +15,20 @@
 //! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
 //! copied below `damaged/` durably before anything takes its place, and what replaces it is published
 //! before it is removed, so that a repair may be killed and begun again. Trees, chunk lists and commits
-//! have no second copy. Without `apply` nothing is written.
+//! have no second copy but parity. Without `apply` nothing is written.
 
 mod chunks;
 mod logs;
 mod packs;
+mod parity;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::verify::{Depth, VerifyReport};
 use super::{Repository, Result};
+use crate::id::PackId;
 use crate::storage::disk::Disk;
 
 /// Directory of damaged originals.
@@ -54,12 +59,13 @@ pub struct RepairReport {
 impl Repository {
     /// Restores what can be restored; without `apply` only says what that is.
     pub fn repair(&self, apply: bool) -> Result<RepairReport> {
-        let mut repair = Repair { repository: self, apply, report: RepairReport::default() };
+        let mut repair = Repair::new(self, apply, RepairReport::default());
         if !apply {
             repair.report.left = self.verify_to(Depth::Data)?;
             repair.under_lock()?;
             chunks::restore(&mut repair)?;
             repair.staging()?;
+            repair.parity()?;
             return Ok(repair.report);
         }
         {
@@ -68,7 +74,7 @@ impl Repository {
         }
         let fresh = self.again()?;
         let report = std::mem::take(&mut repair.report);
-        let mut repair = Repair { repository: &fresh, apply, report };
+        let mut repair = Repair::new(&fresh, apply, report);
         {
             let _lock = fresh.lock()?;
             repair.report.left = fresh.verify_to(Depth::Present)?;
@@ -76,8 +82,12 @@ impl Repository {
         }
         let report = std::mem::take(&mut repair.report);
         let fresh = self.again()?;
-        let mut repair = Repair { repository: &fresh, apply, report };
+        let mut repair = Repair::new(&fresh, apply, report);
         repair.staging()?;
+        {
+            let _lock = fresh.lock()?;
+            repair.parity()?;
+        }
         let mut report = repair.report;
         // A ref that the last operation had not moved yet, or that is gone since, as the next command
         // would. What stands against it, the verification says.
@@ -104,6 +114,14 @@ struct Repair<'a> {
     repository: &'a Repository,
     apply: bool,
     report: RepairReport,
+    /// Packs that were found damaged or lost.
+    unsound: BTreeSet<PackId>,
+}
+
+impl<'a> Repair<'a> {
+    fn new(repository: &'a Repository, apply: bool, report: RepairReport) -> Self {
+        Self { repository, apply, report, unsound: BTreeSet::new() }
+    }
 }
 
 impl Repair<'_> {
@@ -138,16 +156,7 @@ impl Repair<'_> {
             to.set_file_name(format!("{name}.{number}"));
         }
         disk.create_dir(to.parent().unwrap_or(DAMAGED_DIR.as_ref()))?;
-        let mut copy = disk.create()?;
-        let (len, mut at) = (file.len()?, 0);
-        let mut piece = vec![0; COPY];
-        while at < len {
-            let part = &mut piece[..(len - at).min(COPY as u64) as usize];
-            file.read_exact_at(part, at)?;
-            copy.write_all(part)?;
-            at += part.len() as u64;
-        }
-        copy.publish(&to, false)?;
+        parity::publish_copy(&**disk, &*file, &to, false)?;
         self.report.set_aside.push(to);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Packs and the index over them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,17 +8,20 @@ use rayon::prelude::*;
 
 use super::super::Result;
 use super::Repair;
+use crate::storage::disk::ReadFile;
 use crate::storage::pack_store::{
-    INDEX_DIR, MergedIndex, PackStore, Salvage, list_packs, pack_path,
+    INDEX_DIR, MergedIndex, PackStore, Salvage, heal, list_packs, list_parity, pack_path,
+    parity_path, remove_pack,
 };
 
 impl Repair<'_> {
-    /// Reads every pack, writes what is sound of damaged ones into new packs, and builds the index
+    /// Reads every pack, heals damaged ones or writes what is sound of them into new packs, and builds the index
     /// anew where it is damaged or packs changed.
     pub(super) fn packs(&mut self) -> Result<()> {
-        let mut ids: Vec<_> = list_packs(&**self.disk())?.into_iter().collect();
-        ids.sort_unstable();
         let disk = Arc::clone(self.disk());
+        // Parity without a pack is that of a pack that was lost.
+        let ids =
+            list_packs(&*disk)?.union(&list_parity(&*disk)?).copied().collect::<BTreeSet<_>>();
         let looks: Vec<_> = ids
             .par_iter()
             .map(|id| Ok(Some(Salvage::look(&*disk, *id)?).filter(|look| !look.is_sound)))
@@ -68,6 +71,27 @@ impl Repair<'_> {
     }
 
     fn pack(&mut self, salvage: &Salvage) -> Result<()> {
+        let disk = Arc::clone(self.disk());
+        self.unsound.insert(salvage.id);
+        let Some(mended) = heal(&*disk, &salvage.id)? else {
+            let file = disk.open(&pack_path(&salvage.id))?;
+            return file.map_or(Ok(()), |file| self.rescue(salvage, &*file));
+        };
+        let healed = Salvage::look_at(Box::new(Arc::clone(&mended)), salvage.id)?;
+        if healed.is_sound {
+            return self.put_back(salvage.id, &mended);
+        }
+        let more = healed.objects().count() > salvage.objects().count();
+        let file = disk.open(&pack_path(&salvage.id))?;
+        match file {
+            _ if more => self.rescue(&healed, &mended),
+            Some(file) => self.rescue(salvage, &*file),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what is sound of a pack that is not whole any more; `file` is what was looked at.
+    fn rescue(&mut self, salvage: &Salvage, file: &dyn ReadFile) -> Result<()> {
         let path = pack_path(&salvage.id);
         let objects = salvage.objects().collect::<HashSet<_>>().len();
         let lost = match salvage.lost.len() {
@@ -79,9 +103,10 @@ impl Repair<'_> {
         if !self.apply {
             return Ok(());
         }
-        let written = salvage.write(self.disk())?;
+        let written = salvage.write(self.disk(), file)?;
         if written.is_none_or(|pack| pack.id != salvage.id) {
-            self.disk().remove_durably(&path)?;
+            self.set_aside(&parity_path(&salvage.id))?;
+            remove_pack(&**self.disk(), &salvage.id)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod object;
 pub mod oplog;
 pub mod pack;
 pub mod pack_index;
+pub mod parity;
 pub mod refs;
 pub mod repository;
 pub mod run_history;

@@ -7,6 +7,7 @@
 
 mod merge;
 mod pack;
+mod parity;
 mod reader;
 mod salvage;
 mod writer;
@@ -22,6 +23,10 @@ use thiserror::Error;
 
 pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
+pub use parity::{
+    MakeParity, Mended, ParityState, check_parity, heal, list_parity, make_parity, parity_len,
+    parity_path, plan as plan_parity, remove_pack, remove_parity,
+};
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
 pub use salvage::Salvage;
 pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack};
@@ -29,6 +34,7 @@ pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack};
 use super::disk::{Disk, DiskError};
 use super::format::FormatError;
 use super::format::pack::{BlockKind, ChunkEntry};
+use crate::config::Parity;
 use crate::id::{IdPrefix, ObjectId, PackId};
 
 /// Directory of the packs.
@@ -167,6 +173,8 @@ pub struct PackStore {
     disk: Arc<dyn Disk>,
     state: RwLock<State>,
     open_packs: Mutex<LruCache<PackId, Arc<Pack>>>,
+    /// What new packs get.
+    parity: Parity,
     /// How often nothing new was found for an object that is missing.
     vain_looks: AtomicUsize,
 }
@@ -211,7 +219,8 @@ impl PackStore {
         uncovered.into_iter().try_for_each(|id| state.take(&*disk, id))?;
         let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
         let state = RwLock::new(state);
-        Ok(Self { disk, state, open_packs, vain_looks: AtomicUsize::new(0) })
+        let (parity, vain_looks) = (Parity::None, AtomicUsize::new(0));
+        Ok(Self { disk, state, open_packs, parity, vain_looks })
     }
 
     /// Takes in the packs that came since the store was opened, and answers whether there were any:
@@ -300,9 +309,10 @@ impl PackStore {
         Ok(pack)
     }
 
-    /// Starts to find the objects of a pack that was just sealed.
+    /// Starts to find the objects of a pack that was just sealed, and makes its parity.
     pub fn adopt(&self, id: PackId) -> Result<()> {
         let pack = Arc::new(Pack::open(&*self.disk, id)?);
+        self.make_parity(&pack)?;
         let full = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if state.live.insert(id) {
@@ -409,10 +419,15 @@ impl PackStore {
 
 /// The packs that are there, by their names.
 pub fn list_packs(disk: &dyn Disk) -> Result<HashSet<PackId>> {
+    list_files(disk, ".pack")
+}
+
+/// The packs that have a file of this ending, by their names.
+fn list_files(disk: &dyn Disk, suffix: &str) -> Result<HashSet<PackId>> {
     let mut packs = HashSet::new();
     for prefix in disk.list(PACKS_DIR.as_ref())? {
         for name in disk.list(&PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {
-            let id = name.strip_suffix(".pack").and_then(|hex| hex.parse::<PackId>().ok());
+            let id = name.strip_suffix(suffix).and_then(|hex| hex.parse::<PackId>().ok());
             packs.extend(id);
         }
     }

@@ -30,14 +30,16 @@ impl fmt::Debug for Pack {
 impl Pack {
     /// Opens a pack and checks trailer, footer and name against each other.
     pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
-        let path = pack_path(&id);
-        let damaged = |source| StoreError::Format { path: path.clone(), source };
-        let cut = |what, present| {
-            damaged(FormatError::Truncated { what, needed: TRAILER_LEN as u64, present })
-        };
-        let file = disk.open(&path)?.ok_or_else(|| cut("a pack that was removed", 0))?;
+        let file = disk.open(&pack_path(&id))?;
+        Self::of(file.ok_or_else(|| cut_short(&id, "a pack that was removed", 0))?, id)
+    }
+
+    /// The same, of a file that holds, or may hold, the pack.
+    pub(super) fn of(file: Box<dyn ReadFile>, id: PackId) -> Result<Self> {
+        let damaged = |source| StoreError::Format { path: pack_path(&id), source };
         let len = file.len()?;
-        let at = len.checked_sub(TRAILER_LEN as u64).ok_or_else(|| cut("a pack", len))?;
+        let at = len.checked_sub(TRAILER_LEN as u64);
+        let at = at.ok_or_else(|| cut_short(&id, "a pack", len))?;
         let mut trailer = [0; TRAILER_LEN];
         file.read_exact_at(&mut trailer, at)?;
         let trailer = Trailer::decode(&trailer, len).map_err(damaged)?;
@@ -186,6 +188,11 @@ impl Pack {
         }
         Ok(())
     }
+}
+
+fn cut_short(id: &PackId, what: &'static str, present: u64) -> StoreError {
+    let source = FormatError::Truncated { what, needed: TRAILER_LEN as u64, present };
+    StoreError::Format { path: pack_path(id), source }
 }
 
 /// The first `len` bytes of working memory, which grows where needed and is not cleared.

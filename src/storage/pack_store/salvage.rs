@@ -41,12 +41,22 @@ pub struct Salvage {
 impl Salvage {
     /// Reads all of a pack.
     pub fn look(disk: &dyn Disk, id: PackId) -> Result<Self> {
-        let mut found =
-            Self { id, frames: Vec::new(), header: None, lost: Vec::new(), is_sound: false };
-        let Some(file) = disk.open(&pack_path(&id))? else { return Ok(found) };
+        match disk.open(&pack_path(&id))? {
+            Some(file) => Self::look_at(file, id),
+            None => Ok(Self::nothing(id)),
+        }
+    }
+
+    fn nothing(id: PackId) -> Self {
+        Self { id, frames: Vec::new(), header: None, lost: Vec::new(), is_sound: false }
+    }
+
+    /// The same, of a file that holds, or may hold, the pack.
+    pub fn look_at(file: Box<dyn ReadFile>, id: PackId) -> Result<Self> {
+        let mut found = Self::nothing(id);
         found.read_header(&*file)?;
         found.read_frames(&*file)?;
-        match Pack::open(disk, id) {
+        match Pack::of(file, id) {
             Ok(pack) => found.compare(&pack)?,
             Err(error) if error.is_corruption() => {}
             Err(error) => return Err(error),
@@ -124,11 +134,9 @@ impl Salvage {
     }
 
     /// Writes the sound frames into a pack of their own and publishes it, over the damaged one where
-    /// it has the same id; nothing where there are none.
-    pub fn write(&self, disk: &Arc<dyn Disk>) -> Result<Option<SealedPack>> {
+    /// it has the same id; nothing where there are none. `file` is what was looked at.
+    pub fn write(&self, disk: &Arc<dyn Disk>, file: &dyn ReadFile) -> Result<Option<SealedPack>> {
         let (Some(kind), false) = (self.kind(), self.frames.is_empty()) else { return Ok(None) };
-        let path = pack_path(&self.id);
-        let Some(file) = disk.open(&path)? else { return Ok(None) };
         // Without the header, the id tells packs apart.
         let mut nonce = [0; 16];
         nonce.copy_from_slice(&self.id.as_bytes()[..16]);

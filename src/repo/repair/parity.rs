@@ -1,0 +1,98 @@
+//! Parity: packs that it heals, and what of it is missing or damaged itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::Result;
+use super::{COPY, Repair};
+use crate::id::PackId;
+use crate::storage::disk::{Disk, ReadFile};
+use crate::storage::pack_store::{
+    MakeParity, Mended, Pack, PackStore, ParityState, check_parity, list_parity, make_parity,
+    pack_path, parity_path, plan_parity, remove_parity,
+};
+
+impl Repair<'_> {
+    /// Puts a pack that was healed, and proven to be whole, in the place of what is left of it.
+    pub(super) fn put_back(&mut self, id: PackId, mended: &Arc<Mended>) -> Result<()> {
+        let path = pack_path(&id);
+        self.note(path.to_string_lossy(), "its parity");
+        self.set_aside(&path)?;
+        if !self.apply {
+            return Ok(());
+        }
+        publish_copy(&**self.disk(), mended, &path, true)
+    }
+
+    /// Makes the parity that the settings ask for and that is missing, damaged or too little. The
+    /// packs are sound now; what was found damaged in a dry run would be.
+    pub(super) fn parity(&mut self) -> Result<()> {
+        let disk = Arc::clone(self.disk());
+        let store = PackStore::open(Arc::clone(&disk))?;
+        let mut missing = 0;
+        for id in store.packs() {
+            self.repository.stop_if_cancelled()?;
+            if self.apply || !self.unsound.contains(&id) {
+                missing += u64::from(self.parity_of(&*store.pack(&id)?)?);
+            }
+        }
+        if missing > 0 {
+            self.note(format!("parity of {missing} packs"), "the packs");
+        }
+        let packs = store.packs();
+        for id in list_parity(&*disk)? {
+            if packs.binary_search(&id).is_err() && !self.unsound.contains(&id) {
+                self.drop_parity(&id, "no pack: it is set aside")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers whether there was none, or too little, and is now.
+    fn parity_of(&mut self, pack: &Pack) -> Result<bool> {
+        let disk = Arc::clone(self.disk());
+        let wanted = plan_parity(pack, self.repository.config.reliability.parity)?;
+        let state = check_parity(&*disk, &pack.id(), pack.len(), true)?;
+        if state.is_enough(wanted.as_ref()) {
+            return Ok(false);
+        }
+        let is_damaged = matches!(state, ParityState::Damaged(_));
+        let Some(layout) = wanted else {
+            self.drop_parity(&pack.id(), "no need of any: it is set aside")?;
+            return Ok(false);
+        };
+        if is_damaged {
+            self.note(parity_path(&pack.id()).to_string_lossy(), "its pack");
+        }
+        if self.apply {
+            make_parity(&*disk, &layout, MakeParity::Durably)?;
+        }
+        Ok(!is_damaged)
+    }
+
+    fn drop_parity(&mut self, id: &PackId, why: &str) -> Result<()> {
+        let path = parity_path(id);
+        self.note(path.to_string_lossy(), why);
+        self.set_aside(&path)?;
+        if self.apply { Ok(remove_parity(&**self.disk(), id)?) } else { Ok(()) }
+    }
+}
+
+/// Publishes the bytes of a file under a name.
+pub(super) fn publish_copy(
+    disk: &dyn Disk,
+    file: &dyn ReadFile,
+    path: &Path,
+    replace: bool,
+) -> Result<()> {
+    let mut copy = disk.create()?;
+    let (len, mut at) = (file.len()?, 0);
+    let mut piece = vec![0; COPY];
+    while at < len {
+        let part = &mut piece[..(len - at).min(COPY as u64) as usize];
+        file.read_exact_at(part, at)?;
+        copy.write_all(part)?;
+        at += part.len() as u64;
+    }
+    Ok(copy.publish(path, replace)?)
+}
