@@ -6,12 +6,15 @@ use std::io;
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement,
 };
-use digstore::id::ChunkId;
+use digstore::id::{ChunkId, PackId};
 use digstore::storage::chunker::Chunker;
 use digstore::storage::codec::{BlockDecoder, BlockEncoder};
+use digstore::storage::disk::{Disk, OsDisk, TMP_DIR};
 use digstore::storage::format::object::ChunkRef;
 use digstore::storage::format::pack::Codec;
+use digstore::storage::format::parity::Layout;
 use digstore::storage::format::repository::ChunkerParams;
+use digstore::storage::pack_store::{MakeParity, heal, make_parity, pack_path};
 use digstore::storage::streaming::{Previous, Window, stitch, trace};
 
 type Group<'a> = BenchmarkGroup<'a, measurement::WallTime>;
@@ -159,5 +162,33 @@ fn compression(group: &mut Group<'_>, plain: &[u8], level: i32) {
     });
 }
 
-criterion_group!(benches, chunking, stages);
+/// Parity of one group, made from a file and healing it.
+fn parity(criterion: &mut Criterion) {
+    const PACK: usize = 16 << 20;
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let disk = OsDisk::new(dir.path());
+    let pack = PackId::of(b"pack");
+    let mut bytes = noise(PACK);
+    let path = pack_path(&pack);
+    let written = disk
+        .create_dir(TMP_DIR.as_ref())
+        .and_then(|()| disk.create_dir(path.parent().unwrap_or(&path)))
+        .and_then(|()| disk.publish(&path, &bytes, false));
+    if written.is_err() {
+        return;
+    }
+    let mut group = criterion.benchmark_group("parity");
+    group.throughput(Throughput::Bytes(PACK as u64));
+    let layout = Layout { pack, pack_len: PACK as u64, shard_len: 4096, groups: 1, recovery: 205 };
+    group.bench_function("make 5%", |bencher| {
+        bencher.iter(|| make_parity(&disk, &layout, MakeParity::Unsynced));
+    });
+    bytes[PACK / 2..PACK / 2 + 4096].fill(0);
+    if disk.publish(&path, &bytes, true).is_ok() {
+        group.bench_function("heal a sector", |bencher| bencher.iter(|| heal(&disk, &pack)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, chunking, stages, parity);
 criterion_main!(benches);

@@ -33,6 +33,15 @@ pub struct DiskError {
     pub source: io::Error,
 }
 
+impl DiskError {
+    /// Whether the bytes are not there, or the disk cannot read them any more: lost, either way.
+    pub fn is_unreadable(&self) -> bool {
+        let bad_sector = rustix::io::Errno::IO.raw_os_error();
+        self.source.kind() == io::ErrorKind::UnexpectedEof
+            || self.source.raw_os_error() == Some(bad_sector)
+    }
+}
+
 /// Result of a disk operation.
 pub type Result<T> = std::result::Result<T, DiskError>;
 

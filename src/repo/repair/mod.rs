@@ -26,6 +26,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parity::AsRead;
+
 use super::verify::{Depth, VerifyReport};
 use super::{Repository, Result};
 use crate::id::PackId;
@@ -141,7 +143,7 @@ impl Repair<'_> {
         self.report.restored.push(Restored { what: what.into(), from: from.into() });
     }
 
-    /// Copies a damaged file below `damaged/`; it stays where it is.
+    /// Copies a damaged file below `damaged/`, as far as the disk can read it; it stays where it is.
     fn set_aside(&mut self, path: &Path) -> Result<()> {
         if !self.apply {
             return Ok(());
@@ -156,7 +158,7 @@ impl Repair<'_> {
             to.set_file_name(format!("{name}.{number}"));
         }
         disk.create_dir(to.parent().unwrap_or(DAMAGED_DIR.as_ref()))?;
-        parity::publish_copy(&**disk, &*file, &to, false)?;
+        parity::publish_copy(&**disk, &AsRead(file), &to, false)?;
         self.report.set_aside.push(to);
         Ok(())
     }

@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use super::super::Result;
 use super::Repair;
-use crate::storage::disk::ReadFile;
+use crate::id::PackId;
+use crate::storage::disk::{Disk, ReadFile};
 use crate::storage::pack_store::{
-    INDEX_DIR, MergedIndex, PackStore, Salvage, heal, list_packs, list_parity, pack_path,
-    parity_path, remove_pack,
+    INDEX_DIR, MergedIndex, PackStore, Salvage, StoreError, heal, list_packs, list_parity,
+    pack_path, parity_path, remove_pack,
 };
 
 impl Repair<'_> {
@@ -24,7 +25,7 @@ impl Repair<'_> {
             list_packs(&*disk)?.union(&list_parity(&*disk)?).copied().collect::<BTreeSet<_>>();
         let looks: Vec<_> = ids
             .par_iter()
-            .map(|id| Ok(Some(Salvage::look(&*disk, *id)?).filter(|look| !look.is_sound)))
+            .map(|id| Ok(Some(look(&*disk, *id)?).filter(|look| !look.is_sound)))
             .collect::<Result<_>>()?;
         let damaged: Vec<Salvage> = looks.into_iter().flatten().collect();
         for salvage in &damaged {
@@ -109,5 +110,19 @@ impl Repair<'_> {
             remove_pack(&**self.disk(), &salvage.id)?;
         }
         Ok(())
+    }
+}
+
+/// Looks at a pack. One that the disk cannot read all of counts as lost where parity brings all of it
+/// back; else it is left as it is.
+fn look(disk: &dyn Disk, id: PackId) -> Result<Salvage> {
+    match Salvage::look(disk, id) {
+        Err(StoreError::Disk(error)) if error.is_unreadable() => match heal(disk, &id)? {
+            Some(mended) if Salvage::look_at(Box::new(Arc::clone(&mended)), id)?.is_sound => {
+                Ok(Salvage::nothing(id))
+            }
+            _ => Err(error.into()),
+        },
+        looked => Ok(looked?),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::Result;
 use super::{COPY, Repair};
 use crate::id::PackId;
-use crate::storage::disk::{Disk, ReadFile};
+use crate::storage::disk::{Disk, FileBytes, ReadFile, Result as DiskResult};
 use crate::storage::pack_store::{
     MakeParity, Mended, Pack, PackStore, ParityState, check_parity, list_parity, make_parity,
     pack_path, parity_path, plan_parity, remove_parity,
@@ -95,4 +95,34 @@ pub(super) fn publish_copy(
         at += part.len() as u64;
     }
     Ok(copy.publish(path, replace)?)
+}
+
+/// A damaged file that is copied as far as it can be read: what cannot is zeros in the copy.
+pub(super) struct AsRead(pub(super) Box<dyn ReadFile>);
+
+/// What a disk loses at once.
+const SECTOR: usize = 4096;
+
+impl ReadFile for AsRead {
+    fn len(&self) -> DiskResult<u64> {
+        self.0.len()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> DiskResult<()> {
+        match self.0.read_exact_at(buf, offset) {
+            Err(error) if error.is_unreadable() && buf.len() > SECTOR => {
+                let mut sectors = (offset..).step_by(SECTOR).zip(buf.chunks_mut(SECTOR));
+                sectors.try_for_each(|(at, sector)| self.read_exact_at(sector, at))
+            }
+            Err(error) if error.is_unreadable() => {
+                buf.fill(0);
+                Ok(())
+            }
+            read => read,
+        }
+    }
+
+    fn map(&self, offset: u64, len: usize) -> DiskResult<FileBytes> {
+        self.0.map(offset, len)
+    }
 }

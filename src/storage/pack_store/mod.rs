@@ -25,7 +25,7 @@ pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
 pub use parity::{
     MakeParity, Mended, ParityState, check_parity, heal, list_parity, make_parity, parity_len,
-    parity_path, plan as plan_parity, remove_pack, remove_parity,
+    parity_path, plan as plan_parity, remove_lost_parity, remove_pack, remove_parity,
 };
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
 pub use salvage::Salvage;

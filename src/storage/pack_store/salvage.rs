@@ -47,7 +47,8 @@ impl Salvage {
         }
     }
 
-    fn nothing(id: PackId) -> Self {
+    /// A pack of which nothing was read.
+    pub fn nothing(id: PackId) -> Self {
         Self { id, frames: Vec::new(), header: None, lost: Vec::new(), is_sound: false }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reed_solomon_simd::engine::DefaultEngine;
 use reed_solomon_simd::rate::{HighRateDecoder, RateDecoder};
 
-use super::{Fault, Layout, code_error, is_unreadable, parity_path, read_layout, read_piece};
+use super::{Fault, Layout, code_error, parity_path, read_layout, read_piece};
 use crate::id::PackId;
 use crate::storage::disk::{Disk, DiskError, FileBytes, ReadFile, Result as DiskResult};
 use crate::storage::format::bytes::checksum;
@@ -30,7 +30,7 @@ pub fn heal(disk: &dyn Disk, id: &PackId) -> Result<Option<Arc<Mended>>> {
     let Some(parity) = disk.open(&parity_path(id))? else { return Ok(None) };
     let layout = match read_layout(&*parity, id) {
         Ok(layout) => layout,
-        Err(Fault::Disk(error)) if !is_unreadable(&error) => return Err(error.into()),
+        Err(Fault::Disk(error)) if !error.is_unreadable() => return Err(error.into()),
         Err(_) => return Ok(None),
     };
     let mended = Mended { file: disk.open(&pack_path(id))?, layout, shards: BTreeMap::new() };
@@ -156,7 +156,7 @@ impl Healer<'_> {
 /// None where bytes are not there, or the disk cannot read them any more.
 fn lossy<T>(read: DiskResult<T>) -> Result<Option<T>> {
     match read {
-        Err(error) if is_unreadable(&error) => Ok(None),
+        Err(error) if error.is_unreadable() => Ok(None),
         other => Ok(Some(other?)),
     }
 }
@@ -195,12 +195,12 @@ impl Mended {
             None => Err(self.cut_short()),
         };
         match read(&mut buf[..len]) {
-            Err(error) if is_unreadable(&error) => {}
+            Err(error) if error.is_unreadable() => {}
             other => return other.map(|()| len),
         }
         let len = len.min(shard_len as usize - within);
         match read(&mut buf[..len]) {
-            Err(error) if is_unreadable(&error) => buf[..len].fill(0),
+            Err(error) if error.is_unreadable() => buf[..len].fill(0),
             other => other?,
         }
         Ok(len)

@@ -13,7 +13,6 @@ mod heal;
 mod make;
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 pub use heal::{Mended, heal};
@@ -107,7 +106,7 @@ pub fn check_parity(
         Ok(layout) => Ok(ParityState::Sound(layout)),
         Err(Fault::Format(error)) if error.is_newer() => Ok(ParityState::Newer(error.to_string())),
         Err(Fault::Format(error)) => Ok(ParityState::Damaged(error.to_string())),
-        Err(Fault::Disk(error)) if is_unreadable(&error) => {
+        Err(Fault::Disk(error)) if error.is_unreadable() => {
             Ok(ParityState::Damaged(super::describe(&error)))
         }
         Err(Fault::Disk(error)) => Err(error.into()),
@@ -133,12 +132,6 @@ impl From<DiskError> for Fault {
 }
 
 type Checked<T> = std::result::Result<T, Fault>;
-
-/// Whether bytes are not there, or the disk cannot read them any more (`EIO`): lost, either way.
-fn is_unreadable(error: &DiskError) -> bool {
-    const EIO: i32 = 5;
-    error.source.kind() == ErrorKind::UnexpectedEof || error.source.raw_os_error() == Some(EIO)
-}
 
 fn damaged(why: impl Into<String>) -> Fault {
     Fault::Format(FormatError::invalid("parity", why))
@@ -226,6 +219,18 @@ pub fn remove_parity(disk: &dyn Disk, id: &PackId) -> Result<()> {
         disk.remove_durably(&path)?;
     }
     Ok(())
+}
+
+/// Removes the parity of packs that are not there, durably: for whoever knows that nobody needs them,
+/// so that no repair brings one of them back. Answers how many bytes that were.
+pub fn remove_lost_parity(disk: &dyn Disk) -> Result<u64> {
+    let there = super::list_packs(disk)?;
+    let mut bytes = 0;
+    for id in list_parity(disk)?.difference(&there) {
+        bytes += parity_len(disk, id)?;
+        remove_parity(disk, id)?;
+    }
+    Ok(bytes)
 }
 
 impl PackStore {
