@@ -442,6 +442,8 @@ fn parity_of_a_pack_that_is_lost_is_named_and_set_aside() {
     fs::remove_file(&pack).unwrap();
     let told = sandbox.run(["store", "verify"]).expect_code(21);
     assert!(told.text().contains("its pack is missing"), "{told:?}");
+    let told = sandbox.run(["store", "repair"]).expect_code(21);
+    assert!(told.text().contains("from no pack: it is set aside"), "{told:?}");
     let done = sandbox.run(["store", "repair", "--apply"]).expect_code(21);
     assert!(done.text().contains("kept: damaged/packs/"), "{done:?}");
     assert!(!parity_of(&pack).exists());

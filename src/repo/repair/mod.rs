@@ -118,11 +118,14 @@ struct Repair<'a> {
     report: RepairReport,
     /// Packs that were found damaged or lost.
     unsound: BTreeSet<PackId>,
+    /// Those of them that parity heals.
+    healed: BTreeSet<PackId>,
 }
 
 impl<'a> Repair<'a> {
     fn new(repository: &'a Repository, apply: bool, report: RepairReport) -> Self {
-        Self { repository, apply, report, unsound: BTreeSet::new() }
+        let (unsound, healed) = Default::default();
+        Self { repository, apply, report, unsound, healed }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::storage::pack_store::{
 };
 
 impl Repair<'_> {
-    /// Reads every pack, heals damaged ones or writes what is sound of them into new packs, and builds the index
-    /// anew where it is damaged or packs changed.
+    /// Reads every pack, heals damaged ones or writes what is sound of them into new packs, and builds
+    /// the index anew where it is damaged or packs changed.
     pub(super) fn packs(&mut self) -> Result<()> {
         let disk = Arc::clone(self.disk());
         // Parity without a pack is that of a pack that was lost.

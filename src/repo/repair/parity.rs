@@ -16,6 +16,7 @@ impl Repair<'_> {
     /// Puts a pack that was healed, and proven to be whole, in the place of what is left of it.
     pub(super) fn put_back(&mut self, id: PackId, mended: &Arc<Mended>) -> Result<()> {
         let path = pack_path(&id);
+        self.healed.insert(id);
         self.note(path.to_string_lossy(), "its parity");
         self.set_aside(&path)?;
         if !self.apply {
@@ -41,7 +42,7 @@ impl Repair<'_> {
         }
         let packs = store.packs();
         for id in list_parity(&*disk)? {
-            if packs.binary_search(&id).is_err() && !self.unsound.contains(&id) {
+            if packs.binary_search(&id).is_err() && !self.healed.contains(&id) {
                 self.drop_parity(&id, "no pack: it is set aside")?;
             }
         }
