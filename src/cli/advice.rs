@@ -16,7 +16,7 @@ use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::format::merge_state::MergeKind;
 use crate::storage::oplog::OpLogError;
-use crate::storage::pack_store::StoreError;
+use crate::storage::pack_store::{CONDEMNED_FILE, StoreError};
 use crate::storage::refs::RefError;
 
 /// Exit code and hint for an error.
@@ -278,6 +278,9 @@ fn of_store(error: &StoreError) -> (ExitCode, Option<String>) {
         StoreError::Format { source, .. } if source.is_newer() => {
             (ExitCode::Format, text("update digstore to a release that knows this format"))
         }
+        StoreError::Format { path, .. } if path.as_os_str() == CONDEMNED_FILE => {
+            (ExitCode::Corrupt, text("what is stored is not affected: 'digstore gc' makes a new list"))
+        }
         error if error.is_corruption() => (ExitCode::Corrupt, text(REPAIR)),
         _ => (ExitCode::Failure, None),
     }
@@ -324,7 +327,7 @@ fn of_oplog(error: &OpLogError) -> (ExitCode, Option<String>) {
                 "what is committed and staged is not affected: move the file away, and a new log begins, without the operations before",
             ),
         ),
-        OpLogError::Unknown { .. } => (ExitCode::NotFound, text("'digstore op log' lists them")),
+        OpLogError::Unknown { .. } | OpLogError::Expired { .. } => (ExitCode::NotFound, text("'digstore op log' lists them")),
         OpLogError::Disk(_) => (ExitCode::Failure, None),
     }
 }

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use edit::{set_in, unset_in};
-pub use fields::{Compression, Config, FIELDS, Field, Ignore, Performance, UiSettings, User};
+pub use fields::{Compression, Config, FIELDS, Field, Gc, Ignore, Performance, UiSettings, User};
 pub use size::{ByteSize, ParseSizeError};
 pub use source::{ConfigSources, MAX_FILE};
 pub use value::{CompressionLevel, ProgressMode, When};

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod diff_trees;
 pub mod error;
 pub mod exchange;
+pub mod gc;
 pub mod history;
 pub mod ignore;
 pub mod limits;
@@ -59,7 +60,7 @@ use crate::storage::adaptive::{Limits, Planner};
 use crate::storage::binary_staging::{BinaryStagingArea, STAGING_DIR};
 use crate::storage::cache::BufferPool;
 use crate::storage::chunker::Chunker;
-use crate::storage::disk::{Disk, LockGuard, OsDisk, TMP_DIR};
+use crate::storage::disk::{Disk, LockGuard, OsDisk, SharedLock, TMP_DIR};
 use crate::storage::engine::Engine;
 use crate::storage::format::refs::Head;
 use crate::storage::format::repository::{ChunkerParams, FILE_NAME, RepositoryFormat};
@@ -73,6 +74,8 @@ use crate::storage::refs::RefStore;
 pub const DEFAULT_BRANCH: &str = "main";
 /// The lock of commands that change the repository.
 const LOCK_FILE: &str = "lock";
+/// Whoever has the packs open shares the lock on this file, so that `gc` removes none meanwhile.
+const READERS_FILE: &str = "readers";
 
 /// Where a repository and its work tree lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +113,8 @@ pub struct Repository {
     /// The operation behind which it is looked at.
     looked_at: Option<u64>,
     objects: OnceLock<Objects>,
+    /// That of [`READERS_FILE`], from before the packs are opened on; none where it cannot be had.
+    reading: OnceLock<Option<Box<dyn SharedLock>>>,
     cancel: CancelToken,
     monitor: Arc<dyn Monitor>,
 }
@@ -151,6 +156,7 @@ impl Repository {
         let head = Head::Branch(DEFAULT_BRANCH.to_owned());
         disk.publish("HEAD".as_ref(), &head.encode(), true)?;
         disk.publish(LOCK_FILE.as_ref(), b"", true)?;
+        disk.publish(READERS_FILE.as_ref(), b"", true)?;
         let mut repository_id = [0; 16];
         getrandom::fill(&mut repository_id).map_err(crate::storage::refs::RefError::Random)?;
         let format = RepositoryFormat {
@@ -188,6 +194,7 @@ impl Repository {
             refs,
             looked_at: None,
             objects: OnceLock::new(),
+            reading: OnceLock::new(),
             cancel,
             monitor,
         })
@@ -241,11 +248,16 @@ impl Repository {
         if let Some(objects) = self.objects.get() {
             return Ok(objects);
         }
+        self.reading();
         let store = Arc::new(PackStore::open(Arc::clone(&self.disk))?);
         let limits = self.read_limits();
         let reader = ObjectReader::new(store, limits.cache, limits.buffers);
         let objects = Objects::new(Arc::new(reader));
         Ok(self.objects.get_or_init(|| objects))
+    }
+
+    fn reading(&self) -> Option<&dyn SharedLock> {
+        self.reading.get_or_init(|| self.disk.try_share(READERS_FILE.as_ref())).as_deref()
     }
 
     /// Its packs.
@@ -261,6 +273,13 @@ impl Repository {
     /// Takes the lock of commands that change the repository and sweeps what a killed one left in
     /// `tmp/`.
     pub fn lock(&self) -> Result<Box<dyn LockGuard>> {
+        let guard = self.lock_alone()?;
+        PackStore::check_condemned(&*self.disk)?;
+        Ok(guard)
+    }
+
+    /// As [`Self::lock`], though the list of condemned packs may be damaged.
+    fn lock_alone(&self) -> Result<Box<dyn LockGuard>> {
         if self.refs.is_past() {
             return Err(RepoError::Past);
         }
@@ -268,6 +287,13 @@ impl Repository {
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
         for name in self.disk.list(TMP_DIR.as_ref())? {
             self.disk.remove(&Path::new(TMP_DIR).join(name))?;
+        }
+        if self.disk.file_kind(READERS_FILE.as_ref())?.is_none() {
+            // A repository of an older release; on a full disk it must do without.
+            let _ = self.disk.publish(READERS_FILE.as_ref(), b"", false);
+        }
+        if let Some(objects) = self.objects.get() {
+            objects.reader().store().refresh()?;
         }
         Ok(guard)
     }

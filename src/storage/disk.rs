@@ -130,6 +130,14 @@ pub trait AppendFile: Send {
 /// Held as long as it lives; the kernel releases it when the process dies, however it dies.
 pub trait LockGuard: Send + std::fmt::Debug {}
 
+/// A lock that many hold at once; released as [`LockGuard`].
+pub trait SharedLock: Send + Sync + std::fmt::Debug {
+    /// Makes it exclusive if nobody else holds it, without waiting.
+    fn make_exclusive(&self) -> bool;
+    /// Makes it shared again.
+    fn make_shared(&self);
+}
+
 /// Everything a repository asks of the disk. Paths are relative to the repository's directory.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Where the repository lies, for messages.
@@ -156,6 +164,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn remove_empty_dir(&self, path: &Path) -> Result<bool>;
     /// Takes the exclusive lock on `path` without waiting; `None` when another process holds it.
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
+    /// Takes a shared lock on `path` without waiting or writing; `None` where it cannot be had.
+    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>>;
 
     /// Publishes a small file in one go.
     fn publish(&self, path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
@@ -322,6 +332,10 @@ impl Disk for OsDisk {
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
         let full = self.full(path);
         self.fs.try_lock(&full).context("lock", &full)
+    }
+
+    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
+        self.fs.try_share(&self.full(path))
     }
 }
 

@@ -5,6 +5,8 @@
 //! without the file has no operations yet. Whoever appends holds the repository's lock from before
 //! [`OpLog::open`] on; readers need no lock.
 
+mod expire;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,6 +51,14 @@ pub enum OpLogError {
         seq: u64,
         /// The number of the last operation; 0 if there is none.
         last: u64,
+    },
+    /// The operation is not in the log any more.
+    #[error("operation {seq} has expired: the oldest one that is kept is {first}")]
+    Expired {
+        /// The number asked for.
+        seq: u64,
+        /// The number of the oldest operation that is kept.
+        first: u64,
     },
 }
 
@@ -211,6 +221,9 @@ impl OpLog {
                 let record = record?;
                 if record.link.seq == seq {
                     return Ok(record);
+                }
+                if record.link.at == START {
+                    return Err(OpLogError::Expired { seq, first: record.link.seq });
                 }
             }
         }

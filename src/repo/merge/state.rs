@@ -16,11 +16,11 @@ use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind, Mer
 use crate::storage::format::object::EntryKind;
 
 /// The file of the state.
-const STATE_FILE: &str = "merge";
+pub(in crate::repo) const STATE_FILE: &str = "merge";
 /// The state of a merge that was undone.
-const ASIDE_FILE: &str = "merge-undone";
+pub(in crate::repo) const ASIDE_FILE: &str = "merge-undone";
 /// Larger than the state of a merge with a million conflicts.
-const MAX_STATE: u64 = 1 << 30;
+pub(in crate::repo) const MAX_STATE: u64 = 1 << 30;
 /// Files larger than this are not searched for conflict markers, in bytes.
 const MAX_SEARCHED: u64 = 16 << 20;
 

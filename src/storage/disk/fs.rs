@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::LockGuard;
+use super::{LockGuard, SharedLock};
 use crate::storage::mapped::Mapped;
 
 /// An open file.
@@ -57,6 +57,23 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Takes the exclusive lock on a file, which is made, without waiting; `None` when another
     /// process holds it.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
+    /// Takes a shared lock on a file that is there, without waiting and without writing; `None`
+    /// where it cannot be had. On a file system that nobody else sees there is nothing to lock.
+    fn try_share(&self, _path: &Path) -> Option<Box<dyn SharedLock>> {
+        Some(Box::new(Alone))
+    }
+}
+
+/// The lock of the only user.
+#[derive(Debug)]
+struct Alone;
+
+impl SharedLock for Alone {
+    fn make_exclusive(&self) -> bool {
+        true
+    }
+
+    fn make_shared(&self) {}
 }
 
 /// The kernel's own.
@@ -147,6 +164,14 @@ impl FileSystem for RealFs {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
+        // Some network file systems want to write what they lock; most repositories can be read only.
+        let writable = OpenOptions::new().read(true).write(true).open(path);
+        let file = writable.or_else(|_| File::open(path)).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+        Some(Box::new(OsLock { file }))
+    }
 }
 
 /// A kernel lock on an open file.
@@ -164,3 +189,19 @@ impl Drop for OsLock {
 }
 
 impl LockGuard for OsLock {}
+
+impl SharedLock for OsLock {
+    fn make_exclusive(&self) -> bool {
+        let is_alone = flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !is_alone {
+            // A change of a lock that fails may lose it.
+            self.make_shared();
+        }
+        is_alone
+    }
+
+    fn make_shared(&self) {
+        // Without it, the files that are open stay readable all the same.
+        let _ = flock(&self.file, FlockOperation::NonBlockingLockShared);
+    }
+}

@@ -3,14 +3,16 @@
 //! Packs that the merged index does not cover yet are looked up in their own footers, which are
 //! sorted by id; there are never more than a few, because [`PackStore::merge`] folds them into the merged
 //! index. "Already stored" needs an index entry *and* its pack: an entry whose pack is gone counts
-//! as absent.
+//! as absent. So does, for whoever stores something, what only condemned packs hold: `gc` will remove
+//! them. They can still be read.
 
+mod condemned;
 mod merge;
 mod pack;
 mod reader;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,10 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use lru::LruCache;
 use thiserror::Error;
 
+pub use condemned::{CONDEMNED_FILE, Slot};
 pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
-pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack};
+pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack, new_nonce};
 
 use super::disk::{Disk, DiskError};
 use super::format::FormatError;
@@ -134,7 +137,11 @@ struct State {
     /// Packs outside the merged index, oldest first.
     recent: Vec<Arc<Pack>>,
     merged: Vec<Arc<MergedIndex>>,
-    damaged: Vec<String>,
+    damaged: BTreeMap<PackId, String>,
+    /// Packs that `gc` will remove, and since when.
+    condemned: BTreeMap<PackId, i64>,
+    /// Whether the next `gc` is a thorough one.
+    is_thorough: bool,
 }
 
 /// All packs of a repository and the index over them.
@@ -166,15 +173,18 @@ pub struct StoreTotals {
     pub index_bytes: u64,
 }
 
-impl PackStore {
-    /// Opens the packs and indexes that are there. Damaged merged indexes are left out: their
-    /// packs are looked up in their footers, and the next merge replaces them. So are damaged
-    /// packs: what they hold counts as absent and is stored again by the next `add`, the rest of
-    /// the repository stays usable, and `store verify` names them.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
-        let mut state = State { live: list_packs(&*disk)?, ..State::default() };
+impl State {
+    fn load(disk: &dyn Disk) -> Result<Self> {
+        // First the list, then the packs: what was copied out of a condemned pack is there.
+        let list = condemned::read_lenient(disk)?;
+        let mut state = State {
+            live: list_packs(disk)?,
+            condemned: list.packs.into_iter().collect(),
+            is_thorough: list.is_thorough,
+            ..State::default()
+        };
         for name in disk.list(INDEX_DIR.as_ref())? {
-            if let Ok(Some(index)) = MergedIndex::open(&*disk, &name) {
+            if let Ok(Some(index)) = MergedIndex::open(disk, &name) {
                 state.merged.push(Arc::new(index));
             }
         }
@@ -183,22 +193,33 @@ impl PackStore {
         let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
         uncovered.sort_unstable();
         for id in uncovered {
-            match Pack::open(&*disk, id) {
+            match Pack::open(disk, id) {
                 Ok(pack) => state.recent.push(Arc::new(pack)),
                 Err(error) if error.is_corruption() => {
                     state.live.remove(&id);
-                    state.damaged.push(error.describe());
+                    state.damaged.insert(id, error.describe());
                 }
                 Err(error) => return Err(error),
             }
         }
+        Ok(state)
+    }
+}
+
+impl PackStore {
+    /// Opens the packs and indexes that are there. Damaged merged indexes are left out: their
+    /// packs are looked up in their footers, and the next merge replaces them. So are damaged
+    /// packs: what they hold counts as absent and is stored again by the next `add`, the rest of
+    /// the repository stays usable, and `store verify` names them.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+        let state = State::load(&*disk)?;
         let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
         Ok(Self { disk, state: RwLock::new(state), open_packs })
     }
 
     /// What was wrong with the packs that were left out at open.
     pub fn damaged(&self) -> Vec<String> {
-        self.read_state(|state| state.damaged.clone())
+        self.read_state(|state| state.damaged.values().cloned().collect())
     }
 
     /// The disk below.
@@ -210,23 +231,15 @@ impl PackStore {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Finds an object; damage in a footer counts as absence here and is named by a read.
+    /// Finds an object; damage in a footer counts as absence here and is named by a read. Of its
+    /// places one that is not condemned is preferred.
     pub fn locate(&self, id: &ObjectId) -> Option<Location> {
-        self.read_state(|state| {
-            let recent = state.recent.iter().rev().find_map(|pack| {
-                let chunk = pack.footer().ok()?.find(id)?;
-                Some(Location { pack: pack.id(), chunk })
-            });
-            recent.or_else(|| {
-                let mut found = state.merged.iter().filter_map(|index| index.find(id));
-                found.find(|location| state.live.contains(&location.pack))
-            })
-        })
+        self.slot(id).map(|(_, location)| location)
     }
 
-    /// Whether a live pack holds the object.
+    /// Whether the object need not be stored: a live pack holds it that is not condemned.
     pub fn contains(&self, id: &ObjectId) -> bool {
-        self.locate(id).is_some()
+        self.read_state(|state| state.slot(id, false)).is_some()
     }
 
     /// Whether the tables behind the lookups so far were whole: asked before an absence is
@@ -280,8 +293,9 @@ impl PackStore {
         let (recent, merged) =
             self.read_state(|state| (state.recent.clone(), state.merged.clone()));
         let plan = merge::plan(&recent, &merged);
-        let live = self.read_state(|state| state.live.clone());
-        let built = merge::build(&*self.disk, &recent, &plan, &live)?;
+        let (live, condemned) =
+            self.read_state(|state| (state.live.clone(), state.condemned.clone()));
+        let built = merge::build(&*self.disk, &recent, &plan, &live, &condemned)?;
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.recent.retain(|pack| !recent.iter().any(|done| done.id() == pack.id()));

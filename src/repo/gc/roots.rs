@@ -1,0 +1,112 @@
+//! Where the search for what is in use begins.
+
+use std::path::Path;
+
+use super::super::merge::{ASIDE_FILE, MAX_STATE, MergeError, STATE_FILE};
+use super::super::trees::is_empty_tree;
+use super::super::{Repository, Result};
+use crate::id::{CommitId, ObjectId, TagId, TreeId};
+use crate::storage::binary_staging::KindView;
+use crate::storage::format::merge_state::MergeState;
+use crate::storage::format::object::{Content, EntryKind};
+use crate::storage::oplog::OpRecord;
+use crate::storage::refs::{Head, RefValue};
+
+/// Something that stays, with all that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::repo) enum Root {
+    Commit(CommitId),
+    Tag(TagId),
+    Tree(TreeId),
+    Content(Content),
+}
+
+type Visit<'a> = &'a mut dyn FnMut(Root) -> Result<()>;
+
+impl Repository {
+    /// Calls `visit` with everything that stays: refs and `HEAD`, operations from `first` on, what is
+    /// staged, merges that wait or can be taken up again.
+    pub(super) fn visit_roots(&self, first: u64, visit: Visit<'_>) -> Result<()> {
+        for (_, record) in self.refs().list("")? {
+            visit_value(&record.new, visit)?;
+        }
+        visit_head(&self.refs().read_head()?, visit)?;
+        for record in self.operations()?.backwards() {
+            let record = record?;
+            if record.link.seq < first {
+                break;
+            }
+            visit_record(&record, visit)?;
+        }
+        self.visit_staged(visit)?;
+        for file in [STATE_FILE, ASIDE_FILE] {
+            self.visit_merge(file, visit)?;
+        }
+        Ok(())
+    }
+
+    fn visit_staged(&self, visit: Visit<'_>) -> Result<()> {
+        let staging = self.staging()?;
+        for view in staging.views() {
+            if let KindView::File { content, .. } = view.kind {
+                visit(Root::Content(content))?;
+            }
+        }
+        staging.check()?;
+        let known = staging.changes_since_tree().map(|(tree, _)| tree).or(staging.clean_tree());
+        match known {
+            // It may never have been stored. Where it is, all below it is, too.
+            Some(tree) if self.store()?.contains(&ObjectId::from(tree)) => visit(Root::Tree(tree)),
+            _ => Ok(()),
+        }
+    }
+
+    fn visit_merge(&self, file: &str, visit: Visit<'_>) -> Result<()> {
+        let Some(bytes) = self.disk.read(Path::new(file), MAX_STATE)? else { return Ok(()) };
+        let state = MergeState::decode(&bytes).map_err(MergeError::Damaged)?;
+        visit(Root::Commit(state.head))?;
+        for commit in state.others.iter().chain(&state.todo) {
+            visit(Root::Commit(*commit))?;
+        }
+        visit_tree(state.merged, visit)?;
+        for conflict in &state.conflicts {
+            for kind in [&conflict.base, &conflict.ours, &conflict.theirs].into_iter().flatten() {
+                match kind {
+                    EntryKind::File { content, .. } => visit(Root::Content(*content))?,
+                    EntryKind::Dir { tree, .. } => visit_tree(*tree, visit)?,
+                    EntryKind::Symlink { .. } => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that one operation needs to be undone and done again.
+pub(in crate::repo) fn visit_record(record: &OpRecord, visit: Visit<'_>) -> Result<()> {
+    for state in [&record.before, &record.after] {
+        visit_head(&state.head, visit)?;
+        visit_tree(state.staged.tree, visit)?;
+    }
+    for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {
+        visit_value(&value, visit)?;
+    }
+    record.kept.map_or(Ok(()), |tree| visit_tree(tree, visit))
+}
+
+fn visit_value(value: &RefValue, visit: Visit<'_>) -> Result<()> {
+    visit(Root::Commit(value.commit))?;
+    value.annotation.map_or(Ok(()), |tag| visit(Root::Tag(tag)))
+}
+
+fn visit_head(head: &Head, visit: Visit<'_>) -> Result<()> {
+    match head {
+        Head::Detached(commit) => visit(Root::Commit(*commit)),
+        Head::Branch(_) => Ok(()),
+    }
+}
+
+/// The empty tree is named where nothing was ever staged, and need not be stored for that.
+fn visit_tree(tree: TreeId, visit: Visit<'_>) -> Result<()> {
+    if is_empty_tree(&tree) { Ok(()) } else { visit(Root::Tree(tree)) }
+}
