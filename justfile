@@ -16,6 +16,10 @@ test *ARGS:
 model CASES="400" SEED="`date +%s`":
     DIGSTORE_MODEL_CASES={{CASES}} DIGSTORE_MODEL_SEED={{SEED}} cargo test --locked --test model -- --nocapture
 
+# Bugs planted into a copy of the sources, one at a time; the tests must catch each
+planted *ARGS:
+    python3 tests/torture/planted.py {{ARGS}}
+
 # What commands print, written anew to tests/snapshots
 snapshots:
     INSTA_UPDATE=always cargo test --locked --test snapshots

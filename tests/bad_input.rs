@@ -797,6 +797,168 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
 }
 
 #[test]
+fn every_command_that_lists_ends_quietly_when_nobody_reads() {
+    let sandbox = with_two_packs();
+    sandbox.ok(["tag", "v1"]);
+    sandbox.write("first", "changed");
+    sandbox.ok(["stash"]);
+    sandbox.write("first", "changed again");
+    sandbox.write("new", "n");
+    let user = "../home/config/digstore/config.toml";
+    sandbox.write(user, "[alias]\nst2 = 'status -s'\nsh = '!echo x'\n");
+    for args in [
+        &["add", "-n", "-A"][..],
+        &["branch"],
+        &["check-ignore", "-v", "-n", "first"],
+        &["clean", "-n"],
+        &["completion", "bash"],
+        &["config", "list"],
+        &["config", "get", "performance.batch_size"],
+        &["diff"],
+        &["diff", "--stat"],
+        &["diff", "--name-status", "HEAD"],
+        &["export", "tar"],
+        &["get", "first"],
+        &["help", "log"],
+        &["help", "st2"],
+        &["log"],
+        &["log", "--graph", "--stat", "-p"],
+        &["log", "--format=%H"],
+        &["ls", "-l"],
+        &["ls", "-s", "HEAD"],
+        &["man"],
+        &["merge-base", "HEAD", "HEAD"],
+        &["op", "log"],
+        &["op", "show"],
+        &["reset", "-n", "--hard"],
+        &["show"],
+        &["stash", "list"],
+        &["stash", "show"],
+        &["status"],
+        &["st2"],
+        &["store", "size", "--efficiency"],
+        &["store", "stats"],
+        &["store", "stats", "--performance"],
+        &["tag"],
+        &["undo", "-n"],
+        &["debug", "plan"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            if args[0] == "help" && !json.is_empty() {
+                continue; // It takes the names of commands only.
+            }
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let args = [args, json].concat();
+            let output = Output::of(sandbox.command(&args).stdout(writer));
+            assert!(!output.stderr.contains("error"), "{args:?}: {output:?}");
+            assert_eq!(output.code, 0, "{args:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn the_nearest_name_is_told_wherever_one_is_unknown() {
+    let sandbox = with_two_packs();
+    sandbox.ok(["branch", "topic"]);
+    sandbox.ok(["tag", "version"]);
+    sandbox.write("loose", "");
+    for (line, nearest) in [
+        ("switch topci", "topic"),
+        ("branch -d topci", "topic"),
+        ("branch -m topci new", "topic"),
+        ("branch new topci", "topic"),
+        ("tag -d versoin", "version"),
+        ("tag new topci", "topic"),
+        ("merge topci", "topic"),
+        ("merge-base topci HEAD", "topic"),
+        ("cherry-pick topci", "topic"),
+        ("revert topci", "topic"),
+        ("reset topci", "topic"),
+        ("show topci", "topic"),
+        ("log topci", "topic"),
+        ("log main..topci", "topic"),
+        ("diff topci", "topic"),
+        ("ls -s topci", "topic"),
+        ("restore -s topci .", "topic"),
+        ("export tar topci", "topic"),
+        ("get first@topci", "topic"),
+        ("get frist", "first"),
+        ("restore frist", "first"),
+        ("rm frist", "first"),
+        ("mv frist x", "first"),
+        ("ls frist", "first"),
+        ("log frist", "first"),
+        ("diff frist", "first"),
+        ("reset -- frist", "first"),
+        ("add losoe", "loose"),
+    ] {
+        let told = sandbox.fails(20, line.split(' '));
+        assert!(told.contains(&format!("hint: did you mean '{nearest}'?")), "{line}: {told}");
+    }
+}
+
+#[test]
+fn without_an_editor_nothing_is_recorded_and_nothing_lost() {
+    let sandbox = with_two_packs();
+    sandbox.write("first", "changed");
+    sandbox.ok(["add", "-A"]);
+    let before = sandbox.ok(["log", "--json"]).stdout;
+    for editor in ["no-such-editor", "false", ":"] {
+        for args in [&["commit"][..], &["commit", "--amend", "-m", ""], &["tag", "-a", "v1"]] {
+            let mut command = sandbox.command(args);
+            let output = Output::of(command.env("DIGSTORE_EDITOR", editor)).expect_code(1);
+            assert!(
+                output.stderr.starts_with("error: ") || editor == "no-such-editor",
+                "{output:?}"
+            );
+            assert!(
+                output.stderr.contains("hint: ") || output.stderr.contains("-m"),
+                "{args:?}: {output:?}"
+            );
+        }
+    }
+    assert_eq!(sandbox.ok(["log", "--json"]).stdout, before);
+    assert_eq!((sandbox.ok(["tag"]).text(), sandbox.status()), ("", vec!["M  first".to_owned()]));
+}
+
+#[test]
+fn a_message_cannot_drive_the_terminal() {
+    let sandbox = Sandbox::new();
+    let message = "sub\x1b[31mject\x07 \u{9b}2J\n\nbody\r\n\u{202e}x\ty";
+    sandbox.feed(message.as_bytes(), ["commit", "--allow-empty", "-F", "-"]).expect_code(0);
+    sandbox.ok(["tag", "-a", "v1", "-m", message]);
+    sandbox.write("a", "1");
+    sandbox.ok(["add", "a"]);
+    sandbox.ok(["stash", "push", "-m", "st\x1b[2Jash"]);
+    // It is kept as it is, and shown without what a terminal would obey.
+    let json = sandbox.ok(["log", "--json"]).json();
+    assert_eq!(json["commits"][0]["message"], message);
+    for args in [
+        &["log"][..],
+        &["log", "--oneline"],
+        &["log", "--graph"],
+        &["log", "--format=%s"],
+        &["show"],
+        &["show", "v1"],
+        &["op", "log"],
+        &["op", "show", "1"],
+        &["tag", "-l", "-n"],
+        &["branch", "-v"],
+        &["stash", "list"],
+        &["undo", "-n"],
+        &["cherry-pick", "HEAD"],
+    ] {
+        let output = sandbox.run(args);
+        let shown = [output.text(), output.stderr.as_str()].concat();
+        assert!(
+            !shown.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}', '\r']),
+            "{args:?}: {shown:?}"
+        );
+    }
+}
+
+#[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let sandbox = with_two_packs();
     for args in [

@@ -86,3 +86,54 @@ fn what_is_staged_is_not_ignored() {
     assert!(sandbox.fails(2, ["check-ignore", "-n", "a.o"]).contains("needs -v"));
     sandbox.fails(2, ["check-ignore"]);
 }
+
+#[test]
+fn the_repositorys_and_the_users_own_file_count_behind_the_others_as_in_git() {
+    let sandbox = sandbox();
+    let exclude = "*.tmp\n!plain\nd/only\n*.log\n";
+    let user = "# mine\n*.bak\n!*.tmp\nplain\n*.o\n";
+    sandbox.write(".digstore/exclude", exclude);
+    sandbox.write(".git/info/exclude", exclude);
+    sandbox.write("../home/config/digstore/ignore", user);
+    sandbox.write("../home/config/git/ignore", user);
+    let paths = ["x.tmp", "plain", "d/only", "x.bak", "a.o", "keep.o", "d/z.bak", "e/only", "none"];
+    let ask = |args: &[&str]| {
+        let ours = sandbox.run([&["check-ignore"], args].concat());
+        let text = String::from_utf8(ours.stdout).unwrap();
+        (ours.code, text.replace(".digstore/exclude", ".git/info/exclude"))
+    };
+    let theirs = |args: &[&str]| {
+        let (code, text) = git(&sandbox, args, b"");
+        (code, String::from_utf8(text).unwrap())
+    };
+    let args = [&["-v", "-n"][..], &paths].concat();
+    let (code, shown) = ask(&args);
+    assert!(shown.contains(".git/info/exclude:1:*.tmp\tx.tmp\n"), "{shown}");
+    // git's usual file has another path.
+    let usual = |text: String| text.replace("config/digstore/ignore", "config/git/ignore");
+    assert_eq!((code, usual(shown)), theirs(&args));
+    // One that is named.
+    sandbox.ok(["config", "set", "--user", "ignore.file", "~/mine"]);
+    sandbox.write("../home/mine", "named\n");
+    assert_eq!(
+        ask(&["-v", "named", "x.bak"]).1,
+        format!("{}:1:named\tnamed\n", sandbox.beside("home/mine").display())
+    );
+    let none = ["--config", "ignore.file=/dev/null", "check-ignore", "named", "x.bak"];
+    sandbox.run(none).expect_code(1);
+    // All that looks at the work tree takes them into account.
+    for file in ["named", "x.tmp", "e/only", "q.log", "plain"] {
+        sandbox.write(file, "");
+    }
+    sandbox.ok(["add", "-A"]);
+    let staged = sandbox.ok(["ls"]).text().to_owned();
+    let staged: Vec<&str> = staged.lines().filter(|path| !path.ends_with("ignore")).collect();
+    assert_eq!(staged, ["d/x.o", "e/only", "keep.o", "plain"]);
+    assert!(sandbox.ok(["status"]).text().lines().all(|line| !line.contains("named")));
+    assert_eq!(sandbox.ok(["clean", "-n"]).text(), "");
+    // What cannot be read is told, and does not stop anything.
+    sandbox.remove(".digstore/exclude");
+    sandbox.mkdir(".digstore/exclude");
+    let told = sandbox.run(["add", "-A"]).stderr;
+    assert!(told.contains("'.digstore/exclude' has no effect: it is no regular file"), "{told}");
+}

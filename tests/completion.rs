@@ -49,6 +49,15 @@ fn bash_completes_commands_flags_and_settings() {
     assert_eq!(settings, ["user.name", "user.email"]);
     assert_eq!(completed(&sandbox, &["digstore", "frobnicate", "zz"]), [""]);
     assert!(!completed(&sandbox, &["digstore", ""]).contains(&"debug".to_owned()));
+    // Aliases, and behind them the flags of what they stand for.
+    let aliases =
+        "[alias]\nfix = 'commit -v'\nsizes = 'store size'\nbackup = '!true'\nadd = 'rm'\n";
+    sandbox.write("../home/config/digstore/config.toml", aliases);
+    assert_eq!(completed(&sandbox, &["digstore", "fi"]), ["fix"]);
+    assert_eq!(completed(&sandbox, &["digstore", "fix", "--am"]), ["--amend"]);
+    assert_eq!(completed(&sandbox, &["digstore", "sizes", "--eff"]), ["--efficiency"]);
+    assert_eq!(completed(&sandbox, &["digstore", "backu"]), ["backup"]);
+    assert_eq!(completed(&sandbox, &["digstore", "add", "--fo"]), ["--force"]);
 }
 
 #[test]

@@ -146,6 +146,10 @@ impl Session {
         self.sandbox.write("t", "#!/bin/sh\n");
         self.sandbox.chmod("t", 0o755);
         self.ok("status", ["status"]);
+        self.sandbox.write(".digstore/exclude", "*.ignored\n");
+        self.sandbox.write("x.ignored", "");
+        self.ok("status", ["status", "--ignored"]);
+        self.run("error", 2, ["status", "--ignroed"]);
         self.ok("diff", ["diff"]);
         self.ok("diff", ["diff", "--ranges"]);
         self.ok("diff", ["diff", "--stat"]);
@@ -271,6 +275,24 @@ impl Session {
         self.ok("clean", ["clean", "-f"]);
     }
 
+    fn sparse(&mut self) {
+        self.sandbox.write("a.txt", "a");
+        self.sandbox.write("d/b", "b");
+        self.sandbox.save("sparse");
+        self.ok("sparse-set", ["sparse", "set", "-n", "d"]);
+        self.ok("sparse-set", ["sparse", "set", "d"]);
+        self.ok("sparse-list", ["sparse", "list"]);
+        self.ok("status", ["status"]);
+        self.ok("status", ["status", "d"]);
+        self.ok("sparse-add", ["sparse", "add", "a.txt"]);
+        self.sandbox.append("a.txt", "changed");
+        self.ok("sparse-set", ["sparse", "set", "d"]);
+        self.ok("restore", ["restore", "a.txt"]);
+        self.ok("sparse-reapply", ["sparse", "reapply"]);
+        self.ok("sparse-disable", ["sparse", "disable"]);
+        self.run("error", 1, ["sparse", "reapply"]);
+    }
+
     fn store(&mut self) {
         self.ok("store-size", ["store", "size", "--efficiency"]);
         self.ok("store-stats", ["store", "stats"]);
@@ -292,6 +314,7 @@ fn what_the_commands_print_is_as_the_schemas_say() {
     session.operations();
     session.merges();
     session.names();
+    session.sparse();
     session.store();
     let all: BTreeSet<String> =
         session.validators.keys().filter(|name| *name != "common").cloned().collect();

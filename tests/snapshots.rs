@@ -210,6 +210,28 @@ fn branches_and_merges() {
 }
 
 #[test]
+fn a_sparse_work_tree() {
+    let mut session = saved();
+    session.sandbox.ok(["add", "-A"]);
+    session.sandbox.ok(commit("second"));
+    session.said.clear();
+    session.sandbox.write("data/other", "changed\n");
+    session.run(&["sparse", "set", "-n", "notes.md"]);
+    session.run(&["sparse", "set", "notes.md"]);
+    session.run(&["sparse", "list"]);
+    session.run(&["sparse", "list", "--json"]);
+    session.run(&["status"]);
+    session.run(&["status", "--json"]);
+    session.run(&["restore", "*"]);
+    session.run(&["sparse", "reapply", "--json"]);
+    session.run(&["sparse", "set", "nots.md"]);
+    session.run(&["sparse", "disable"]);
+    session.run(&["sparse", "add", "data"]);
+    session.run(&["sparse", "list"]);
+    session.compare("a_sparse_work_tree");
+}
+
+#[test]
 fn the_store() {
     let mut session = saved();
     session.said.clear();

@@ -11,6 +11,7 @@ use crate::repo::merge::MergeError;
 use crate::repo::pathspec::PathspecError;
 use crate::repo::reflog::ReflogError;
 use crate::repo::rename::RenameError;
+use crate::repo::sparse::SparseError;
 use crate::repo::stash::StashError;
 use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
@@ -100,6 +101,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Stash(error) => of_stash(error),
+        RepoError::Sparse(error) => of_sparse(error),
         RepoError::Tag(TagError::Exists(_)) => (Failure, text("--force replaces it")),
         RepoError::Exchange(error) => of_exchange(error),
         RepoError::Config(error) => (Usage, error.hint()),
@@ -205,6 +207,23 @@ fn of_stash(error: &StashError) -> (ExitCode, Option<String>) {
                 "nothing was changed; 'digstore stash branch NAME' brings it back on a new branch",
             ),
         ),
+    }
+}
+
+fn of_sparse(error: &SparseError) -> (ExitCode, Option<String>) {
+    match error {
+        SparseError::Damaged(why) if why.is_newer() => {
+            (ExitCode::Format, text("update digstore to a release that knows this format"))
+        }
+        SparseError::Damaged(_) => (
+            ExitCode::Corrupt,
+            text(
+                "what is committed and staged is not affected: 'digstore sparse set PATHSPEC' or 'digstore sparse disable' writes it anew",
+            ),
+        ),
+        SparseError::NotSparse => {
+            (ExitCode::Failure, text("'digstore sparse set PATHSPEC' says what it is to hold"))
+        }
     }
 }
 

@@ -126,6 +126,8 @@ pub enum Command {
     Rm(commands::rm::RmArgs),
     /// Remove files that are not tracked.
     Clean(commands::clean::CleanArgs),
+    /// Let the work tree hold only some of the files.
+    Sparse(commands::sparse::SparseArgs),
     /// Look at settings and change them.
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),

@@ -17,6 +17,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
+use super::alias::users_settings;
 use super::args::Cli;
 use super::exit_code::ExitCode;
 use crate::config::FIELDS;
@@ -74,7 +75,7 @@ pub(crate) fn answer(args: &[OsString]) -> Option<ExitCode> {
     }
     let here = env::current_dir().ok();
     let place = Surroundings::of(&words, here.as_deref());
-    let (mut command, mut answer) = (command(&place), Vec::new());
+    let (mut command, mut answer) = (with_aliases(command(&place)), Vec::new());
     // A word that nothing completes is no error, and there is nobody to tell of any other.
     let _ = shell.engine().write_complete(&mut command, words, Some(&place.cwd), &mut answer);
     let _ = std::io::stdout().write_all(&answer);
@@ -122,6 +123,29 @@ impl Surroundings {
 /// The commands, whose arguments know their values.
 fn command(place: &Surroundings) -> Command {
     with_values(Cli::command(), place)
+}
+
+/// With the user's aliases as commands, which complete as what they stand for does.
+fn with_aliases(command: Command) -> Command {
+    // A mistake in the settings is no reason to complete nothing.
+    let settings = users_settings().unwrap_or_default();
+    let mut all = Vec::new();
+    for (name, text, _) in settings.aliases() {
+        if command.get_subcommands().any(|one| one.get_name_and_visible_aliases().contains(&name)) {
+            continue;
+        }
+        let words = shlex::split(text).unwrap_or_default();
+        let mut target = &command;
+        for word in words.iter().skip_while(|word| word.starts_with('-')) {
+            let Some(below) = target.find_subcommand(word) else { break };
+            target = below;
+        }
+        let is_found = target.get_name() != command.get_name();
+        let alias = if is_found { target.clone() } else { Command::new(NAME) };
+        let alias = alias.alias(clap::builder::Resettable::Reset);
+        all.push(alias.name(name.to_owned()).about(text.to_owned()));
+    }
+    command.subcommands(all)
 }
 
 fn with_values(command: Command, place: &Surroundings) -> Command {

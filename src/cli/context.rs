@@ -153,18 +153,35 @@ impl<'a> Context<'a> {
             return Ok(Pathspec::all());
         }
         let dir = self.repo_path(repository, ".".as_ref())?;
-        let absolute = |path: &[u8]| {
-            let below =
-                self.below_work_tree(repository, Path::new(OsStr::from_bytes(path))).ok()?;
-            let mut below = below.into_os_string().into_vec();
-            if path.ends_with(b"/") {
-                below.push(b'/');
-            }
-            Some(below)
-        };
+        let absolute = |path: &[u8]| self.below_root(repository, path);
         let base = Base { dir: &dir, excludes_from_dir, absolute: &absolute };
         let texts: Vec<&[u8]> = typed.iter().map(|text| text.as_ref().as_bytes()).collect();
         Ok(Pathspec::parse(&texts, &base)?)
+    }
+
+    fn below_root(&self, repository: &Repository, path: &[u8]) -> Option<Vec<u8>> {
+        let below = self.below_work_tree(repository, Path::new(OsStr::from_bytes(path))).ok()?;
+        let mut below = below.into_os_string().into_vec();
+        if path.ends_with(b"/") {
+            below.push(b'/');
+        }
+        Some(below)
+    }
+
+    /// Pathspecs as they would be typed in the root of the work tree.
+    pub(crate) fn pathspecs_from_root(
+        &self,
+        repository: &Repository,
+        typed: &[impl AsRef<OsStr>],
+    ) -> Result<Vec<Vec<u8>>, RepoError> {
+        let dir = self.repo_path(repository, ".".as_ref())?;
+        let absolute = |path: &[u8]| self.below_root(repository, path);
+        let base = Base { dir: &dir, excludes_from_dir: false, absolute: &absolute };
+        let mut all = Vec::new();
+        for text in typed {
+            all.extend(Pathspec::from_root(text.as_ref().as_bytes(), &base)?);
+        }
+        Ok(all)
     }
 
     /// All paths as typed.

@@ -2,6 +2,7 @@
 //! exit code.
 
 mod advice;
+mod alias;
 pub mod args;
 mod changes;
 pub mod commands;
@@ -10,23 +11,25 @@ pub mod completion;
 mod context;
 pub mod error;
 pub mod exit_code;
+mod hooks;
 pub mod message;
 pub mod pathspec_args;
 mod revisions;
 pub mod ui;
+mod usage;
 
 use std::ffi::OsString;
 use std::process;
 
-use clap::Parser;
-use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
+use self::alias::Line;
 use self::args::{Cli, Command, GlobalArgs};
 use self::context::Context;
 use self::error::CliError;
 use self::exit_code::ExitCode;
-use self::ui::{Ui, UiOptions};
-use crate::config::{Config, ConfigSources};
+use self::ui::{Ui, UiOptions, format};
+use crate::config::{Config, ConfigSources, When};
 use crate::repo::{Place, RepoError};
 
 /// What a command returns.
@@ -35,13 +38,26 @@ pub type CommandResult = anyhow::Result<ExitCode>;
 /// Runs the command line and returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let is_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     if let Some(code) = completion::answer(&args) {
         return code.into();
     }
-    let cli = match Cli::try_parse_from(args) {
+    let typed = args.clone();
+    let mut command = Cli::command();
+    let line = match alias::expand(args, &command, alias::users_settings) {
+        Ok(Line::Words(line, told)) => {
+            tell(&told);
+            line
+        }
+        Ok(Line::Told(told)) => return tell(&told).into(),
+        Ok(Line::Shell(shell)) => {
+            return shell.run().unwrap_or_else(|error| refuse(&error, &typed));
+        }
+        Err(error) => return refuse(&error, &typed),
+    };
+    let parsed = command.try_get_matches_from_mut(&line);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, is_json),
+        Err(error) => return not_parsed(&error, &line, &command),
     };
     let ui = Ui::new(ui_options(&cli.global), &|name| std::env::var_os(name));
     let result = Context::new(&cli.global, &ui).and_then(|context| dispatch(cli.command, &context));
@@ -77,23 +93,46 @@ fn ui_options(global: &GlobalArgs) -> UiOptions {
     }
 }
 
+/// Prints what was asked about aliases.
+fn tell(lines: &[String]) -> ExitCode {
+    let ui = Ui::new(UiOptions::default(), &|_| None);
+    let printed = lines.iter().try_for_each(|line| ui.line(format::printable(line)));
+    // Help follows, whose own printing fails as well.
+    if printed.and_then(|()| ui.flush()).is_ok() { ExitCode::Success } else { ExitCode::Failure }
+}
+
 /// Help and version go to standard output, everything else is a mistake in usage.
-fn usage(error: &clap::Error, is_json: bool) -> process::ExitCode {
-    let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if is_json && !is_help {
-        let options = UiOptions { json: true, ..UiOptions::default() };
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
-        let message = message.strip_prefix("error: ").unwrap_or(message);
-        CliError::usage(message).render(&Ui::new(options, &|_| None));
-        return ExitCode::Usage.into();
+fn not_parsed(
+    error: &clap::Error,
+    line: &[OsString],
+    command: &clap::Command,
+) -> process::ExitCode {
+    let is_answer = usage::is_answer(error);
+    if is_answer || (usage::is_empty_line(error) && !asks_for_json(line)) {
+        // Nowhere is left to report a failure to print the message.
+        let _ = error.print();
+        return if is_answer { ExitCode::Success } else { ExitCode::Usage }.into();
     }
-    // Nowhere is left to report a failure to print the message.
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::Success.into(),
-        _ => ExitCode::Usage.into(),
-    }
+    refuse(&usage::error_of(error, line, command), line)
+}
+
+fn asks_for_json(line: &[OsString]) -> bool {
+    line.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+}
+
+/// Shows the error of a command line that could not be parsed, in the form that it asks for.
+fn refuse(error: &CliError, line: &[OsString]) -> process::ExitCode {
+    let color = |text: &str| <When as clap::ValueEnum>::from_str(text, true).ok();
+    let words: Vec<_> = line.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let joined = words.iter().find_map(|word| word.strip_prefix("--color="));
+    let apart = words.windows(2).find_map(|pair| (pair[0] == "--color").then_some(pair[1]));
+    let options = UiOptions {
+        json: asks_for_json(line),
+        color: joined.or(apart).and_then(color).unwrap_or_default(),
+        ..UiOptions::default()
+    };
+    error.render(&Ui::new(options, &|name| std::env::var_os(name)));
+    error.code.into()
 }
 
 fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
@@ -122,6 +161,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Clean(args) => commands::clean::run(&args, context),
+        Command::Sparse(args) => commands::sparse::run(&args, context),
         Command::Config(command) => commands::config::run(&command, context),
         Command::Completion(args) => commands::completion::completion(&args, context),
         Command::Man(args) => commands::completion::man(&args, context),

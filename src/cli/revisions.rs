@@ -79,13 +79,28 @@ pub(crate) fn select(
                 paths.push(arg);
                 break;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(with_path(error, context, repository, arg).into()),
         }
     }
     paths.extend(rest);
     paths.extend(after_dashes);
     let paths = context.pathspec(repository, &paths)?;
     Ok(Selection { revisions, paths: paths.into() })
+}
+
+/// Names the staged path that is most like an argument, where no revision is.
+fn with_path(
+    mut error: RepoError,
+    context: &Context<'_>,
+    repository: &Repository,
+    arg: &OsString,
+) -> RepoError {
+    if let RepoError::RevisionNotFound { nearest: nearest @ None, .. } = &mut error
+        && let Ok(path) = context.repo_path(repository, arg)
+    {
+        *nearest = repository.nearest_path(&path);
+    }
+    error
 }
 
 /// Whether an argument is a path of the work tree or staged, or a pattern of paths.

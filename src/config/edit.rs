@@ -1,58 +1,46 @@
 //! Changing one setting in the text of a configuration file; comments and order survive.
 
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{DocumentMut, Item, Table, TableLike};
 
-use super::fields::{Config, Field};
+use super::fields::Config;
+use super::key::Key;
 use super::{ConfigError, Origin, bad_value};
 
-/// The text with `field` set; `value` as a user typed it. Refuses what the file could not be read
+/// The text with `key` set; `value` as a user typed it. Refuses what the file could not be read
 /// with, whatever else is in it.
-pub fn set_in(
-    text: &str,
-    field: &'static Field,
-    value: &str,
-    origin: &Origin,
-) -> Result<String, ConfigError> {
-    let mut config = Config::default();
-    let wrong = || bad_value(field.key, &format!("'{value}'"), field.expects(), origin);
-    field.set(&mut config, value).ok_or_else(wrong)?;
-    let mut new = if field.is_quoted() {
-        Value::from(value.trim())
-    } else {
-        // A number or a truth value, written as it is shown.
-        field.get(&config).parse::<Value>().map_err(|_| wrong())?
-    };
+pub fn set_in(text: &str, key: &Key, value: &str, origin: &Origin) -> Result<String, ConfigError> {
+    if key.is_users() && !matches!(origin, Origin::User(_)) {
+        return Err(ConfigError::UsersOnly { origin: origin.clone(), key: key.text() });
+    }
+    let wrong = || bad_value(&key.text(), &format!("'{value}'"), key.expects(), origin);
+    let mut new = key.to_toml(value).ok_or_else(wrong)?;
     let mut document = parse(text, origin)?;
     let section = document
-        .entry(field.section())
+        .entry(key.section())
         .or_insert_with(|| Item::Table(Table::new()))
         .as_table_like_mut()
         .ok_or_else(|| {
-            let expects = format!("a table, [{}]", field.section());
-            bad_value(field.section(), "something else", expects, origin)
+            let expects = format!("a table, [{}]", key.section());
+            bad_value(key.section(), "something else", expects, origin)
         })?;
-    match section.get_mut(field.name()).and_then(Item::as_value_mut) {
+    match section.get_mut(key.name()).and_then(Item::as_value_mut) {
         Some(old) => {
             // The comment behind the value is part of its decoration.
             *new.decor_mut() = old.decor().clone();
             *old = new;
         }
         None => {
-            section.insert(field.name(), Item::Value(new));
+            section.insert(key.name(), Item::Value(new));
         }
     }
     checked(&document, origin)
 }
 
-/// The text without `field`; `None` if it is not set there.
-pub fn unset_in(
-    text: &str,
-    field: &'static Field,
-    origin: &Origin,
-) -> Result<Option<String>, ConfigError> {
+/// The text without `key`; `None` if it is not set there.
+pub fn unset_in(text: &str, key: &Key, origin: &Origin) -> Result<Option<String>, ConfigError> {
     let mut document = parse(text, origin)?;
-    let section = document.get_mut(field.section()).and_then(Item::as_table_like_mut);
-    if section.and_then(|section: &mut dyn TableLike| section.remove(field.name())).is_none() {
+    let section = document.get_mut(key.section()).and_then(Item::as_table_like_mut);
+    if section.and_then(|section: &mut dyn TableLike| section.remove(key.name())).is_none() {
         return Ok(None);
     }
     checked(&document, origin).map(Some)
@@ -77,18 +65,18 @@ fn checked(document: &DocumentMut, origin: &Origin) -> Result<String, ConfigErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FIELDS, field};
+    use crate::config::FIELDS;
 
     fn origin() -> Origin {
         Origin::Repository("config.toml".into())
     }
 
     fn set(text: &str, key: &str, value: &str) -> Result<String, ConfigError> {
-        set_in(text, field(key, &origin()).unwrap(), value, &origin())
+        set_in(text, &Key::parse(key).unwrap(), value, &origin())
     }
 
     fn unset(text: &str, key: &str) -> Option<String> {
-        unset_in(text, field(key, &origin()).unwrap(), &origin()).unwrap()
+        unset_in(text, &Key::parse(key).unwrap(), &origin()).unwrap()
     }
 
     #[test]
@@ -117,7 +105,7 @@ mod tests {
     fn every_default_can_be_written_and_reads_back() {
         let mut text = String::new();
         for field in FIELDS.iter().filter(|field| !field.default_text().is_empty()) {
-            text = set_in(&text, field, &field.default_text(), &origin()).unwrap();
+            text = set(&text, field.key, &field.default_text()).unwrap();
         }
         let mut config = Config::default();
         config.apply_bytes(text.as_bytes(), &origin()).unwrap();
@@ -135,7 +123,30 @@ mod tests {
             assert!(set(text, "performance.batch_size", "2").is_err(), "{text}");
         }
         let origin = Origin::WorkTree("digstore.toml".into());
-        let name = field("user.name", &origin).unwrap();
-        assert!(matches!(set_in("", name, "Ada", &origin), Err(ConfigError::NotAllowed { .. })));
+        let name = Key::parse("user.name").unwrap();
+        assert!(matches!(set_in("", &name, "Ada", &origin), Err(ConfigError::NotAllowed { .. })));
+    }
+
+    #[test]
+    fn what_is_run_is_written_into_the_users_file_alone() {
+        let user = Origin::User("config.toml".into());
+        for (key, value) in [("hooks.pre-commit", "true"), ("alias.x", "log"), ("ui.pager", "cat")]
+        {
+            let key = Key::parse(key).unwrap();
+            for origin in [origin(), Origin::WorkTree("digstore.toml".into())] {
+                let refused = set_in("", &key, value, &origin);
+                assert!(matches!(refused, Err(ConfigError::UsersOnly { .. })), "{}", key.text());
+            }
+            let text = set_in("", &key, value, &user).unwrap();
+            assert_eq!(text, format!("[{}]\n{} = \"{value}\"\n", key.section(), key.name()));
+            assert_eq!(
+                unset_in(&text, &key, &user).unwrap().map(|text| text.contains(value)),
+                Some(false)
+            );
+        }
+        for (name, value) in [("", "log"), ("a b", "log"), ("-x", "log"), ("x", " "), ("x", "!")] {
+            let wrong = set_in("", &Key::Alias(name.to_owned()), value, &user);
+            assert!(matches!(wrong, Err(ConfigError::BadValue { .. })), "{name}: {value}");
+        }
     }
 }

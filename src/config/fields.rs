@@ -1,11 +1,14 @@
 //! The table of settings: the one place that names a setting, documents it, gives its default and
 //! its bounds. The structs, the parser, `config list` and `digstore.toml.example` follow from it.
 
+use std::path::PathBuf;
+
 use toml::Value;
 
-use super::Origins;
+use super::alias::Aliases;
 use super::size::ByteSize;
-use super::value::{CompressionLevel, ProgressMode, Setting, When};
+use super::value::{CompressionLevel, HomePath, ProgressMode, Script, Setting, When};
+use super::{Origin, Origins, USER_SECTIONS};
 
 /// One setting.
 pub struct Field {
@@ -66,8 +69,12 @@ impl Field {
         (self.fits)(value)
     }
 
-    /// The environment variables that set it, the first that is set counting.
+    /// The environment variables that set it, the first that is set counting; none where the
+    /// user's own file alone counts.
     pub fn variables(&self) -> Vec<String> {
+        if USER_SECTIONS.contains(&self.section()) {
+            return Vec::new();
+        }
         let generic = format!("DIGSTORE_{}", self.key.replace('.', "_").to_uppercase());
         match self.section() {
             "user" => vec![format!("DIGSTORE_AUTHOR_{}", self.name().to_uppercase()), generic],
@@ -81,7 +88,7 @@ macro_rules! settings {
     ($(
         $(#[doc = $about:literal])+
         $section:ident: $Section:ident {
-            $( $(#[doc = $doc:literal])+ $name:ident: $Type:ty = $default:expr, in $bounds:expr; )+
+            $( $(#[doc = $doc:literal])+ $name:ident $(as $written:literal)?: $Type:ty = $default:expr, in $bounds:expr; )+
         }
     )+) => {
         $(
@@ -103,12 +110,18 @@ macro_rules! settings {
         pub struct Config {
             $( $(#[doc = $about])+ pub $section: $Section, )+
             pub(super) origins: Origins,
+            /// What the user calls commands.
+            pub(super) aliases: Aliases,
+            /// Keys that count in the user's file alone and stand in one of a repository.
+            pub(super) passed_over: Vec<(String, Origin)>,
+            /// The user's ignore file, which need not exist.
+            pub(super) ignore_file: Option<PathBuf>,
         }
 
         /// All settings, in the order in which they are listed.
         pub static FIELDS: &[Field] = &[ $( $(
             Field {
-                key: concat!(stringify!($section), ".", stringify!($name)),
+                key: concat!(stringify!($section), ".", written!($name $(, $written)?)),
                 doc: &[ $( $doc ),+ ],
                 set: |config, text| {
                     config.$section.$name = <$Type as Setting>::parse(text, &$bounds)?;
@@ -120,6 +133,16 @@ macro_rules! settings {
                 quoted: <$Type as Setting>::QUOTED,
             },
         )+ )+ ];
+    };
+}
+
+/// The name of a setting in a file: that of the field, or what stands behind `as`.
+macro_rules! written {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident, $written:literal) => {
+        $written
     };
 }
 
@@ -182,6 +205,8 @@ settings! {
     ignore: Ignore {
         /// Whether .gitignore files count beside .digignore files.
         use_gitignore: bool = false, in ();
+        /// Your ignore file for all repositories; without it, 'ignore' beside your own settings.
+        file: HomePath = HomePath::default(), in ();
     }
 
     /// How things are shown.
@@ -192,6 +217,14 @@ settings! {
         progress: ProgressMode = ProgressMode::Auto, in ();
         /// What shows long output on a terminal; never taken from a repository.
         pager: Option<String> = None, in ();
+    }
+
+    /// What the shell runs at a commit; taken from your own settings alone.
+    hooks: Hooks {
+        /// Before a commit is made; if it fails, none is made.
+        pre_commit as "pre-commit": Script = Script::default(), in ();
+        /// After a commit was made.
+        post_commit as "post-commit": Script = Script::default(), in ();
     }
 }
 
@@ -238,5 +271,7 @@ mod tests {
         };
         assert_eq!(variables("performance.batch_size"), ["DIGSTORE_PERFORMANCE_BATCH_SIZE"]);
         assert_eq!(variables("user.name"), ["DIGSTORE_AUTHOR_NAME", "DIGSTORE_USER_NAME"]);
+        assert!(FIELDS.iter().any(|field| field.key == "hooks.pre-commit"));
+        assert!(variables("hooks.pre-commit").is_empty());
     }
 }

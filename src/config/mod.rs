@@ -6,8 +6,10 @@
 //! errors wherever they stand, also where a higher source would hide them. The file in the work
 //! tree travels with the data, so it may tune but not say who commits or what is shown.
 
+mod alias;
 mod edit;
 mod fields;
+mod key;
 mod size;
 mod source;
 mod value;
@@ -15,15 +17,18 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 pub use edit::{set_in, unset_in};
-pub use fields::{Compression, Config, FIELDS, Field, Gc, Ignore, Performance, UiSettings, User};
+pub use fields::{
+    Compression, Config, FIELDS, Field, Gc, Hooks, Ignore, Performance, UiSettings, User,
+};
+pub use key::Key;
 pub use size::{ByteSize, ParseSizeError};
 pub use source::{ConfigSources, MAX_FILE};
-pub use value::{CompressionLevel, ProgressMode, When};
+pub use value::{CompressionLevel, HomePath, ProgressMode, Script, When};
 
 use crate::path::escape;
 use crate::suggest::did_you_mean;
@@ -31,9 +36,15 @@ use crate::suggest::did_you_mean;
 /// Sections that the file in the work tree may set.
 pub const WORK_TREE_SECTIONS: [&str; 2] = ["performance", "ignore"];
 
+/// Settings of these sections that it may not set nevertheless: they name files of one machine.
+pub const NOT_IN_WORK_TREE: [&str; 1] = ["ignore.file"];
+
 /// Settings that name a program. No repository may choose what runs on the machine of those who
 /// look at it: its own file is passed over here.
 pub const USER_KEYS: [&str; 1] = ["ui.pager"];
+
+/// Sections that count in the user's own file alone: what they hold is run.
+pub const USER_SECTIONS: [&str; 2] = ["hooks", alias::SECTION];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -109,6 +120,14 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// What only the user's own file may set.
+    #[error("{origin} sets '{}', which counts in your own settings only", escape(.key.as_bytes()))]
+    UsersOnly {
+        /// Where it stands.
+        origin: Origin,
+        /// The key.
+        key: String,
+    },
     /// A key that was asked for and names no setting.
     #[error("'{}' is no setting", escape(.0.as_bytes()))]
     NoSetting(String),
@@ -141,6 +160,9 @@ impl ConfigError {
                 "that file travels with the data; set '{key}' in .digstore/config.toml or your own \
                  configuration file"
             )),
+            Self::UsersOnly { key, .. } => Some(format!(
+                "what is run is your choice alone: 'digstore config set --user {key} …' sets it"
+            )),
             Self::NoValue(_) => Some("for instance --config performance.batch_size=200".to_owned()),
             _ => None,
         }
@@ -167,12 +189,6 @@ pub fn field(key: &str, origin: &Origin) -> Result<&'static Field, ConfigError> 
         .ok_or_else(|| ConfigError::UnknownKey { origin: origin.clone(), key: key.to_owned() })
 }
 
-/// The setting that a user asks for.
-pub fn setting(key: &str) -> Result<&'static Field, ConfigError> {
-    let found = FIELDS.iter().find(|field| field.key == key);
-    found.ok_or_else(|| ConfigError::NoSetting(key.to_owned()))
-}
-
 impl Config {
     /// The settings of one file alone.
     pub fn of_file(file: &Origin) -> Result<Self, ConfigError> {
@@ -189,6 +205,7 @@ impl Config {
         }
         config.apply_environment(sources.environment)?;
         config.apply_flags(sources.flags)?;
+        config.find_ignore_file(sources.environment);
         Ok(config)
     }
 
@@ -200,6 +217,17 @@ impl Config {
     /// Whether anything but the default sets the value of `key`.
     pub fn is_set(&self, key: &str) -> bool {
         self.origins.contains_key(key)
+    }
+
+    /// What was passed over, because it counts in the user's own file alone: keys, and where they
+    /// stand.
+    pub fn passed_over(&self) -> &[(String, Origin)] {
+        &self.passed_over
+    }
+
+    /// The user's ignore file, which need not exist; none where there is no home directory.
+    pub fn user_ignore_file(&self) -> Option<&Path> {
+        self.ignore_file.as_deref()
     }
 
     /// Every setting with its value and origin.

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::fields::{Config, FIELDS};
-use super::{ConfigError, Origin, USER_KEYS, WORK_TREE_SECTIONS, bad_value, field};
+use super::{
+    ConfigError, NOT_IN_WORK_TREE, Origin, USER_KEYS, USER_SECTIONS, WORK_TREE_SECTIONS, alias,
+    bad_value, field,
+};
 use crate::path::REPOSITORY_DIR;
 
 /// Largest configuration file, in bytes.
@@ -31,7 +34,8 @@ impl<'a> ConfigSources<'a> {
         work_tree: Option<&Path>,
         flags: &'a [String],
     ) -> Self {
-        let mut files: Vec<_> = user_file(environment).map(Origin::User).into_iter().collect();
+        let user_file = user_dir(environment).map(|dir| dir.join("config.toml"));
+        let mut files: Vec<_> = user_file.map(Origin::User).into_iter().collect();
         if let Some(root) = work_tree {
             files.push(Origin::WorkTree(root.join("digstore.toml")));
             files.push(Origin::Repository(root.join(REPOSITORY_DIR).join("config.toml")));
@@ -40,12 +44,16 @@ impl<'a> ConfigSources<'a> {
     }
 }
 
-/// The user's own file; relative directories are not trusted, as the XDG rules say.
-fn user_file(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let absolute = |name| environment(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let base = absolute("XDG_CONFIG_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
-    Some(base.join("digstore").join("config.toml"))
+/// A directory that the environment names; relative ones are not trusted, as the XDG rules say.
+fn absolute(environment: &dyn Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    environment(name).map(PathBuf::from).filter(|dir| dir.is_absolute())
+}
+
+/// Where the user's own files are.
+fn user_dir(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let base = absolute(environment, "XDG_CONFIG_HOME")
+        .or_else(|| absolute(environment, "HOME").map(|home| home.join(".config")))?;
+    Some(base.join("digstore"))
 }
 
 impl Config {
@@ -84,6 +92,9 @@ impl Config {
         value: &Value,
         origin: &Origin,
     ) -> Result<(), ConfigError> {
+        if section == alias::SECTION {
+            return self.apply_aliases(value, origin);
+        }
         let known = FIELDS.iter().any(|field| field.section() == section);
         match value {
             Value::Table(table) if known || !table.is_empty() => {
@@ -106,10 +117,17 @@ impl Config {
         origin: &Origin,
     ) -> Result<(), ConfigError> {
         let field = field(key, origin)?;
-        if matches!(origin, Origin::WorkTree(_)) && !WORK_TREE_SECTIONS.contains(&field.section()) {
+        let is_users = USER_KEYS.contains(&key) || USER_SECTIONS.contains(&field.section());
+        let travels = matches!(origin, Origin::WorkTree(_));
+        if travels && is_users {
+            return Err(ConfigError::UsersOnly { origin: origin.clone(), key: key.to_owned() });
+        }
+        let is_open = WORK_TREE_SECTIONS.contains(&field.section());
+        if travels && (!is_open || NOT_IN_WORK_TREE.contains(&key)) {
             return Err(ConfigError::NotAllowed { origin: origin.clone(), key: key.to_owned() });
         }
-        if matches!(origin, Origin::Repository(_)) && USER_KEYS.contains(&key) {
+        if is_users && matches!(origin, Origin::Repository(_)) {
+            self.passed_over.push((key.to_owned(), origin.clone()));
             return Ok(());
         }
         let shown = value.to_string();
@@ -140,12 +158,24 @@ impl Config {
         Ok(())
     }
 
+    /// Finds the user's ignore file, which is one of the settings or lies beside them.
+    pub(super) fn find_ignore_file(&mut self, environment: &dyn Fn(&str) -> Option<OsString>) {
+        let named = self.ignore.file.resolve(absolute(environment, "HOME").as_deref());
+        let usual = || user_dir(environment).map(|dir| dir.join("ignore"));
+        self.ignore_file = named.or_else(usual);
+    }
+
     /// Applies the values of `--config`.
     pub(super) fn apply_flags(&mut self, flags: &[String]) -> Result<(), ConfigError> {
         for flag in flags {
             let (key, text) =
                 flag.split_once('=').ok_or_else(|| ConfigError::NoValue(flag.clone()))?;
-            let field = field(key.trim(), &Origin::Flag)?;
+            let key = key.trim();
+            let section = key.split_once('.').map_or(key, |(section, _)| section);
+            if USER_SECTIONS.contains(&section) {
+                return Err(ConfigError::UsersOnly { origin: Origin::Flag, key: key.to_owned() });
+            }
+            let field = field(key, &Origin::Flag)?;
             self.assign(field, text, &format!("'{text}'"), &Origin::Flag)?;
         }
         Ok(())

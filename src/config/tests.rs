@@ -166,6 +166,71 @@ fn the_file_of_the_work_tree_may_only_tune() {
 }
 
 #[test]
+fn what_is_run_comes_from_the_users_file_alone() {
+    let text =
+        "[hooks]\npre-commit = 'make check'\n[alias]\nlg = 'log --graph'\n[ui]\npager = 'x'\n";
+    let mut config = Config::default();
+    config.apply_bytes(text.as_bytes(), &Origin::User("config.toml".into())).unwrap();
+    assert_eq!(config.hooks.pre_commit.text(), Some("make check"));
+    assert_eq!(config.alias("lg"), Some("log --graph"));
+    assert!(config.passed_over().is_empty());
+    // In the file of a repository it is passed over, and told to those who ask.
+    let config = repository(text).unwrap();
+    assert_eq!((config.hooks.pre_commit.text(), config.alias("lg")), (None, None));
+    assert_eq!(config.ui.pager, None);
+    let keys: Vec<_> = config.passed_over().iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["alias.lg", "hooks.pre-commit", "ui.pager"]);
+    // In the file that travels with the data, and for one command, it is a mistake.
+    for text in ["[hooks]\npre-commit = 'x'", "[alias]\nlg = 'log'", "[ui]\npager = 'x'"] {
+        let error = work_tree(text).unwrap_err();
+        assert!(matches!(error, ConfigError::UsersOnly { .. }), "{error}");
+        assert!(error.hint().unwrap().contains("config set --user"));
+    }
+    for flag in ["hooks.pre-commit=x", "alias.lg=log"] {
+        let error = load(&tree(&[]), &[flag]).unwrap_err();
+        assert!(matches!(error, ConfigError::UsersOnly { origin: Origin::Flag, .. }), "{error}");
+    }
+    let dir = tree(&[]);
+    let set = |_: &str| Some(OsString::from("1"));
+    let set = |name: &str| set(name).filter(|_| name.contains("HOOK") || name.contains("ALIAS"));
+    let config = Config::load(&ConfigSources::new(&set, Some(dir.path()), &[])).unwrap();
+    assert_eq!((config.hooks, config.aliases), (Hooks::default(), BTreeMap::new()));
+}
+
+#[test]
+fn an_alias_is_a_word_and_stands_for_something() {
+    let user = |text: &str| {
+        Config::default().apply_bytes(text.as_bytes(), &Origin::User("config.toml".into()))
+    };
+    for text in ["'a b' = 'log'", "x = 1", "x = ''", "x = '!'", "-x = 'log'", "'' = 'log'"] {
+        let error = user(&format!("[alias]\n{text}\n")).unwrap_err();
+        assert!(matches!(error, ConfigError::BadValue { .. }), "{text}: {error}");
+    }
+    assert!(user("alias = 1").is_err());
+    assert!(user("[alias]\n'grün' = '!true'\n").is_ok());
+}
+
+#[test]
+fn the_users_ignore_file_is_found() {
+    let dir = tree(&[]);
+    let home = dir.path().as_os_str().to_owned();
+    let home_only = |name: &str| (name == "HOME").then(|| home.clone());
+    let found = |flags: &[&str]| {
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let sources = ConfigSources::new(&home_only, None, &flags);
+        Config::load(&sources).unwrap().user_ignore_file().map(Path::to_owned)
+    };
+    assert_eq!(found(&[]), Some(dir.path().join(".config/digstore/ignore")));
+    assert_eq!(found(&["ignore.file=~/x"]), Some(dir.path().join("x")));
+    assert_eq!(found(&["ignore.file=/etc/x"]), Some("/etc/x".into()));
+    assert!(load(&dir, &["ignore.file=x"]).is_err());
+    assert_eq!(load(&dir, &[]).unwrap().user_ignore_file(), None);
+    // A path of one machine does not travel.
+    let error = work_tree("[ignore]\nfile = '/x'").unwrap_err();
+    assert!(matches!(error, ConfigError::NotAllowed { .. }), "{error}");
+}
+
+#[test]
 fn files_that_are_no_configuration_are_refused() {
     let error = repository("[performance]\nbatch_size = \n").unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
@@ -204,7 +269,9 @@ fn example() -> String {
     );
     for section in WORK_TREE_SECTIONS {
         text.push_str(&format!("\n[{section}]\n"));
-        for field in FIELDS.iter().filter(|field| field.section() == section) {
+        let is_meant =
+            |field: &&Field| field.section() == section && !NOT_IN_WORK_TREE.contains(&field.key);
+        for field in FIELDS.iter().filter(is_meant) {
             for line in field.doc {
                 text.push_str(&format!("#{line}\n"));
             }
@@ -222,7 +289,9 @@ fn the_example_is_the_table_and_equals_the_defaults() {
     assert_eq!(text, example());
     let mut config = work_tree(text).unwrap();
     for section in WORK_TREE_SECTIONS {
-        for field in FIELDS.iter().filter(|field| field.section() == section) {
+        let is_meant =
+            |field: &&Field| field.section() == section && !NOT_IN_WORK_TREE.contains(&field.key);
+        for field in FIELDS.iter().filter(is_meant) {
             assert!(matches!(config.origin(field), Origin::WorkTree(_)), "{}", field.key);
         }
     }

@@ -1,6 +1,7 @@
 //! Types that a setting can have: how each is read from text, shown, and described.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use toml::Value;
@@ -110,6 +111,72 @@ impl Setting for Option<String> {
 
     fn expects((): &()) -> String {
         "one line of text without '<' and '>'".to_owned()
+    }
+}
+
+/// What a shell runs, of any number of lines; unset when empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Script(Option<String>);
+
+impl Script {
+    /// The text, if it is set.
+    pub fn text(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl Setting for Script {
+    type Bounds = ();
+    const QUOTED: bool = true;
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        let text = text.trim();
+        (!text.contains('\0')).then(|| Self((!text.is_empty()).then(|| text.to_owned())))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_default()
+    }
+
+    fn expects((): &()) -> String {
+        "a command of the shell".to_owned()
+    }
+}
+
+/// A path that does not depend on where a command runs; unset when empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HomePath(Option<String>);
+
+impl HomePath {
+    /// The path, if it is set; what begins with `~/` lies below `home`.
+    pub fn resolve(&self, home: Option<&Path>) -> Option<PathBuf> {
+        let text = self.0.as_deref()?;
+        match text.strip_prefix("~/") {
+            Some(below) => home.map(|home| home.join(below)),
+            None => Some(PathBuf::from(text)),
+        }
+    }
+}
+
+impl Setting for HomePath {
+    type Bounds = ();
+    const QUOTED: bool = true;
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Some(Self(None));
+        }
+        let is_fixed = text.starts_with('/') || text.starts_with("~/");
+        (is_fixed && !text.contains('\0')).then(|| Self(Some(text.to_owned())))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone().unwrap_or_default()
+    }
+
+    fn expects((): &()) -> String {
+        "a path that begins with '/' or '~/'".to_owned()
     }
 }
 
@@ -236,6 +303,27 @@ mod tests {
         assert_eq!(ProgressMode::Json.show(), "json");
         assert_eq!(When::expects(&()), "one of auto, always, never");
         assert_eq!(When::parse("sometimes", &()), None);
+    }
+
+    #[test]
+    fn a_path_is_the_same_wherever_a_command_runs() {
+        let path =
+            |text: &str| HomePath::parse(text, &()).map(|path| path.resolve(Some("/h".as_ref())));
+        assert_eq!(path("/x/y"), Some(Some("/x/y".into())));
+        assert_eq!(path("~/x"), Some(Some("/h/x".into())));
+        assert_eq!(path(" "), Some(None));
+        for text in ["x", "./x", "~", "~ada/x", "/a\0"] {
+            assert_eq!(path(text), None, "{text}");
+        }
+        assert_eq!(HomePath::parse("~/x", &()).unwrap().resolve(None), None);
+    }
+
+    #[test]
+    fn a_script_may_have_lines_and_marks() {
+        let text = "test -t 1 > x\nexit 1";
+        assert_eq!(Script::parse(text, &()).unwrap().text(), Some(text));
+        assert_eq!(Script::parse("\n", &()).unwrap().text(), None);
+        assert_eq!(Script::parse("a\0b", &()), None);
     }
 
     #[test]

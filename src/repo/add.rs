@@ -117,7 +117,7 @@ impl Repository {
     ) -> Result<AddReport> {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
-        let scan = Scan::new(self, &root, &before, &options.paths);
+        let scan = Scan::new(self, &root, &before, &options.paths)?;
         options.paths.check_work_tree(&scan, options.force)?;
         self.monitor().phase(Phase::Discovery);
         let finder = Finder::new(&scan, self, options.tracked_only);
@@ -139,16 +139,28 @@ impl Repository {
     }
 }
 
+impl Repository {
+    /// The staged path that is most like another one.
+    pub fn nearest_path(&self, path: &RepoPath) -> Option<String> {
+        nearest_staged(path, &self.staging().ok()?)
+    }
+}
+
 /// An error about a path, with the nearest staged one.
 pub(super) fn path_not_found(
     path: &RepoPath,
     place: &str,
     staging: &BinaryStagingArea,
 ) -> RepoError {
+    let nearest = nearest_staged(path, staging);
+    RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
+}
+
+/// The staged path that is most like another one.
+pub(super) fn nearest_staged(path: &RepoPath, staging: &BinaryStagingArea) -> Option<String> {
     let names: Vec<String> =
         staging.views().take(100_000).map(|view| crate::path::escape(view.path)).collect();
-    let nearest = crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str));
-    RepoError::PathNotFound { path: path.as_bytes().to_vec(), place: place.to_owned(), nearest }
+    crate::suggest::did_you_mean(&path.to_string(), names.iter().map(String::as_str))
 }
 
 /// Looks for what changed, on the threads of the walk.
@@ -210,7 +222,10 @@ impl<'a> Finder<'a> {
     }
 
     fn look_at_empty(&self, dir: &RepoPath, found: &mut Found) {
-        if !self.scan.pathspec.matches(dir.as_bytes(), true) {
+        // What is staged below it and need not be there is not gone.
+        if !self.scan.pathspec.matches(dir.as_bytes(), true)
+            || self.scan.holds_unwanted(dir.as_bytes())
+        {
             return;
         }
         self.scan.mark(dir.as_bytes());

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 4096;
 /// Answers questions about single paths.
 pub struct IgnoreQueries {
     root: OwnedFd,
-    use_gitignore: bool,
+    general: Arc<IgnoreRules>,
     /// Where what is staged counts as not ignored.
     staging: Option<BinaryStagingArea>,
     known: HashMap<RepoPath, Arc<IgnoreRules>>,
@@ -27,7 +27,7 @@ impl Repository {
     pub fn ignore_queries(&self, no_index: bool) -> Result<IgnoreQueries> {
         Ok(IgnoreQueries {
             root: self.work_tree_handle()?,
-            use_gitignore: self.config().ignore.use_gitignore,
+            general: self.general_rules(),
             staging: if no_index { None } else { Some(self.staging()?) },
             known: HashMap::new(),
         })
@@ -51,11 +51,9 @@ impl IgnoreQueries {
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
-        let (root, use_gitignore) = (&self.root, self.use_gitignore);
-        let rules = self
-            .known
-            .entry(dir)
-            .or_insert_with_key(|dir| rules_of_dir(root, dir, use_gitignore).0);
+        let (root, general) = (&self.root, &self.general);
+        let rules =
+            self.known.entry(dir).or_insert_with_key(|dir| rules_of_dir(root, dir, general).0);
         Ok(rules.explain(path, is_dir))
     }
 }

@@ -11,7 +11,7 @@ use crate::metrics::MetricsSnapshot;
 use crate::progress::Phase;
 use crate::storage::adaptive::Plan;
 use crate::storage::engine::Engine;
-use crate::storage::format::merge_state::MergeKind;
+use crate::storage::format::merge_state::{MergeKind, MergeState};
 use crate::storage::format::object::{Commit, MAX_MESSAGE, Signature};
 use crate::storage::format::pack::BlockKind;
 use crate::storage::objects::ObjectSink;
@@ -100,6 +100,11 @@ impl Repository {
         Ok(CommitReport { id, commit, branch, metrics, plan })
     }
 
+    /// Whether no conflict keeps what is staged from being committed.
+    pub fn check_resolved(&self) -> Result<()> {
+        self.merge_state()?.as_ref().map_or(Ok(()), check_resolved)
+    }
+
     /// The parents of a new commit, and the tree that would make it pointless.
     fn parents(
         &self,
@@ -115,11 +120,7 @@ impl Repository {
             (Some(head), _) if amend => Ok((self.objects()?.commit(&head)?.parents, None)),
             (head, None) => Ok((head.into_iter().collect(), self.tree_of(head)?)),
             (head, Some(state)) => {
-                let open = state.conflicts.iter().filter(|conflict| !conflict.resolved);
-                let paths: Vec<_> = open.map(|conflict| format!("'{}'", conflict.path)).collect();
-                if !paths.is_empty() {
-                    return Err(MergeError::Unresolved { paths }.into());
-                }
+                check_resolved(&state)?;
                 let is_merge = state.kind == MergeKind::Merge;
                 let others = state.others.into_iter().filter(|_| is_merge);
                 Ok((head.into_iter().chain(others).collect(), None))
@@ -137,6 +138,12 @@ impl Repository {
         })?;
         Ok(id)
     }
+}
+
+fn check_resolved(state: &MergeState) -> Result<()> {
+    let open = state.conflicts.iter().filter(|conflict| !conflict.resolved);
+    let paths: Vec<_> = open.map(|conflict| format!("'{}'", conflict.path)).collect();
+    if paths.is_empty() { Ok(()) } else { Err(MergeError::Unresolved { paths }.into()) }
 }
 
 #[cfg(test)]

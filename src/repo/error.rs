@@ -22,6 +22,7 @@ use super::operation::UndoError;
 use super::pathspec::PathspecError;
 use super::reflog::ReflogError;
 use super::rename::RenameError;
+use super::sparse::SparseError;
 use super::stash::StashError;
 use super::switch::Obstacles;
 use super::tags::TagError;
@@ -213,6 +214,9 @@ pub enum RepoError {
     /// An import or an export fails.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// Which paths the work tree holds.
+    #[error(transparent)]
+    Sparse(#[from] SparseError),
     /// A stash cannot be found or brought back.
     #[error(transparent)]
     Stash(#[from] StashError),

@@ -1,45 +1,76 @@
-//! Ignore rules: `.digignore` files with git's semantics, nested, and `.gitignore` files where
-//! the configuration asks for them.
+//! Ignore rules: `.digignore` files with git's semantics, nested, `.gitignore` files where the
+//! configuration asks for them, and two files that hold for the whole work tree: `exclude` of the
+//! repository, and the user's own.
 //!
 //! The rules of a directory are an immutable chain of nodes, one for each ancestor that has an
 //! ignore file, shared by the threads of a walk. Within one kind of file the deepest decides, and
-//! within a file its last matching line; any `.digignore` outranks every `.gitignore`. Nothing
+//! within a file its last matching line; any `.digignore` outranks every `.gitignore`, these outrank
+//! `exclude`, and the user's own file comes last. Nothing
 //! below an ignored directory is taken back: the walker does not enter it, or enters it with
 //! [`IgnoreRules::pruned`] for the sake of tracked files. `.git` and `.digstore` are always
 //! skipped.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::wildmatch::Pattern;
-use crate::path::{REPOSITORY_DIR, RepoPath, split_last};
+use crate::path::{REPOSITORY_DIR, RepoPath, escape, split_last};
 
 /// Name of the ignore file.
 pub const DIGIGNORE: &str = ".digignore";
 /// Name of git's ignore file.
 pub const GITIGNORE: &str = ".gitignore";
+/// Name of the ignore file in the repository's directory, which is not versioned.
+pub const EXCLUDE: &str = "exclude";
 /// Bytes of an ignore file that are read; lines behind them have no effect.
 pub const MAX_IGNORE_FILE: usize = 1 << 20;
+
+/// Where an ignore file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleSource {
+    /// In the work tree.
+    Tree(RepoPath),
+    /// Elsewhere: a path as it is shown.
+    Elsewhere(PathBuf),
+}
+
+impl RuleSource {
+    /// The path.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Tree(path) => path.as_bytes(),
+            Self::Elsewhere(path) => path.as_os_str().as_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for RuleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(self.as_bytes()))
+    }
+}
 
 /// Something about an ignore file that people should know of; the walk goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IgnoreWarning {
     /// Longer than [`MAX_IGNORE_FILE`]: the lines behind have no effect.
     #[error("'{0}' is longer than {MAX_IGNORE_FILE} bytes; only its beginning has effect")]
-    TooLong(RepoPath),
+    TooLong(RuleSource),
     /// It is there but cannot be read, so it has no effect.
     #[error("'{0}' has no effect: {1}")]
-    Unreadable(RepoPath, String),
+    Unreadable(RuleSource, String),
 }
 
 /// Which line decided about a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The ignore file.
-    pub file: RepoPath,
+    pub file: RuleSource,
     /// Its line, counted from 1.
     pub line: usize,
     /// The pattern as written.
@@ -51,7 +82,7 @@ pub struct Decision {
 /// The lines of one ignore file.
 #[derive(Debug)]
 struct RuleFile {
-    path: RepoPath,
+    source: RuleSource,
     patterns: Vec<Pattern>,
     /// Patterns that are a plain name, by that name; the last is the strongest, as everywhere.
     by_name: HashMap<Box<[u8]>, Vec<u32>>,
@@ -62,7 +93,7 @@ struct RuleFile {
 }
 
 impl RuleFile {
-    fn parse(path: RepoPath, bytes: &[u8]) -> Self {
+    fn parse(source: RuleSource, bytes: &[u8]) -> Self {
         let bytes = head(bytes);
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let lines = bytes.split(|byte| *byte == b'\n').enumerate();
@@ -80,7 +111,7 @@ impl RuleFile {
                 rest.push(index);
             }
         }
-        Self { path, patterns, by_name, by_end, rest }
+        Self { source, patterns, by_name, by_end, rest }
     }
 
     /// The last line that matches; `relative` is relative to the file's directory.
@@ -102,7 +133,7 @@ impl RuleFile {
 
     fn decision(&self, pattern: &Pattern) -> Decision {
         Decision {
-            file: self.path.clone(),
+            file: self.source.clone(),
             line: pattern.line,
             pattern: pattern.text.to_vec(),
             ignored: !pattern.negated,
@@ -127,6 +158,8 @@ pub struct IgnoreRules {
     base: usize,
     digignore: Option<RuleFile>,
     gitignore: Option<RuleFile>,
+    /// Files that hold everywhere, the strongest first.
+    general: Arc<[RuleFile]>,
     use_gitignore: bool,
     /// The directory is ignored, by this decision, and so is everything below.
     pruned: Option<Decision>,
@@ -134,10 +167,24 @@ pub struct IgnoreRules {
 }
 
 impl IgnoreRules {
-    /// The rules above the work tree: none. The ignore files of the root directory are added as
+    /// The rules above the work tree, where there are none. The ignore files of the root directory are added as
     /// its [`Self::child`].
     pub fn root(use_gitignore: bool) -> Arc<Self> {
         Arc::new(Self::bare(use_gitignore))
+    }
+
+    /// The rules above the work tree, from ignore files that hold for all of it, the strongest
+    /// first; `warnings` are about those.
+    pub(super) fn general(
+        use_gitignore: bool,
+        files: Vec<(RuleSource, Vec<u8>)>,
+        mut warnings: Vec<IgnoreWarning>,
+    ) -> Arc<Self> {
+        let too_long = files.iter().filter(|(_, bytes)| bytes.len() > MAX_IGNORE_FILE);
+        warnings.extend(too_long.map(|(source, _)| IgnoreWarning::TooLong(source.clone())));
+        let files = files.into_iter().map(|(source, bytes)| RuleFile::parse(source, &bytes));
+        let general = files.collect();
+        Arc::new(Self { general, warnings, ..Self::bare(use_gitignore) })
     }
 
     fn bare(use_gitignore: bool) -> Self {
@@ -146,6 +193,7 @@ impl IgnoreRules {
             base: 0,
             digignore: None,
             gitignore: None,
+            general: Arc::default(),
             use_gitignore,
             pruned: None,
             warnings: Vec::new(),
@@ -172,11 +220,11 @@ impl IgnoreRules {
         let mut warnings = Vec::new();
         let mut read = |name: &str, bytes: Option<&[u8]>| {
             let bytes = bytes?;
-            let path = file_in(dir, name);
+            let source = file_in(dir, name);
             if bytes.len() > MAX_IGNORE_FILE {
-                warnings.push(IgnoreWarning::TooLong(path.clone()));
+                warnings.push(IgnoreWarning::TooLong(source.clone()));
             }
-            Some(RuleFile::parse(path, bytes))
+            Some(RuleFile::parse(source, bytes))
         };
         let (digignore, gitignore) = (read(DIGIGNORE, digignore), read(GITIGNORE, gitignore));
         Arc::new(Self {
@@ -184,6 +232,7 @@ impl IgnoreRules {
             base: if dir.is_root() { 0 } else { dir.as_bytes().len() + 1 },
             digignore,
             gitignore,
+            general: Arc::clone(&self.general),
             use_gitignore: self.use_gitignore,
             pruned: None,
             warnings,
@@ -194,7 +243,7 @@ impl IgnoreRules {
     #[must_use]
     pub fn pruned(self: &Arc<Self>, dir: &RepoPath) -> Arc<Self> {
         let decision = self.explain(dir, true).unwrap_or_else(|| Decision {
-            file: dir.clone(),
+            file: RuleSource::Tree(dir.clone()),
             line: 0,
             pattern: Vec::new(),
             ignored: true,
@@ -209,7 +258,7 @@ impl IgnoreRules {
 
     /// Whether nothing is ignored here but `.git` and `.digstore`.
     pub fn is_empty(&self) -> bool {
-        self.parent.is_none() && self.pruned.is_none()
+        self.parent.is_none() && self.pruned.is_none() && self.general.is_empty()
     }
 
     /// What was odd about the ignore files of this very directory.
@@ -248,8 +297,10 @@ impl IgnoreRules {
                 Some((file, file.last_match(relative, name, is_dir)?))
             })
         };
+        let mut general = self.general.iter();
         find(|node| node.digignore.as_ref())
             .or_else(|| self.use_gitignore.then(|| find(|node| node.gitignore.as_ref()))?)
+            .or_else(|| general.find_map(|file| Some((file, file.last_match(path, name, is_dir)?))))
     }
 
     /// This node and those above.
@@ -261,8 +312,9 @@ impl IgnoreRules {
 impl fmt::Debug for IgnoreRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files = self.chain().flat_map(|node| [&node.digignore, &node.gitignore]).flatten();
+        let files = files.chain(self.general.iter());
         f.debug_struct("IgnoreRules")
-            .field("files", &files.map(|file| &file.path).collect::<Vec<_>>())
+            .field("files", &files.map(|file| &file.source).collect::<Vec<_>>())
             .field("pruned", &self.pruned)
             .finish_non_exhaustive()
     }
@@ -274,8 +326,8 @@ pub fn is_always_skipped(name: &[u8]) -> bool {
 }
 
 /// The path of an ignore file, for messages.
-pub(super) fn file_in(dir: &RepoPath, name: &str) -> RepoPath {
-    dir.join(name.as_bytes()).unwrap_or_else(|_| dir.clone())
+pub(super) fn file_in(dir: &RepoPath, name: &str) -> RuleSource {
+    RuleSource::Tree(dir.join(name.as_bytes()).unwrap_or_else(|_| dir.clone()))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub mod run_stats;
 mod scan;
 pub mod size;
 mod source;
+pub mod sparse;
 pub mod stash;
 pub mod status;
 pub mod switch;
@@ -57,7 +58,9 @@ use crate::path::{REPOSITORY_DIR, RepoPath};
 use crate::progress::Monitor;
 use crate::storage::adaptive::machine::Machine;
 use crate::storage::adaptive::{Limits, Planner};
-use crate::storage::binary_staging::{BinaryStagingArea, STAGING_DIR};
+use crate::storage::binary_staging::{
+    BinaryStagingArea, LOG_FILE as STAGING_LOG_FILE, STAGING_DIR,
+};
 use crate::storage::cache::BufferPool;
 use crate::storage::chunker::Chunker;
 use crate::storage::disk::{Disk, LockGuard, OsDisk, SharedLock, TMP_DIR};
@@ -65,7 +68,7 @@ use crate::storage::engine::Engine;
 use crate::storage::format::refs::Head;
 use crate::storage::format::repository::{ChunkerParams, FILE_NAME, RepositoryFormat};
 use crate::storage::objects::Objects;
-use crate::storage::oplog::OpLog;
+use crate::storage::oplog::{OPLOG_FILE, OpLog};
 use crate::storage::pack_store::{INDEX_DIR, ObjectReader, PACKS_DIR, PackStore};
 use crate::storage::queues::{CancelToken, available_cores};
 use crate::storage::refs::RefStore;
@@ -157,6 +160,7 @@ impl Repository {
         disk.publish("HEAD".as_ref(), &head.encode(), true)?;
         disk.publish(LOCK_FILE.as_ref(), b"", true)?;
         disk.publish(READERS_FILE.as_ref(), b"", true)?;
+        disk.publish(LOCK_FILE.as_ref(), b"-", true)?;
         let mut repository_id = [0; 16];
         getrandom::fill(&mut repository_id).map_err(crate::storage::refs::RefError::Random)?;
         let format = RepositoryFormat {
@@ -270,8 +274,8 @@ impl Repository {
         Ok(BinaryStagingArea::open(Arc::clone(&self.disk))?)
     }
 
-    /// Takes the lock of commands that change the repository and sweeps what a killed one left in
-    /// `tmp/`.
+    /// Takes the lock of commands that change the repository, makes durable what a killed one left,
+    /// and sweeps `tmp/`.
     pub fn lock(&self) -> Result<Box<dyn LockGuard>> {
         let guard = self.lock_alone()?;
         PackStore::check_condemned(&*self.disk)?;
@@ -285,6 +289,9 @@ impl Repository {
         }
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
+        if guard.was_abandoned() {
+            self.disk.settle(&[OPLOG_FILE.as_ref(), STAGING_LOG_FILE.as_ref()])?;
+        }
         for name in self.disk.list(TMP_DIR.as_ref())? {
             self.disk.remove(&Path::new(TMP_DIR).join(name))?;
         }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::walk::{WalkKind, WalkOptions, stat_one, walk};
+use super::walk::{IgnoredEntries, WalkKind, WalkOptions, stat_one, walk};
 use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
 use crate::progress::Phase;
@@ -29,9 +29,10 @@ impl Repository {
         self.monitor().phase(Phase::Discovery);
         let options = WalkOptions {
             threads: self.threads(),
-            use_gitignore: self.config().ignore.use_gitignore,
+            rules: self.general_rules(),
             roots: roots.to_vec(),
             include_ignored: false,
+            ignored: IgnoredEntries::Hide,
             is_tracked: &|_, _| false,
             enters: &|_| true,
         };

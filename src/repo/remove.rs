@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use super::beneath::{PathKind, stat_one};
 use super::operation::{Doomed, Keeper, description};
 use super::pathspec::Pathspec;
+use super::scan::SeenBits;
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
-use crate::storage::binary_staging::{BinaryStagingArea, Frame};
+use crate::storage::binary_staging::{BinaryStagingArea, Frame, KindView};
 
 /// Files that are stored in one go before they are removed.
 const KEPT_AT_ONCE: usize = 4096;
@@ -33,14 +34,50 @@ pub struct RemoveOptions {
 pub struct Removed {
     before: BinaryStagingArea,
     paths: Pathspec,
+    /// What stays, by its number: a sparse work tree does not hold it.
+    left_out: Option<SeenBits>,
 }
 
 impl Removed {
     /// The paths in path order.
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
         let roots = self.paths.roots().into_iter();
-        let views = roots.flat_map(|root| self.before.views_within(root.as_bytes()));
-        views.filter(|view| self.paths.matches_staged(view)).map(|view| view.path)
+        let views = roots.flat_map(|root| self.before.views_within(root.as_bytes()).numbered());
+        let stays = |number| self.left_out.as_ref().is_some_and(|bits| bits.has(number));
+        let meant = views.filter(move |(number, _)| !stays(*number));
+        meant
+            .map(|(_, view)| view)
+            .filter(|view| self.paths.matches_staged(view))
+            .map(|view| view.path)
+    }
+
+    /// Leaves out what the work tree does not hold because it is sparse.
+    fn leave_out_unwanted(&mut self, repository: &Repository, root: &OwnedFd) -> Result<()> {
+        let wanted = repository.wanted()?;
+        if wanted.is_everything() {
+            return Ok(());
+        }
+        let bits = SeenBits::new(self.before.slots());
+        for within in self.paths.roots() {
+            for (number, view) in self.before.views_within(within.as_bytes()).numbered() {
+                if !self.paths.matches_staged(&view)
+                    || !wanted.leaves_out(&self.paths, view.path, view.kind == KindView::EmptyDir)
+                {
+                    continue;
+                }
+                let Ok(path) = RepoPath::new(view.path) else { continue };
+                let found = stat_one(root, &path).map_err(|source| RepoError::WorkTreeRead {
+                    path: path.to_os().to_owned(),
+                    source,
+                })?;
+                if found.is_none() {
+                    bits.mark(number);
+                }
+            }
+        }
+        repository.tell_left_out(bits.count() as u64);
+        self.left_out = Some(bits);
+        Ok(())
     }
 }
 
@@ -85,7 +122,9 @@ impl Repository {
         {
             return Err(RepoError::NeedsRecursive(directory));
         }
-        let removed = Removed { before: staging.snapshot(), paths: options.paths.clone() };
+        let (before, paths) = (staging.snapshot(), options.paths.clone());
+        let mut removed = Removed { before, paths, left_out: None };
+        removed.leave_out_unwanted(self, root)?;
         if !options.force && !options.cached {
             self.check_nothing_is_lost(&removed, root)?;
         }

@@ -109,6 +109,7 @@ impl Repository {
         for item in &plan.items[..done] {
             stage_rename(&mut op, &before, &work_tree, item)?;
             remove_empty_dirs(&work_tree, &item.from, &options.keep_dir)?;
+            self.write_newly_wanted(&mut op, &item.from, &item.to)?;
         }
         before.check()?;
         op.finish()?;
@@ -183,7 +184,11 @@ fn renamed(entry: StagedEntry, work_tree: &WorkTree, item: &Item) -> Result<Stag
 }
 
 /// Removes the directories above `path` that are empty now, but not the one where the user is.
-fn remove_empty_dirs(work_tree: &WorkTree, path: &RepoPath, keep: &RepoPath) -> Result<()> {
+pub(super) fn remove_empty_dirs(
+    work_tree: &WorkTree,
+    path: &RepoPath,
+    keep: &RepoPath,
+) -> Result<()> {
     for dir in std::iter::successors(path.parent(), RepoPath::parent) {
         if dir.is_root() || keep.is_within(&dir) || !work_tree.remove_dir(&dir)? {
             break;

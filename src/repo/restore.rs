@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::add::nearest_staged;
 use super::beneath::{PathKind, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
 use super::operation::{Doomed, Keeper, Operation, description};
 use super::pathspec::Pathspec;
+use super::sparse::Wanted as Sparse;
 use super::trees::{TreeWalk, find, is_empty_tree};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -104,6 +106,9 @@ impl Repository {
             batch = wanted.next(Some(&mut sweep))?;
         }
         staging.check()?;
+        if !options.paths.is_all() {
+            self.tell_left_out(wanted.left_out);
+        }
         report.swept = sweep.swept;
         Ok(report)
     }
@@ -238,7 +243,7 @@ impl Repository {
             None => {
                 let nearest = match &source {
                     Some(id) => self.nearest_committed(&self.objects()?.commit(id)?.tree, path),
-                    None => None,
+                    None => nearest_staged(path, staging),
                 };
                 Err(RepoError::PathNotFound { path: path.as_bytes().to_vec(), place, nearest })
             }
@@ -408,18 +413,24 @@ struct Batch {
 struct Wanted<'a> {
     repository: &'a Repository,
     entries: Box<dyn Iterator<Item = Result<CommittedEntry>> + 'a>,
+    paths: &'a Pathspec,
     staging: &'a BinaryStagingArea,
     root: &'a OwnedFd,
+    /// What the work tree is to hold.
+    sparse: Sparse,
+    /// Paths left out because it need not hold them.
+    left_out: u64,
 }
 
 impl<'a> Wanted<'a> {
     fn new(
         repository: &'a Repository,
-        options: &RestoreOptions,
+        options: &'a RestoreOptions,
         (staging, root): (&'a BinaryStagingArea, &'a OwnedFd),
     ) -> Result<Self> {
         let entries = repository.entries(options, Some(staging))?;
-        Ok(Self { repository, entries, staging, root })
+        let (paths, sparse) = (&options.paths, repository.wanted()?);
+        Ok(Self { repository, entries, paths, staging, root, sparse, left_out: 0 })
     }
 
     fn next(&mut self, mut sweep: Option<&mut Sweep<'_>>) -> Result<Batch> {
@@ -432,6 +443,13 @@ impl<'a> Wanted<'a> {
             }
             let is_modified = self.repository.is_modified(self.root, self.staging, &entry.path)?;
             if is_modified == Some(false) && is_staged(self.staging, &entry) {
+                continue;
+            }
+            let is_dir = entry.kind == StagedKind::EmptyDir;
+            if is_modified.is_none()
+                && self.sparse.leaves_out(self.paths, entry.path.as_bytes(), is_dir)
+            {
+                self.left_out += 1;
                 continue;
             }
             cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
@@ -473,7 +491,7 @@ fn is_staged(staging: &BinaryStagingArea, entry: &CommittedEntry) -> bool {
 }
 
 /// What the staging area says of files that were restored as they are staged.
-fn refreshed(
+pub(super) fn refreshed(
     work_tree: &WorkTree,
     root: &OwnedFd,
     staging: &BinaryStagingArea,

@@ -4,34 +4,44 @@
 //! staged and was not met afterwards is gone, unless something hid it from the walk.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::pathspec::Pathspec;
-use super::walk::{DirListing, Enters, SkipReason, WalkEntry, WalkKind, WalkOptions, walk};
+use super::sparse::Wanted;
+use super::status::SparseStatus;
+use super::walk::{
+    DirListing, Enters, IgnoredEntries, SkipReason, WalkEntry, WalkKind, WalkOptions, walk,
+};
 use super::{RepoError, Repository, Result};
-use crate::path::{RepoPath, split_last};
+use crate::path::{RepoPath, escape, split_last};
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::format::staging::FileStat;
 
+/// Most names of a directory among which the nearest one is looked for.
+const MAX_NAMES: usize = 10_000;
+
 /// One bit for each staged path: whether the walk met it.
-struct SeenBits(Vec<AtomicU64>);
+pub(super) struct SeenBits(Vec<AtomicU64>);
 
 impl SeenBits {
-    fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize) -> Self {
         Self((0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn mark(&self, slot: usize) {
+    pub(super) fn mark(&self, slot: usize) {
         self.0[slot / 64].fetch_or(1 << (slot % 64), Ordering::Relaxed);
     }
 
-    fn has(&self, slot: usize) -> bool {
+    pub(super) fn has(&self, slot: usize) -> bool {
         self.0[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 }
@@ -65,18 +75,23 @@ impl Hidden {
     }
 
     /// Whether the path, or a directory above it, was hidden.
-    fn covers(&self, mut path: &[u8]) -> bool {
-        while !self.0.is_empty() {
-            if self.0.contains(path) {
-                return true;
-            }
-            if path.is_empty() {
-                break;
-            }
-            path = split_last(path).0;
-        }
-        false
+    fn covers(&self, path: &[u8]) -> bool {
+        covers(&self.0, path)
     }
+}
+
+/// Whether a path, or a directory above it, is one of these.
+fn covers(paths: &HashSet<Vec<u8>>, mut path: &[u8]) -> bool {
+    while !paths.is_empty() {
+        if paths.contains(path) {
+            return true;
+        }
+        if path.is_empty() {
+            break;
+        }
+        path = split_last(path).0;
+    }
+    false
 }
 
 /// See the module.
@@ -88,7 +103,13 @@ pub(super) struct Scan<'a> {
     pub(super) staging: &'a BinaryStagingArea,
     /// What of both is looked at.
     pub(super) pathspec: &'a Pathspec,
+    /// What becomes of what ignore rules hide.
+    pub(super) ignored: IgnoredEntries,
     seen: SeenBits,
+    /// What the work tree is to hold.
+    wanted: Wanted,
+    /// In a sparse work tree: what lies where staged paths had to go that it need not hold.
+    in_the_way: Mutex<HashSet<Vec<u8>>>,
     /// The repository's own directory, where it lies in the work tree.
     own_dir: Option<RepoPath>,
 }
@@ -99,9 +120,11 @@ impl<'a> Scan<'a> {
         root: &'a OwnedFd,
         staging: &'a BinaryStagingArea,
         pathspec: &'a Pathspec,
-    ) -> Self {
+    ) -> Result<Self> {
         let (seen, own_dir) = (SeenBits::new(staging.slots()), repository.own_dir());
-        Self { repository, root, staging, pathspec, seen, own_dir }
+        let ignored = IgnoredEntries::Hide;
+        let (wanted, in_the_way) = (repository.wanted()?, Mutex::default());
+        Ok(Self { repository, root, staging, pathspec, ignored, seen, wanted, in_the_way, own_dir })
     }
 
     /// Walks what the pathspec can match; `visit` is called from several threads. An error also
@@ -129,9 +152,10 @@ impl<'a> Scan<'a> {
         let is_everything = roots.iter().any(RepoPath::is_root);
         let options = WalkOptions {
             threads: self.repository.threads(),
-            use_gitignore: self.repository.config().ignore.use_gitignore,
+            rules: self.repository.general_rules(),
             roots: if is_everything { Vec::new() } else { roots.to_vec() },
             include_ignored,
+            ignored: self.ignored,
             is_tracked: &is_tracked,
             enters,
         };
@@ -150,9 +174,43 @@ impl<'a> Scan<'a> {
         if cancel.is_cancelled() { Err(RepoError::Interrupted) } else { Ok(flow) }
     }
 
+    /// Names in a directory of the work tree, as they are shown; none where it cannot be read.
+    pub(super) fn names_in(&self, dir: &[u8]) -> Vec<String> {
+        let dir = self.repository.place().work_tree.join(OsStr::from_bytes(dir));
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let names = entries.take(MAX_NAMES).map(|entry| escape(entry.file_name().as_bytes()));
+        names.collect()
+    }
+
     /// Whether anything is staged at or below a path.
     pub(super) fn holds(&self, path: &[u8]) -> bool {
         self.staging.views_within(path).next().is_some()
+    }
+
+    /// Whether anything is staged at or below a path that the work tree need not hold.
+    pub(super) fn holds_unwanted(&self, path: &[u8]) -> bool {
+        !self.wanted.is_everything()
+            && self.staging.views_within(path).any(|view| !self.wanted.wants_staged(&view))
+    }
+
+    /// Whether the work tree need not hold everything.
+    pub(super) fn is_sparse(&self) -> bool {
+        !self.wanted.is_everything()
+    }
+
+    /// What a finished walk tells of a sparse work tree.
+    pub(super) fn sparse_status(&self) -> Option<SparseStatus> {
+        let is_unfinished = self.wanted.is_in_between();
+        let present = self.pathspec.is_all().then(|| self.seen.count() as u64);
+        let tracked = self.staging.len() as u64;
+        self.is_sparse().then_some(SparseStatus { tracked, present, is_unfinished })
+    }
+
+    /// What is not tracked and lies where a staged path would need a directory, or is one where a
+    /// staged path would be a file, hides it.
+    fn note_in_the_way(&self, path: &[u8]) {
+        let mut found = self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(path.to_vec());
     }
 
     /// Notes that a path was met.
@@ -174,6 +232,9 @@ impl<'a> Scan<'a> {
             path.push(b'/');
         }
         let base = path.len();
+        if self.is_sparse() && self.staging.view(listing.dir.as_bytes()).is_some() {
+            self.note_in_the_way(listing.dir.as_bytes());
+        }
         let all = self.pathspec.is_all() || self.pathspec.covers(listing.dir.as_bytes());
         // The entries are in path order, and so are the numbers.
         let mut expected = usize::MAX;
@@ -184,6 +245,9 @@ impl<'a> Scan<'a> {
                 continue;
             }
             let Some((number, staged)) = self.staging.locate(&path, expected) else {
+                if self.is_sparse() && self.holds(&path) {
+                    self.note_in_the_way(&path);
+                }
                 each(&path, entry, None);
                 continue;
             };
@@ -195,8 +259,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What is staged, matches the pathspec, was not met and not hidden, in path order.
+    /// What is staged, matches the pathspec, was not met and not hidden, in path order; of what the
+    /// work tree need not hold only that in whose place something else lies.
     pub(super) fn gone<'s>(&'s self, hidden: &'s Hidden) -> impl Iterator<Item = StagedView<'s>> {
+        let in_the_way = self.in_the_way.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let all_seen = self.seen.count() == self.staging.len();
         let roots = if all_seen { Vec::new() } else { self.pathspec.roots() };
         let views = roots
@@ -206,6 +272,7 @@ impl<'a> Scan<'a> {
             .filter(|(number, view)| !self.seen.has(*number) && !hidden.covers(view.path))
             .map(|(_, view)| view)
             .filter(|view| self.pathspec.matches_staged(view))
+            .filter(move |view| self.wanted.wants_staged(view) || covers(&in_the_way, view.path))
     }
 }
 

@@ -16,7 +16,7 @@ use super::diff_trees::as_staged;
 use super::merge::MergeError;
 use super::operation::Operation;
 use super::pathspec::Pathspec;
-use super::switch::{Move, MoveReport};
+use super::switch::{Move, MoveReport, Reach};
 use super::trees::{TreeDiff, TreeWalk, find};
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -128,6 +128,7 @@ impl Repository {
         };
         let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)))?;
+        op.keep(self.unwanted_part(&made)?);
         op.finish()?;
         Ok(Some((stash, moved)))
     }
@@ -220,6 +221,23 @@ impl Repository {
         op.checkpoint()?;
         op.describe(description);
         Ok(Stash { id, message: message.clone(), made: committer.clone(), reference })
+    }
+
+    /// What goes from the work tree and would not come back with a move, because the work tree
+    /// need not hold it.
+    fn unwanted_part(&self, made: &Made) -> Result<Option<TreeId>> {
+        let wanted = self.wanted()?;
+        if wanted.is_everything() {
+            return Ok(None);
+        }
+        let mut edits =
+            self.edits(made.target, made.all, |path, _| !wanted.wants(path.as_bytes(), false))?;
+        edits.retain(|(_, new)| new.is_some());
+        if edits.is_empty() {
+            return Ok(None);
+        }
+        let empty = TreeTotals { tree: super::trees::empty_tree(), files: 0, bytes: 0 };
+        Ok(Some(self.write_edited(empty, &edits)?.tree))
     }
 
     /// A tree with what another one has at some paths.
@@ -319,10 +337,13 @@ impl Repository {
         };
         let untracked = rest.first().copied();
         let target = self.with_untracked(combined.tree, self.tree_of(untracked)?)?;
-        let moved = op.move_to(&Move::new(Some(ours.tree), Some(target.tree)))?;
+        // What is not staged then lies in the work tree alone, wanted there or not.
+        let reach = Reach::Everything;
+        let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
+        let unseen = self.unseen_conflicts(&combined.conflicts, &combined.marked)?;
         let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
-        self.write_over(&work_tree, marked.collect())?;
+        self.write_over(&work_tree, marked.chain(unseen).collect())?;
         op.checkpoint()?;
         op.describe(format!("{word}: {}", stash.message));
         op.stage_tree(staged.tree)?;

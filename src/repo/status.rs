@@ -14,7 +14,7 @@ use super::diff::Move;
 use super::diff_trees::{Change, ChangeKind};
 use super::pathspec::Pathspec;
 use super::scan::{Hidden, Scan, is_unchanged};
-use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
+use super::walk::{DirListing, IgnoredEntries, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
@@ -41,6 +41,8 @@ pub struct StatusOptions<'a> {
     pub pathspec: &'a Pathspec,
     /// Which untracked files are told.
     pub untracked: Untracked,
+    /// Which ignored files are told.
+    pub ignored: IgnoredEntries,
     /// Whether moved files are found.
     pub renames: bool,
 }
@@ -60,10 +62,25 @@ pub struct StatusReport {
     pub unstaged: Vec<Change>,
     /// Neither staged nor ignored; a directory that holds nothing staged ends in `/`.
     pub untracked: Vec<Vec<u8>>,
+    /// Ignored and not staged; an ignored directory ends in `/`.
+    pub ignored: Vec<Vec<u8>>,
     /// The merge, cherry-pick or revert that waits, with its conflicts.
     pub merging: Option<MergeState>,
+    /// How much of it the work tree holds, where it is sparse.
+    pub sparse: Option<SparseStatus>,
     /// What could not be looked at.
     pub skipped: Vec<(RepoPath, String)>,
+}
+
+/// How much of what is staged a sparse work tree holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SparseStatus {
+    /// Staged paths.
+    pub tracked: u64,
+    /// Of these, those that lie in the work tree; unknown where only some were looked at.
+    pub present: Option<u64>,
+    /// A change of what it is to hold was begun and did not end.
+    pub is_unfinished: bool,
 }
 
 impl StatusReport {
@@ -80,6 +97,7 @@ struct Found {
     /// Equal size, other times: the content decides.
     doubtful: Vec<RepoPath>,
     untracked: Vec<Vec<u8>>,
+    ignored: Vec<Vec<u8>>,
     skipped: Vec<(RepoPath, SkipReason)>,
 }
 
@@ -97,7 +115,8 @@ impl Repository {
 
     /// The same, for the paths that match.
     pub fn status_of(&self, pathspec: &Pathspec) -> Result<StatusReport> {
-        self.status_with(&StatusOptions { pathspec, untracked: Untracked::Normal, renames: false })
+        let (untracked, ignored) = (Untracked::Normal, IgnoredEntries::Hide);
+        self.status_with(&StatusOptions { pathspec, untracked, ignored, renames: false })
     }
 
     /// The same, as the options say.
@@ -108,14 +127,15 @@ impl Repository {
         }
         let staging = self.staging()?;
         let root = self.work_tree_handle()?;
-        let scan = Scan::new(self, &root, &staging, pathspec);
+        let mut scan = Scan::new(self, &root, &staging, pathspec)?;
+        scan.ignored = options.ignored;
         let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
         let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
         })?;
         let Looker { scan, found, .. } = looker;
-        let Found { mut changes, doubtful, mut untracked, skipped } =
+        let Found { mut changes, doubtful, mut untracked, mut ignored, skipped } =
             found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut hidden = Hidden::default();
         skipped.iter().for_each(|(path, reason)| hidden.note(path, reason));
@@ -125,6 +145,15 @@ impl Repository {
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         untracked.sort_unstable();
         untracked.dedup();
+        if options.ignored != IgnoredEntries::Hide {
+            ignored.extend(named_ignored(&root, &skipped));
+            if let Some(own) = self.own_dir() {
+                ignored.retain(|path| path.strip_suffix(b"/") != Some(own.as_bytes()));
+            }
+        }
+        ignored.sort_unstable();
+        ignored.dedup();
+        let sparse = scan.sparse_status();
         let head = self.refs().read_head()?;
         let mut staged = self.staged_changes(&staging)?;
         // Where an empty directory changed, it may be meant by a trailing slash.
@@ -138,7 +167,9 @@ impl Repository {
             staged,
             unstaged: changes,
             merging: self.merge_state()?,
+            sparse,
             untracked,
+            ignored,
             // What cannot be stored at all, such as a FIFO, is `add`'s to tell.
             skipped: skipped
                 .into_iter()
@@ -211,7 +242,7 @@ impl Looker<'_> {
     fn visit(&self, listing: DirListing) {
         let (dir, mut found) = (&listing.dir, Found::default());
         if !listing.has_children && !listing.more && !dir.is_root() {
-            self.visit_empty(dir, &mut found);
+            self.visit_empty(dir, listing.is_ignored, &mut found);
         }
         self.scan.differences(&listing, |path, entry, staged| match staged {
             None => found.untracked.push(path.to_vec()),
@@ -224,11 +255,24 @@ impl Looker<'_> {
         if is_told_as_one && self.is_untracked(dir) {
             found.untracked = vec![self.untracked_top(dir)];
         }
+        found.ignored = listing.ignored;
+        let pathspec = self.scan.pathspec;
+        found.ignored.retain(|path| match path.strip_suffix(b"/") {
+            Some(dir) => pathspec.matches(dir, true) || self.is_named_below(dir),
+            None => pathspec.matches(path, false),
+        });
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         all.changes.append(&mut found.changes);
         all.doubtful.append(&mut found.doubtful);
         all.untracked.append(&mut found.untracked);
+        all.ignored.append(&mut found.ignored);
         all.skipped.extend(listing.skipped);
+    }
+
+    /// Whether the pathspec names something in a directory, which stands for it as in git.
+    fn is_named_below(&self, dir: &[u8]) -> bool {
+        let dir = RepoPath::new_unchecked(dir.to_vec());
+        self.scan.pathspec.roots().iter().any(|root| root.is_within(&dir))
     }
 
     /// Whether a directory stands for all that lies in it: it holds nothing staged, and the
@@ -249,7 +293,7 @@ impl Looker<'_> {
         bytes
     }
 
-    fn visit_empty(&self, dir: &RepoPath, found: &mut Found) {
+    fn visit_empty(&self, dir: &RepoPath, is_ignored: bool, found: &mut Found) {
         if !self.scan.pathspec.matches(dir.as_bytes(), true) {
             return;
         }
@@ -260,10 +304,25 @@ impl Looker<'_> {
                 found.changes.push(Change { path: dir.clone(), kind: ChangeKind::TypeChanged });
             }
             // An emptied directory shows as the files that are gone from it.
-            None if self.scan.holds(dir.as_bytes()) => {}
+            None if is_ignored || self.scan.holds(dir.as_bytes()) => {}
             None => found.untracked.push(self.untracked_top(dir)),
         }
     }
+}
+
+/// What the user named and ignore rules hide: the walk does not begin there.
+fn named_ignored(root: &OwnedFd, skipped: &[(RepoPath, SkipReason)]) -> Vec<Vec<u8>> {
+    let mut named = Vec::new();
+    for (path, _) in skipped.iter().filter(|(_, reason)| *reason == SkipReason::Ignored) {
+        let mut bytes = path.as_bytes().to_vec();
+        match stat_one(root, path) {
+            Ok(Some((PathKind::Dir, _))) => bytes.push(b'/'),
+            Ok(Some((PathKind::File { .. } | PathKind::Symlink, _))) => {}
+            _ => continue,
+        }
+        named.push(bytes);
+    }
+    named
 }
 
 /// How an entry of the work tree differs from what is staged, as far as stat data tell.

@@ -121,6 +121,10 @@ pub struct DirListing {
     pub has_children: bool,
     /// What was left out.
     pub skipped: Vec<(RepoPath, SkipReason)>,
+    /// Paths that ignore rules hide, if they were asked for; a directory ends in a slash.
+    pub ignored: Vec<Vec<u8>>,
+    /// Whether the directory is itself ignored.
+    pub is_ignored: bool,
     /// What was odd about ignore files.
     pub warnings: Vec<IgnoreWarning>,
     /// Another piece of the same directory follows.
@@ -144,16 +148,30 @@ pub type IsTracked<'a> = dyn Fn(&[u8], bool) -> bool + Sync + 'a;
 /// Asks whether a directory is of interest; where not, it is not entered.
 pub type Enters<'a> = dyn Fn(&[u8]) -> bool + Sync + 'a;
 
+/// What becomes of what ignore rules hide and is not tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IgnoredEntries {
+    /// Nothing is told of it.
+    #[default]
+    Hide,
+    /// It is named, a directory as one; see [`DirListing::ignored`].
+    Name,
+    /// The same, but ignored directories are entered and each file in them is named.
+    Enter,
+}
+
 /// What is walked, and how.
 pub struct WalkOptions<'a> {
     /// Threads; 0 for one per processor.
     pub threads: usize,
-    /// Whether `.gitignore` files count.
-    pub use_gitignore: bool,
+    /// The ignore rules above the work tree.
+    pub rules: Arc<IgnoreRules>,
     /// Directories and files to which the walk is limited; none for everything.
     pub roots: Vec<RepoPath>,
     /// Whether ignore rules are left aside.
     pub include_ignored: bool,
+    /// What becomes of what they hide.
+    pub ignored: IgnoredEntries,
     /// What ignore rules do not hide.
     pub is_tracked: &'a IsTracked<'a>,
     /// Whether a directory is entered.
@@ -234,6 +252,10 @@ impl Walker<'_> {
         }
     }
 
+    fn names_ignored(&self) -> bool {
+        self.options.ignored == IgnoredEntries::Name
+    }
+
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
@@ -270,7 +292,9 @@ impl Walker<'_> {
         let mut names = Names::default();
         let mut filled = names.fill(&mut reader);
         let presence = Presence { names: &names, complete: filled.unwrap_or(true), handle };
-        let mut warnings = Vec::new();
+        let is_top = task.dir.is_root() && !self.options.include_ignored;
+        let general = if is_top { self.options.rules.warnings() } else { &[] };
+        let mut warnings = general.to_vec();
         let Some(rules) = self.rules_inside(&task, &presence, &mut warnings) else { return };
         let dir = Arc::new(Dir::new(Arc::clone(handle), task.dir, task.depth, rules));
         while filled == Ok(false) && !self.is_stopped() {
@@ -316,7 +340,7 @@ impl Walker<'_> {
     /// Starts at the roots: everything, or the entries that are named.
     fn start<'s>(&'s self, scope: &Scope<'s>) {
         if self.options.roots.is_empty() || self.options.roots.iter().any(RepoPath::is_root) {
-            let rules = IgnoreRules::root(self.options.use_gitignore);
+            let rules = Arc::clone(&self.options.rules);
             return self.spawn(scope, Task { dir: RepoPath::root(), depth: 0, rules });
         }
         let mut places = Places::new(self.root, self.options);
@@ -327,7 +351,17 @@ impl Walker<'_> {
                     self.list_named(scope, &dir, &rules, &named, warnings);
                 }
                 Place::Nested(repository) => self.skip(repository, SkipReason::NestedRepository),
-                Place::Ignored => {
+                Place::Ignored(dir) if self.names_ignored() && !is_always_skipped(dir.name()) => {
+                    let ignored = vec![[dir.as_bytes(), b"/"].concat()];
+                    let (dir, has_children) = (dir.parent().unwrap_or_default(), true);
+                    self.deliver(DirListing {
+                        dir,
+                        has_children,
+                        ignored,
+                        ..DirListing::default()
+                    });
+                }
+                Place::Ignored(_) => {
                     for path in named {
                         self.skip(path, SkipReason::Ignored);
                     }
@@ -417,6 +451,7 @@ impl<'w, 'a> Lister<'w, 'a> {
         let names = &listing.names;
         listing.entries.sort_unstable_by(|a, b| name_in(names, a).cmp(name_in(names, b)));
         listing.dir = dir.path.clone();
+        listing.is_ignored = dir.rules.is_pruned();
         if listing.has_children {
             dir.has_children.store(true, Ordering::Relaxed);
         }
@@ -439,12 +474,29 @@ impl<'w, 'a> Lister<'w, 'a> {
         let is_dir = kind == FileType::Directory;
         let pruned = self.is_hidden(is_dir);
         if pruned && !(self.walker.options.is_tracked)(&self.path, is_dir) {
-            if self.is_named {
-                self.skip(SkipReason::Ignored);
+            let enters = self.walker.options.ignored == IgnoredEntries::Enter;
+            if self.is_named && !(is_dir && enters) {
+                return self.skip(SkipReason::Ignored);
             }
-            return;
+            return self.ignored(name, kind);
         }
         self.visible(name, kind, pruned);
+    }
+
+    /// An entry that is ignored and not tracked.
+    fn ignored(&mut self, name: &[u8], kind: FileType) {
+        let how = self.walker.options.ignored;
+        if how == IgnoredEntries::Hide || is_temporary_name(name) {
+            return;
+        }
+        match kind {
+            FileType::Directory if how == IgnoredEntries::Enter => self.subdirectory(true),
+            FileType::Directory => self.listing.ignored.push([&self.path[..], b"/"].concat()),
+            FileType::RegularFile | FileType::Symlink => {
+                self.listing.ignored.push(self.path.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Whether ignore rules hide the entry at hand.

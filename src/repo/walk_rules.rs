@@ -1,30 +1,80 @@
 //! Reading the ignore files of directories through their handles, for the walk and for paths that
-//! are asked about on their own.
+//! are asked about on their own, and those that hold for the whole work tree.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, statat};
 use rustix::io::Errno;
 
+use super::Repository;
 use super::beneath::{DIR_HANDLE, PathKind, fstat_of, open_beneath, open_entry};
 use super::ignore::{
-    DIGIGNORE, GITIGNORE, IgnoreRules, IgnoreWarning, MAX_IGNORE_FILE, file_in, is_always_skipped,
+    DIGIGNORE, EXCLUDE, GITIGNORE, IgnoreRules, IgnoreWarning, MAX_IGNORE_FILE, RuleSource,
+    file_in, is_always_skipped,
 };
-use super::walk::WalkOptions;
+use super::walk::{IgnoredEntries, WalkOptions};
 use crate::path::{REPOSITORY_DIR, RepoPath};
 
-/// The rules inside `dir`, from all ignore files between it and the root of the work tree, and
-/// what was odd about them. A directory that does not exist has the rules of its parent.
+impl Repository {
+    /// The rules above the work tree: those of the repository's own `exclude`, and behind them those
+    /// of the user's ignore file.
+    pub fn general_rules(&self) -> Arc<IgnoreRules> {
+        let exclude = self.place.repository.join(EXCLUDE);
+        let shown = exclude.strip_prefix(&self.place.work_tree).unwrap_or(&exclude).to_owned();
+        let user = self.config.user_ignore_file();
+        let user = user.map(|path| (path.to_owned(), path.to_owned()));
+        let (mut files, mut warnings) = (Vec::new(), Vec::new());
+        for (path, shown) in std::iter::once((exclude, shown)).chain(user) {
+            let source = RuleSource::Elsewhere(shown);
+            match read_general_file(&path) {
+                Ok(bytes) => files.extend(bytes.map(|bytes| (source, bytes))),
+                Err(why) => warnings.push(IgnoreWarning::Unreadable(source, why)),
+            }
+        }
+        IgnoreRules::general(self.config.ignore.use_gitignore, files, warnings)
+    }
+}
+
+/// An ignore file that holds for the whole work tree, if there is one. It may be a link: it does not
+/// come with the data.
+fn read_general_file(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        // A named pipe would block the opening for ever.
+        if !std::fs::metadata(path)?.is_file() {
+            // The usual way to say that there is none.
+            if path == Path::new("/dev/null") {
+                return Ok(None);
+            }
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(MAX_IGNORE_FILE as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    };
+    match read() {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        read => read.map_err(|error| error.to_string()),
+    }
+}
+
+/// The rules inside `dir`, from `general` and all ignore files between it and the root of the work
+/// tree, and what was odd about them. A directory that does not exist has the rules of its parent.
 pub fn rules_of_dir(
     root: &OwnedFd,
     dir: &RepoPath,
-    use_gitignore: bool,
+    general: &Arc<IgnoreRules>,
 ) -> (Arc<IgnoreRules>, Vec<IgnoreWarning>) {
-    let mut warnings = Vec::new();
-    let mut rules = IgnoreRules::root(use_gitignore);
+    let mut warnings = general.warnings().to_vec();
+    let mut rules = Arc::clone(general);
     for ancestor in ancestors(dir) {
         if !ancestor.is_root() && rules.is_ignored(&ancestor, true) {
             return (rules.pruned(&ancestor), warnings);
@@ -97,8 +147,8 @@ fn read_ignore_file(dir: BorrowedFd<'_>, name: &str) -> Result<Option<Vec<u8>>, 
 pub(super) enum Place {
     /// In a directory with these rules.
     Inside(Arc<IgnoreRules>),
-    /// Below a directory that is ignored and holds nothing tracked, or is never walked.
-    Ignored,
+    /// Below this directory, which is ignored and holds nothing tracked, or is never walked.
+    Ignored(RepoPath),
     /// Below a repository of its own.
     Nested(RepoPath),
     /// Its directory cannot be opened.
@@ -116,12 +166,13 @@ pub(super) struct Places<'a> {
 
 impl<'a> Places<'a> {
     pub(super) fn new(root: &'a OwnedFd, options: &'a WalkOptions<'a>) -> Self {
-        Self { root, options, known: HashMap::new(), warnings: Vec::new() }
+        let warnings = options.rules.warnings().to_vec();
+        Self { root, options, known: HashMap::new(), warnings }
     }
 
     /// What holds inside `dir`.
     pub(super) fn of(&mut self, dir: &RepoPath) -> Place {
-        let mut place = Place::Inside(IgnoreRules::root(self.options.use_gitignore));
+        let mut place = Place::Inside(Arc::clone(&self.options.rules));
         for ancestor in ancestors(dir) {
             place = match (self.known.get(&ancestor), place) {
                 (Some(known), _) => known.clone(),
@@ -142,7 +193,7 @@ impl<'a> Places<'a> {
             Err(errno) => return Place::Closed(errno),
         };
         if is_always_skipped(dir.name()) {
-            return Place::Ignored;
+            return Place::Ignored(dir.clone());
         }
         if !dir.is_root() && statat(&handle, REPOSITORY_DIR, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Place::Nested(dir.clone());
@@ -151,8 +202,9 @@ impl<'a> Places<'a> {
             return Place::Inside(Arc::clone(rules));
         }
         if !dir.is_root() && !rules.is_pruned() && rules.is_ignored(dir, true) {
-            if !(self.options.is_tracked)(dir.as_bytes(), true) {
-                return Place::Ignored;
+            let enters = self.options.ignored == IgnoredEntries::Enter;
+            if !enters && !(self.options.is_tracked)(dir.as_bytes(), true) {
+                return Place::Ignored(dir.clone());
             }
             return Place::Inside(rules.pruned(dir));
         }

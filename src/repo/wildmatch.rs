@@ -126,8 +126,10 @@ impl Glob {
 
     /// Reads a pattern whose first `fixed` bytes are literal. `by_component`: `*` matches no slash.
     pub(super) fn new(pattern: &[u8], fixed: usize, by_component: bool, fold: bool) -> Self {
-        let wild = pattern[fixed..].iter().position(|byte| is_special(*byte));
-        let plain = wild.map_or(pattern.len(), |at| fixed + at);
+        // As in git: what follows is read on its own, so that `**` may stand at its beginning, though
+        // not where the fixed bytes have a wildcard themselves.
+        let wild = pattern.iter().position(|byte| is_special(*byte));
+        let plain = wild.unwrap_or(pattern.len()).max(fixed);
         let tokens = tokenize(&pattern[plain..], Dialect { by_component, fold });
         let mut plain = pattern[..plain].to_vec();
         if fold {

@@ -8,14 +8,15 @@
 mod fs;
 mod rewrite;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
-pub use fs::{FileSystem, RawFile, RealFs};
+pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
 
 use super::mapped::Mapped;
@@ -128,7 +129,11 @@ pub trait AppendFile: Send {
 }
 
 /// Held as long as it lives; the kernel releases it when the process dies, however it dies.
-pub trait LockGuard: Send + std::fmt::Debug {}
+pub trait LockGuard: Send + std::fmt::Debug {
+    /// Whether who held it last came to no good end: the process died, or the disk failed. What it
+    /// wrote can be seen, and may still be lost; see [`Disk::settle`].
+    fn was_abandoned(&self) -> bool;
+}
 
 /// A lock that many hold at once; released as [`LockGuard`].
 pub trait SharedLock: Send + Sync + std::fmt::Debug {
@@ -167,6 +172,12 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Takes a shared lock on `path` without waiting or writing; `None` where it cannot be had.
     fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>>;
 
+    /// Makes durable all that a dead process left half done, before anything relies on it: what can
+    /// be seen was not synced for certain. Files that grow are written anew, because bytes whose
+    /// sync failed are never on the disk, whatever a later sync says (Rebello et al., "Can
+    /// Applications Recover from fsync Failures?", USENIX ATC 2020).
+    fn settle(&self, growing: &[&Path]) -> Result<()>;
+
     /// Publishes a small file in one go.
     fn publish(&self, path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
         let mut file = self.create()?;
@@ -191,6 +202,10 @@ pub const TMP_DIR: &str = "tmp";
 pub struct OsDisk {
     root: PathBuf,
     fs: Arc<dyn FileSystem>,
+    /// Directories whose names this process made durable, or found so.
+    durable_dirs: Arc<Mutex<HashSet<PathBuf>>>,
+    /// A call failed that leaves open what is durable.
+    in_doubt: Arc<AtomicBool>,
 }
 
 impl OsDisk {
@@ -201,11 +216,33 @@ impl OsDisk {
 
     /// The same, on another file system.
     pub fn on(root: impl Into<PathBuf>, fs: Arc<dyn FileSystem>) -> Self {
-        Self { root: root.into(), fs }
+        Self { root: root.into(), fs, durable_dirs: Arc::default(), in_doubt: Arc::default() }
     }
 
     fn full(&self, path: &Path) -> PathBuf {
         self.root.join(path)
+    }
+
+    fn durable_dirs(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable_dirs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_known_durable(&self, dir: &Path) -> bool {
+        self.durable_dirs().contains(dir)
+    }
+
+    /// Makes a directory, or takes the one that is there: a process that was killed may have made
+    /// it without making its name durable.
+    fn make_durable_dir(&self, dir: &Path) -> Result<()> {
+        match self.fs.create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.context("create the directory", dir)?,
+        }
+        // The parent of a relative path of one component is empty and there.
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        self.durable_dirs().insert(dir.to_owned());
+        Ok(())
     }
 
     fn is_dir(&self, full: &Path) -> bool {
@@ -214,7 +251,15 @@ impl OsDisk {
 
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.fs.sync_dir(dir).context("sync", dir)
+        self.certainly(self.fs.sync_dir(dir)).context("sync", dir)
+    }
+
+    /// Notes when a call fails after which nobody knows what is durable.
+    fn certainly<T>(&self, answer: io::Result<T>) -> io::Result<T> {
+        if answer.is_err() {
+            self.in_doubt.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 }
 
@@ -238,25 +283,18 @@ impl Disk for OsDisk {
 
     fn create_dir(&self, path: &Path) -> Result<()> {
         let full = self.full(path);
-        if self.is_dir(&full) {
-            return Ok(());
-        }
-        let mut missing = vec![full.as_path()];
-        // The parent of a relative path of one component is empty and there.
-        let mut base = full.parent().filter(|dir| !dir.as_os_str().is_empty());
-        while let Some(dir) = base.filter(|dir| !self.is_dir(dir)) {
-            missing.push(dir);
-            base = dir.parent().filter(|dir| !dir.as_os_str().is_empty());
-        }
-        for dir in missing.iter().rev() {
-            match self.fs.create_dir(dir) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.context("create the directory", dir)?,
+        let mut chain = Vec::new();
+        let mut above = Some(full.as_path());
+        while let Some(dir) = above.filter(|dir| !dir.as_os_str().is_empty()) {
+            let is_there = self.is_dir(dir);
+            // What lies around the repository was there before, for as long as anybody cares.
+            if self.is_known_durable(dir) || is_there && !dir.starts_with(&self.root) {
+                break;
             }
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+            chain.push(dir);
+            above = if is_there { None } else { dir.parent() };
         }
-        Ok(())
+        chain.into_iter().rev().try_for_each(|dir| self.make_durable_dir(dir))
     }
 
     fn open(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {
@@ -301,7 +339,7 @@ impl Disk for OsDisk {
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
         let path = self.full(path);
         let file = self.fs.open_append(&path).context("open", &path)?;
-        Ok(Box::new(OsAppendFile { file, path }))
+        Ok(Box::new(OsAppendFile { file, path, disk: self.clone() }))
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
@@ -321,6 +359,7 @@ impl Disk for OsDisk {
 
     fn remove_empty_dir(&self, path: &Path) -> Result<bool> {
         let full = self.full(path);
+        self.durable_dirs().remove(&full);
         match self.fs.remove_dir(&full) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -331,7 +370,50 @@ impl Disk for OsDisk {
 
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
         let full = self.full(path);
-        self.fs.try_lock(&full).context("lock", &full)
+        let Some(lock) = self.fs.try_lock(&full).context("lock", &full)? else { return Ok(None) };
+        let was_abandoned = lock.is_marked().context("read", &full)?;
+        match lock.mark(true) {
+            // Where the byte is new and the disk full, nothing else will be written either.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            marked => marked.context("write", &full)?,
+        }
+        let in_doubt = Arc::clone(&self.in_doubt);
+        Ok(Some(Box::new(OsGuard { lock, was_abandoned, in_doubt })))
+    }
+
+    fn settle(&self, growing: &[&Path]) -> Result<()> {
+        self.certainly(self.fs.sync_all(&self.root)).context("sync", &self.root)?;
+        for path in growing {
+            if let Some(bytes) = self.read(path, u64::MAX)? {
+                self.publish(path, &bytes, true)?;
+            }
+        }
+        self.in_doubt.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A lock, marked while it is held. The mark stays where the process dies, panics, or does not know
+/// what is durable.
+#[derive(Debug)]
+struct OsGuard {
+    lock: Box<dyn RawLock>,
+    was_abandoned: bool,
+    in_doubt: Arc<AtomicBool>,
+}
+
+impl LockGuard for OsGuard {
+    fn was_abandoned(&self) -> bool {
+        self.was_abandoned
+    }
+}
+
+impl Drop for OsGuard {
+    fn drop(&mut self) {
+        if !self.in_doubt.load(Ordering::Relaxed) && !std::thread::panicking() {
+            // A mark that stays costs the next command a sync.
+            let _ = self.lock.mark(false);
+        }
     }
 
     fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
@@ -397,7 +479,7 @@ impl OsNewFile {
         match self.disk.fs.rename(&self.path, target, replace) {
             Ok(()) => self.published = true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !replace => {}
-            Err(error) => return Err(error).context("publish", target),
+            Err(error) => return self.disk.certainly(Err(error)).context("publish", target),
         }
         Ok(())
     }
@@ -433,17 +515,32 @@ impl Drop for OsNewFile {
 struct OsAppendFile {
     file: Box<dyn RawFile>,
     path: PathBuf,
+    disk: OsDisk,
+}
+
+impl OsAppendFile {
+    fn try_append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.append(bytes).context("append to", &self.path)?;
+        self.disk.certainly(self.file.sync()).context("sync", &self.path)
+    }
 }
 
 impl AppendFile for OsAppendFile {
     fn append_durable(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.append(bytes).context("append to", &self.path)?;
-        self.file.sync().context("sync", &self.path)
+        let len = self.file.len().context("look at", &self.path)?;
+        let appended = self.try_append(bytes);
+        if appended.is_err() {
+            // What was not reported must not be seen. Where this fails too, the next command
+            // writes the file anew.
+            let cut = self.file.set_len(len).and_then(|()| self.file.sync());
+            let _ = self.disk.certainly(cut);
+        }
+        appended
     }
 
     fn truncate(&mut self, len: u64) -> Result<()> {
-        self.file.set_len(len).context("truncate", &self.path)?;
-        self.file.sync().context("sync", &self.path)
+        let cut = self.file.set_len(len).and_then(|()| self.file.sync());
+        self.disk.certainly(cut).context("truncate", &self.path)
     }
 }
 

@@ -6,8 +6,10 @@ use serde_json::json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::hooks;
 use crate::cli::message::{MessageArgs, edit, own_identity, parse_date, signature};
 use crate::cli::ui::format;
+use crate::repo::add::AddOptions;
 use crate::repo::commit::{CommitOptions, CommitReport};
 use crate::repo::run_history::Run;
 use crate::repo::{RepoError, Repository};
@@ -19,7 +21,9 @@ use crate::storage::format::run_history::RunCommand;
 #[command(after_help = "Examples:
   digstore commit -m \"first\"           record what is staged
   digstore commit -am \"edits\"          with all changes of tracked files
-  digstore commit --amend --no-edit      add what is staged to the last commit")]
+  digstore commit --amend --no-edit      add what is staged to the last commit
+  digstore config set --user hooks.pre-commit './check.sh'
+                                         run a check before every commit")]
 pub struct CommitArgs {
     /// Why.
     #[command(flatten)]
@@ -45,6 +49,9 @@ pub struct CommitArgs {
     /// Stage what changed in tracked files first.
     #[arg(short, long)]
     all: bool,
+    /// Do not run the pre-commit hook of your settings.
+    #[arg(long)]
+    no_verify: bool,
 }
 
 pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
@@ -67,13 +74,15 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
         let kept = (written.seconds, written.offset_minutes);
         (author.seconds, author.offset_minutes) = if args.date.is_some() { date } else { kept };
     }
-    let message = match (args.message.given()?, earlier) {
+    let given = args.message.given()?;
+    let all = verified(args, &repository, context)?;
+    let message = match (given, earlier) {
         (Some(message), _) => message,
         (None, Some((message, _))) if args.no_edit => message,
         (None, Some((message, _))) => edit(&repository, &message)?,
         (None, None) => edit(&repository, "")?,
     };
-    let (allow_empty, amend, all) = (args.allow_empty, args.amend, args.all);
+    let (allow_empty, amend) = (args.allow_empty, args.amend);
     let report =
         repository.commit(CommitOptions { message, author, committer, allow_empty, amend, all })?;
     repository.monitor().finish();
@@ -82,7 +91,30 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
     let run = Run { command: RunCommand::Commit, plan, metrics, cache, wall };
     context.note_run(&repository, &run);
     print(&report, context)?;
+    context.ui.flush()?;
+    hooks::post_commit(&repository, context, report.id);
     Ok(ExitCode::Success)
+}
+
+/// Runs the hook that may forbid the commit; whether tracked files are still to be staged. The hook
+/// sees what will be committed, so with `--all` they are staged before it.
+fn verified(
+    args: &CommitArgs,
+    repository: &Repository,
+    context: &Context<'_>,
+) -> anyhow::Result<bool> {
+    if args.no_verify {
+        return Ok(args.all);
+    }
+    repository.check_resolved()?;
+    let stages = args.all && hooks::has_pre_commit(repository);
+    if stages {
+        repository.add(&AddOptions { tracked_only: true, ..AddOptions::default() })?;
+        // The hook has the terminal for itself.
+        repository.monitor().finish();
+    }
+    hooks::pre_commit(repository, context, args.amend)?;
+    Ok(args.all && !stages)
 }
 
 /// Message and author of the commit that is amended, or of the merge that waits.

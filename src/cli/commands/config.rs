@@ -7,13 +7,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::CommandResult;
+use crate::cli::alias::is_command;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::message::run_editor;
-use crate::config::{
-    Config, ConfigError, ConfigSources, Field, MAX_FILE, Origin, set_in, setting, unset_in,
-};
+use crate::config::{Config, ConfigError, ConfigSources, Key, MAX_FILE, Origin, set_in, unset_in};
 use crate::path::escape;
 use crate::repo::walk::temporary_name;
 use crate::repo::{Place, RepoError};
@@ -27,6 +26,8 @@ pub enum ConfigCommand {
     /// Change a setting in a file.
     #[command(after_help = "Examples:
   digstore config set --user user.name 'Ada Lovelace'
+  digstore config set --user alias.lg 'log --graph --oneline'
+  digstore config set --user hooks.pre-commit './check.sh'
   digstore config set performance.max_worker_threads 4
   digstore config set --tree ignore.use_gitignore true")]
     Set(SetArgs),
@@ -115,21 +116,33 @@ pub(crate) fn run(command: &ConfigCommand, context: &Context<'_>) -> CommandResu
     match command {
         ConfigCommand::Get(args) => get(args, context),
         ConfigCommand::Set(args) => {
-            let field = setting(&args.key).map_err(RepoError::from)?;
-            change(field, &args.level, args.dry_run, context, |text, file| {
-                set_in(text, field, &args.value, file).map(Some)
+            let key = Key::parse(&args.key).map_err(RepoError::from)?;
+            if let Key::Alias(name) = &key {
+                refuse_command(name)?;
+            }
+            change(&key, &args.level, args.dry_run, context, |text, file| {
+                set_in(text, &key, &args.value, file).map(Some)
             })
         }
         ConfigCommand::Unset(args) => {
-            let field = setting(&args.key).map_err(RepoError::from)?;
-            change(field, &args.level, args.dry_run, context, |text, file| {
-                unset_in(text, field, file)
+            let key = Key::parse(&args.key).map_err(RepoError::from)?;
+            change(&key, &args.level, args.dry_run, context, |text, file| {
+                unset_in(text, &key, file)
             })
         }
         ConfigCommand::List(args) => list(args, context),
         ConfigCommand::Edit(args) => edit(&args.level, context),
         ConfigCommand::Validate => validate(context),
     }
+}
+
+/// An alias never takes the place of a command.
+fn refuse_command(alias: &str) -> anyhow::Result<()> {
+    if is_command(alias) {
+        let error = CliError::usage(format!("'{alias}' is a command, which no alias replaces"));
+        return Err(error.with_hint("choose another name").into());
+    }
+    Ok(())
 }
 
 /// The repository's place; none outside of one, where the user's settings are there all the same.
@@ -190,20 +203,20 @@ fn settings(level: &Level, context: &Context<'_>) -> anyhow::Result<Config> {
 }
 
 fn get(args: &GetArgs, context: &Context<'_>) -> CommandResult {
-    let field = setting(&args.key).map_err(RepoError::from)?;
+    let key = Key::parse(&args.key).map_err(RepoError::from)?;
     let config = settings(&args.level, context)?;
-    let (value, origin) = (field.get(&config), config.origin(field));
+    let (value, origin) = key.get(&config);
     let is_level = args.level.user || args.level.local || args.level.tree;
-    let is_unset = if is_level { !config.is_set(field.key) } else { value.is_empty() };
+    let is_unset = if is_level { !key.is_set(&config) } else { value.is_empty() };
     if is_unset {
         return Ok(ExitCode::Failure);
     }
     if context.ui.is_json() {
-        let mut document = entry(field, &value, origin);
+        let mut document = entry(&key.text(), &value, &origin);
         document["schema_version"] = json!(1);
         context.ui.document(&document)?;
     } else if args.show_origin {
-        context.ui.line(format!("{}\t{}", label(origin), escape(value.as_bytes())))?;
+        context.ui.line(format!("{}\t{}", label(&origin), escape(value.as_bytes())))?;
     } else {
         context.ui.line(escape(value.as_bytes()))?;
     }
@@ -213,26 +226,31 @@ fn get(args: &GetArgs, context: &Context<'_>) -> CommandResult {
 fn list(args: &ListArgs, context: &Context<'_>) -> CommandResult {
     let is_level = args.level.user || args.level.local || args.level.tree;
     let config = settings(&args.level, context)?;
-    let listed = config.list().filter(|(field, ..)| !is_level || config.is_set(field.key));
+    let fields = config.list().filter(|(field, ..)| !is_level || config.is_set(field.key));
+    let fields = fields.map(|(field, value, origin)| (field.key.to_owned(), value, origin));
+    let aliases = config
+        .aliases()
+        .map(|(name, text, origin)| (Key::Alias(name.to_owned()).text(), text.to_owned(), origin));
+    let listed = fields.chain(aliases);
     if context.ui.is_json() {
         let settings: Vec<_> =
-            listed.map(|(field, value, origin)| entry(field, &value, origin)).collect();
+            listed.map(|(key, value, origin)| entry(&key, &value, origin)).collect();
         context.ui.document(&json!({ "schema_version": 1, "settings": settings }))?;
         return Ok(ExitCode::Success);
     }
-    for (field, value, origin) in listed {
+    for (key, value, origin) in listed {
         let value = escape(value.as_bytes());
         if args.show_origin {
-            context.ui.line(format!("{}\t{}={value}", label(origin), field.key))?;
+            context.ui.line(format!("{}\t{key}={value}", label(origin)))?;
         } else {
-            context.ui.line(format!("{}={value}", field.key))?;
+            context.ui.line(format!("{key}={value}"))?;
         }
     }
     Ok(ExitCode::Success)
 }
 
-fn entry(field: &Field, value: &str, origin: &Origin) -> Value {
-    json!({ "key": field.key, "value": value, "origin": label(origin) })
+fn entry(key: &str, value: &str, origin: &Origin) -> Value {
+    json!({ "key": key, "value": value, "origin": label(origin) })
 }
 
 /// Where a value comes from, for a column.
@@ -249,7 +267,7 @@ fn label(origin: &Origin) -> String {
 
 /// Changes one setting in the file of a level, unless `edit` says that there is nothing to change.
 fn change(
-    field: &'static Field,
+    key: &Key,
     level: &Level,
     dry_run: bool,
     context: &Context<'_>,
@@ -270,12 +288,12 @@ fn change(
         Ok::<_, RepoError>(new.filter(|new| !dry_run && *new != text).map(String::into_bytes))
     })?;
     if !is_changed {
-        let error = CliError::new(format!("{file} does not set '{}'", field.key));
+        let error = CliError::new(format!("{file} does not set '{}'", key.text()));
         return Err(error.into());
     }
     if context.ui.is_json() {
         context.ui.document(&json!({
-            "schema_version": 1, "key": field.key, "origin": label(&file), "dry_run": dry_run,
+            "schema_version": 1, "key": key.text(), "origin": label(&file), "dry_run": dry_run,
         }))?;
     }
     Ok(ExitCode::Success)
@@ -301,12 +319,23 @@ fn edit(level: &Level, context: &Context<'_>) -> CommandResult {
     Ok(ExitCode::Success)
 }
 
+/// Tells what a file sets to no effect.
+fn warn_of(config: &Config, context: &Context<'_>) {
+    for (key, origin) in config.passed_over() {
+        context.ui.warn(format!("{origin} sets '{key}', which counts in your own settings only"));
+    }
+    for (name, _, origin) in config.aliases().filter(|(name, ..)| is_command(name)) {
+        context.ui.warn(format!("{origin} sets 'alias.{name}', but '{name}' is a command"));
+    }
+}
+
 fn validate(context: &Context<'_>) -> CommandResult {
     let files = files(context)?;
     let mut errors = Vec::new();
     for file in &files {
-        if let Err(error) = Config::of_file(file) {
-            errors.push(error);
+        match Config::of_file(file) {
+            Ok(config) => warn_of(&config, context),
+            Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() {

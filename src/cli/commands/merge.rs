@@ -9,9 +9,10 @@ use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::hooks;
 use crate::cli::message::{MessageArgs, signature};
-use crate::repo::Repository;
 use crate::repo::merge::{FastForward, MergeError, MergeOptions, MergeOutcome, PickOptions};
+use crate::repo::{RepoError, Repository};
 use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind};
 
 /// Bring another branch into this one.
@@ -52,6 +53,9 @@ pub struct MergeArgs {
     /// Commit what was resolved.
     #[arg(long = "continue", group = "end", conflicts_with = "begin")]
     continue_: bool,
+    /// With --continue: do not run the pre-commit hook of your settings.
+    #[arg(long, requires = "continue_")]
+    no_verify: bool,
     /// Go back to the state before.
     #[arg(long, group = "end", conflicts_with = "begin")]
     abort: bool,
@@ -71,6 +75,7 @@ pub(crate) fn run(args: &MergeArgs, context: &Context<'_>) -> CommandResult {
     }
     let committer = signature(repository.config(), None)?;
     if args.continue_ {
+        let before = repository.refs().head_commit().map_err(RepoError::from)?;
         let options = PickOptions {
             kind: MergeKind::Merge,
             parent: None,
@@ -78,8 +83,10 @@ pub(crate) fn run(args: &MergeArgs, context: &Context<'_>) -> CommandResult {
             no_commit: false,
             committer,
         };
-        let outcome = repository.continue_merge(MergeKind::Merge, None, &options)?;
-        return tell(&outcome, MergeKind::Merge, &repository, context);
+        let outcome = go_on(&options, args.no_verify, &repository, context)?;
+        let told = tell(&outcome, MergeKind::Merge, &repository, context)?;
+        hooks::post_commits(&repository, context, before)?;
+        return Ok(told);
     }
     let [revision] = args.revisions.as_slice() else {
         return Err(MergeError::Octopus.pack());
@@ -102,9 +109,23 @@ pub(crate) fn run(args: &MergeArgs, context: &Context<'_>) -> CommandResult {
     tell(&outcome, MergeKind::Merge, &repository, context)
 }
 
+/// Commits what was resolved and goes on, with the hooks of a commit.
+pub(super) fn go_on(
+    options: &PickOptions,
+    no_verify: bool,
+    repository: &Repository,
+    context: &Context<'_>,
+) -> anyhow::Result<MergeOutcome> {
+    if !no_verify && repository.merge_state()?.is_some_and(|state| state.kind == options.kind) {
+        repository.check_resolved()?;
+        hooks::pre_commit(repository, context, false)?;
+    }
+    Ok(repository.continue_merge(options.kind, None, options)?)
+}
+
 impl MergeError {
     fn pack(self) -> anyhow::Error {
-        crate::repo::RepoError::from(self).into()
+        RepoError::from(self).into()
     }
 }
 

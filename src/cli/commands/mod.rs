@@ -24,6 +24,7 @@ pub mod reset;
 pub mod restore;
 pub mod rm;
 pub mod show;
+pub mod sparse;
 pub mod stash;
 pub mod stats;
 pub mod status;

@@ -2,14 +2,15 @@
 
 use clap::Args;
 
-use super::merge::{abort, tell};
+use super::merge::{abort, go_on, tell};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::hooks;
 use crate::cli::message::signature;
 use crate::id::CommitId;
-use crate::repo::Repository;
 use crate::repo::merge::PickOptions;
+use crate::repo::{RepoError, Repository};
 use crate::storage::format::merge_state::MergeKind;
 
 /// Bring single commits into this branch.
@@ -51,6 +52,9 @@ struct PickArgs {
     /// Commit what was resolved and go on.
     #[arg(long = "continue", group = "end", conflicts_with = "begin")]
     continue_: bool,
+    /// With --continue: do not run the pre-commit hook of your settings.
+    #[arg(long, requires = "continue_")]
+    no_verify: bool,
     /// Give this commit up and go on.
     #[arg(long, group = "end", conflicts_with = "begin")]
     skip: bool,
@@ -91,8 +95,9 @@ fn run(
         no_commit: args.no_commit,
         committer: signature(repository.config(), None)?,
     };
+    let before = repository.refs().head_commit().map_err(RepoError::from)?;
     let outcome = match () {
-        () if args.continue_ => repository.continue_merge(kind, None, &options)?,
+        () if args.continue_ => go_on(&options, args.no_verify, &repository, context)?,
         () if args.skip => repository.skip_pick(&options)?,
         () => {
             let mut commits = Vec::new();
@@ -102,7 +107,9 @@ fn run(
             repository.pick(&commits, &options)?
         }
     };
-    tell(&outcome, kind, &repository, context)
+    let told = tell(&outcome, kind, &repository, context)?;
+    hooks::post_commits(&repository, context, before)?;
+    Ok(told)
 }
 
 /// The commits of `A..B` in the order in which they are taken, or the one that is named.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::merge::{conflict_json, letters};
@@ -12,9 +12,11 @@ use super::path_json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::ui::format;
 use crate::path::{RepoPath, escape};
 use crate::repo::diff_trees::{Change, ChangeKind};
 use crate::repo::status::{StatusOptions, StatusReport, Untracked};
+use crate::repo::walk::IgnoredEntries;
 use crate::storage::format::refs::Head;
 
 /// Show what is staged for the next commit, and how the work tree differs from it.
@@ -35,9 +37,37 @@ pub struct StatusArgs {
     /// Which untracked files are shown: no, normal (directories of them as one), all.
     #[arg(short = 'u', long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all", default_value = "normal", value_parser = parse_untracked)]
     untracked_files: Untracked,
+    /// Also show ignored files: traditional (directories of them as one, but with -u each file),
+    /// matching (what a pattern names, as one), no.
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "traditional", value_enum)]
+    ignored: Option<IgnoredMode>,
     /// Show a moved file as a deleted and an added one.
     #[arg(long)]
     no_renames: bool,
+}
+
+/// How ignored files are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum IgnoredMode {
+    /// As untracked ones are.
+    Traditional,
+    /// What a pattern names, a directory as one.
+    Matching,
+    /// Not at all.
+    No,
+}
+
+impl StatusArgs {
+    /// As in git, files that are not tracked are not looked for with `-uno`, ignored or not.
+    fn ignored(&self) -> IgnoredEntries {
+        match self.ignored.filter(|_| self.untracked_files != Untracked::No) {
+            None | Some(IgnoredMode::No) => IgnoredEntries::Hide,
+            Some(IgnoredMode::Traditional) if self.untracked_files == Untracked::All => {
+                IgnoredEntries::Enter
+            }
+            Some(IgnoredMode::Traditional | IgnoredMode::Matching) => IgnoredEntries::Name,
+        }
+    }
 }
 
 pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
@@ -47,6 +77,7 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
     let options = StatusOptions {
         pathspec: &pathspec,
         untracked: args.untracked_files,
+        ignored: args.ignored(),
         renames: !args.no_renames,
     };
     let report = repository.status_with(&options)?;
@@ -54,7 +85,11 @@ pub(crate) fn run(args: &StatusArgs, context: &Context<'_>) -> CommandResult {
         context.ui.warn(format!("cannot look at '{path}': {why}"));
     }
     if context.ui.is_json() {
-        context.ui.document(&to_json(&report))?;
+        let mut document = to_json(&report);
+        if options.ignored != IgnoredEntries::Hide {
+            document["ignored"] = paths_json(&report.ignored);
+        }
+        context.ui.document(&document)?;
     } else if args.short || args.porcelain.is_some() || args.zero {
         for Row { letters, path, from } in rows(&report) {
             if args.zero {
@@ -103,7 +138,7 @@ fn staged(report: &StatusReport) -> impl Iterator<Item = (&Change, Option<&RepoP
     told.map(move |change| (change, origins.get(&change.path).copied()))
 }
 
-/// git's two letters for each path, in path order, untracked ones last.
+/// git's two letters for each path, in path order, untracked and ignored ones last.
 fn rows(report: &StatusReport) -> impl Iterator<Item = Row<'_>> {
     let mut staged = staged(report).peekable();
     let mut unstaged = report.unstaged.iter().peekable();
@@ -123,9 +158,13 @@ fn rows(report: &StatusReport) -> impl Iterator<Item = Row<'_>> {
         };
         Some(Row { letters: shown, path: path.as_bytes(), from })
     });
-    let untracked = report.untracked.iter().map(Vec::as_slice);
-    let untracked = untracked.map(|path| Row { letters: "??".to_owned(), path, from: None });
-    tracked.chain(untracked)
+    let untracked = report.untracked.iter().map(|path| ("??", path));
+    let others = untracked.chain(report.ignored.iter().map(|path| ("!!", path)));
+    tracked.chain(others.map(|(letters, path)| Row {
+        letters: letters.to_owned(),
+        path,
+        from: None,
+    }))
 }
 
 fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
@@ -138,6 +177,7 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
         ui.line("\nNo commits yet")?;
     }
     merging(report, context)?;
+    sparse(report, context)?;
     section(
         context,
         "Changes to be committed:",
@@ -150,11 +190,13 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
         "(use \"digstore add PATH\" to stage, \"digstore restore PATH\" to discard)",
         report.unstaged.iter().map(|change| (change, None)),
     )?;
-    if !report.untracked.is_empty() {
-        ui.line("\nUntracked files:\n  (use \"digstore add PATH\" to include them in what will be committed)")?;
-        for path in &report.untracked {
-            ui.line(format!("\t{}", escape(path)))?;
+    for (title, flag, paths) in
+        [("Untracked", "", &report.untracked), ("Ignored", "-f ", &report.ignored)]
+    {
+        if !paths.is_empty() {
+            ui.line(format!("\n{title} files:\n  (use \"digstore add {flag}PATH\" to include them in what will be committed)"))?;
         }
+        paths.iter().try_for_each(|path| ui.line(format!("\t{}", escape(path))))?;
     }
     let tail =
         match (report.staged.is_empty(), report.unstaged.is_empty(), report.untracked.is_empty()) {
@@ -182,6 +224,22 @@ fn merging(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     ui.line("\nUnmerged paths:\n  (edit and use \"digstore add PATH\"; or \"digstore restore --theirs PATH\" first)")?;
     for conflict in report.unmerged() {
         ui.line(format!("\t{}  {}", letters(conflict), conflict.path))?;
+    }
+    Ok(())
+}
+
+/// How much of it the work tree holds.
+fn sparse(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
+    let Some(sparse) = report.sparse else { return Ok(()) };
+    let share = sparse.present.filter(|_| sparse.tracked > 0).map_or_else(String::new, |present| {
+        let percent = present as f64 * 100.0 / sparse.tracked as f64;
+        let tracked = format::counted(sparse.tracked, "tracked path");
+        let present = format::count(present);
+        format!(": it holds {present} of {tracked} ({percent:.1} %)")
+    });
+    context.ui.line(format!("\nThe work tree is sparse{share}."))?;
+    if sparse.is_unfinished {
+        context.ui.line("  (a change of what it holds was interrupted: use \"digstore sparse reapply\" to finish it)")?;
     }
     Ok(())
 }
@@ -249,6 +307,15 @@ fn to_json(report: &StatusReport) -> Value {
             "others": state.others.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "conflicts": state.conflicts.iter().map(conflict_json).collect::<Vec<_>>(),
         })),
-        "untracked": report.untracked.iter().map(|path| path_json(path)).collect::<Vec<_>>(),
+        "sparse": report.sparse.map(|sparse| json!({
+            "tracked": sparse.tracked,
+            "present": sparse.present,
+            "unfinished": sparse.is_unfinished,
+        })),
+        "untracked": paths_json(&report.untracked),
     })
+}
+
+fn paths_json(paths: &[Vec<u8>]) -> Value {
+    paths.iter().map(|path| path_json(path)).collect()
 }

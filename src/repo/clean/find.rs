@@ -60,7 +60,7 @@ impl Repository {
         root: &OwnedFd,
         with_ignored: bool,
     ) -> Result<Found> {
-        let scan = Scan::new(self, root, staging, &options.paths);
+        let scan = Scan::new(self, root, staging, &options.paths)?;
         let found = Mutex::new(Found::default());
         let _ = scan.walk(with_ignored, |listing| {
             let some = self.untracked_in(&scan, &listing, options);

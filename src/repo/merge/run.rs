@@ -281,8 +281,9 @@ impl Repository {
         };
         if !is_clean {
             let work_tree = WorkTree::open(&self.place().work_tree)?;
+            let unseen = self.unseen_conflicts(&state.conflicts, &combined.marked)?;
             let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
-            self.write_over(&work_tree, marked.collect())?;
+            self.write_over(&work_tree, marked.chain(unseen).collect())?;
             op.checkpoint()?;
             return Ok(MergeOutcome::Conflicts(state.conflicts));
         }

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use thiserror::Error;
 
 use super::super::diff_trees::{as_staged, committed};
-use super::super::switch::{Move, MoveReport, Obstacle, Obstacles, Overwrite, holds};
+use super::super::switch::{Move, MoveReport, Obstacle, Obstacles, Overwrite, Reach, holds};
 use super::super::trees::{TreeDiff, TreeWalk, find};
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
@@ -263,7 +263,7 @@ impl Operation<'_> {
         let target = Some(way.state.staged.tree);
         let mut moving = Move { also: &also, ..Move::new(base, target) };
         if !way.moves_work_tree {
-            moving.is_wanted = &|_| false;
+            moving.reach = Reach::Nothing;
         }
         let obstacles = self.obstacles(&moving, &way)?;
         let report = |moved, returned, obstacles| UndoReport { record, moved, returned, obstacles };

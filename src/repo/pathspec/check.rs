@@ -13,9 +13,10 @@ use super::super::trees::{TreeWalk, find};
 use super::super::{RepoError, Repository, Result};
 use super::{How, Item, Pathspec};
 use crate::id::TreeId;
-use crate::path::RepoPath;
+use crate::path::{RepoPath, escape, split_last};
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedKind, StagedView};
 use crate::storage::format::object::EntryKind;
+use crate::suggest::did_you_mean;
 
 const STAGING_AREA: &str = "the staging area";
 
@@ -90,7 +91,8 @@ impl Pathspec {
                     is_met(item, scan, include_ignored)?
                 };
             if !is_there {
-                return Err(nothing_matches(item, "the work tree", scan.staging));
+                let error = nothing_matches(item, "the work tree", scan.staging);
+                return Err(with_neighbour(error, scan));
             }
         }
         Ok(())
@@ -191,6 +193,19 @@ fn nothing_matches(item: &Item, place: &str, staging: &BinaryStagingArea) -> Rep
         Ok(path) if item.is_literal() => path_not_found(&path, place, staging),
         _ => no_match(item, place),
     }
+}
+
+/// Names what lies beside a path that is not there, where nothing staged is like it.
+fn with_neighbour(mut error: RepoError, scan: &Scan<'_>) -> RepoError {
+    if let RepoError::PathNotFound { path, nearest: nearest @ None, .. } = &mut error {
+        let (dir, name) = split_last(path);
+        let name = String::from_utf8_lossy(name);
+        let names = scan.names_in(dir);
+        let beside = did_you_mean(&name, names.iter().map(String::as_str));
+        let dir = if dir.is_empty() { String::new() } else { format!("{}/", escape(dir)) };
+        *nearest = beside.map(|beside| format!("{dir}{beside}"));
+    }
+    error
 }
 
 fn no_match(item: &Item, place: &str) -> RepoError {

@@ -74,6 +74,34 @@ impl Item {
         Ok((item, magic.exclude))
     }
 
+    /// See [`super::Pathspec::from_root`].
+    pub(super) fn from_root(text: &[u8], base: &Base<'_>) -> Result<Vec<Vec<u8>>, PathspecError> {
+        let (item, exclude) = Self::parse(text, base)?;
+        let (magic, _) = Magic::split(text)?;
+        let is_special = |byte: &u8| b"*?[\\".contains(byte);
+        let dir = &item.path[..item.fixed.min(item.path.len())];
+        let escapes = item.glob.is_some() && dir.iter().any(is_special);
+        let literal = Magic { exclude, icase: magic.icase, literal: true, ..Magic::default() };
+        if item.glob.is_none() {
+            let literal = Magic { literal: item.path.iter().any(is_special), ..literal };
+            return Ok(vec![literal.typed(&item.path, item.dir_only)]);
+        }
+        let mut pattern = Vec::with_capacity(item.path.len());
+        for (at, byte) in item.path.iter().enumerate() {
+            if at < dir.len() && is_special(byte) {
+                pattern.push(b'\\');
+            }
+            pattern.push(*byte);
+        }
+        let wild = Magic { glob: magic.glob, literal: false, ..literal };
+        let mut typed = vec![wild.typed(&pattern, item.dir_only)];
+        if escapes {
+            // The text itself matches literally all the same.
+            typed.push(literal.typed(&item.path, item.dir_only));
+        }
+        Ok(typed)
+    }
+
     /// What people see.
     pub(super) fn shown(&self) -> &[u8] {
         let is_plain = self.is_literal() && !self.text.starts_with(b":") && !self.path.is_empty();

@@ -28,6 +28,28 @@ impl Magic {
         Ok((magic, rest))
     }
 
+    /// A pathspec with this magic, as it is typed in the root of the work tree.
+    pub(super) fn typed(self, path: &[u8], is_dir: bool) -> Vec<u8> {
+        let words = [
+            ("exclude", self.exclude),
+            ("icase", self.icase),
+            ("literal", self.literal),
+            ("glob", self.glob),
+        ];
+        let words: Vec<&str> =
+            words.into_iter().filter(|(_, is_meant)| *is_meant).map(|(word, _)| word).collect();
+        let mut typed = match (words.is_empty(), path.first()) {
+            (false, _) => format!(":({})", words.join(",")).into_bytes(),
+            (true, Some(b':')) => b"./".to_vec(),
+            (true, _) => Vec::new(),
+        };
+        typed.extend_from_slice(if path.is_empty() { b"." } else { path });
+        if is_dir {
+            typed.push(b'/');
+        }
+        typed
+    }
+
     fn long<'t>(text: &[u8], words: &'t [u8]) -> Result<(Self, &'t [u8]), PathspecError> {
         let end = words.iter().position(|byte| *byte == b')');
         let end = end.ok_or_else(|| PathspecError::Unclosed(text.to_vec()))?;

@@ -103,6 +103,13 @@ impl Pathspec {
         Self::new(items, excludes)
     }
 
+    /// What is typed in the root of the work tree to mean what `text` means in the current
+    /// directory: one pathspec, or two. Letter case that does not count does not count in that
+    /// directory's path either then.
+    pub fn from_root(text: &[u8], base: &Base<'_>) -> Result<Vec<Vec<u8>>, PathspecError> {
+        Item::from_root(text, base)
+    }
+
     fn new(items: Vec<Item>, excludes: Vec<Item>) -> Result<Self, PathspecError> {
         let roots: Result<Vec<_>, _> = items.iter().map(Item::root).collect();
         Ok(Self { items, excludes, roots: normalise(&roots?) })
@@ -132,6 +139,17 @@ impl Pathspec {
         (self.items.is_empty() || self.items.iter().any(|item| item.covers(dir)))
             && !self.excludes.iter().any(|item| item.may_match_below(dir))
             && self.matches(dir, true)
+    }
+
+    /// Whether a path is named itself, without wildcards, or lies below such a name that is `far`.
+    pub fn names_outright(&self, path: &[u8], far: impl Fn(&[u8]) -> bool) -> bool {
+        let is_named = |item: &Item| {
+            item.is_literal()
+                && !item.matches_everything()
+                && item.matches(path, true).is_some()
+                && (item.path() == path || far(item.path()))
+        };
+        self.items.iter().any(is_named)
     }
 
     /// The files and directories at or below which everything lies that matches, in path order,

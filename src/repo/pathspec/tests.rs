@@ -58,6 +58,14 @@ fn a_glob_keeps_to_the_directory_that_it_names() {
 }
 
 #[test]
+fn two_stars_begin_where_git_begins_to_look_for_wildcards() {
+    for (dir, is_match) in [("b", true), ("x*", false)] {
+        let spec = parse_in(dir, &[":(glob)b**/".to_owned()]).unwrap();
+        assert_eq!(spec.matches(format!("{dir}/b").as_bytes(), false), is_match, "{dir}");
+    }
+}
+
+#[test]
 fn what_is_no_pathspec_is_told() {
     let error = |text: &str| parse_in("d", &[text.to_owned()]).unwrap_err();
     assert_eq!(error(""), PathspecError::Empty);
@@ -163,6 +171,41 @@ fn pathspecs_are_those_of_git() {
                 check_confined(&spec, path.as_bytes());
             }
             check_covered(&spec, &files);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn typed_in_the_root_a_pathspec_means_the_same() {
+    let mut files = Vec::new();
+    for dir in DIRS {
+        files.extend(
+            NAMES.map(|name| if dir.is_empty() { name.into() } else { format!("{dir}/{name}") }),
+        );
+    }
+    files.push("a\\[b\\]/b".to_owned());
+    let strategy = (prop::sample::select(DIRS.to_vec()), prop::collection::vec(text(), 1..4));
+    let config = Config { cases: 5000, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&strategy, |(dir, texts)| {
+            let path = RepoPath::new(dir).unwrap();
+            let base = Base { dir: &path, excludes_from_dir: false, absolute: &|_| None };
+            let Ok(here) = Pathspec::parse(&texts, &base) else { return Ok(()) };
+            if !dir.is_empty() && texts.iter().any(|text| text.contains("icase")) {
+                return Ok(());
+            }
+            let mut typed = Vec::new();
+            for text in &texts {
+                typed.extend(Pathspec::from_root(text.as_bytes(), &base).unwrap());
+            }
+            let root = RepoPath::root();
+            let base = Base { dir: &root, excludes_from_dir: false, absolute: &|_| None };
+            let from_root = Pathspec::parse(&typed, &base).unwrap();
+            for (file, is_dir) in files.iter().flat_map(|file| [(file, false), (file, true)]) {
+                let [a, b] = [&here, &from_root].map(|spec| spec.matches(file.as_bytes(), is_dir));
+                prop_assert_eq!(a, b, "{:?} {:?} {}", &texts, &typed, file);
+            }
             Ok(())
         })
         .unwrap();

@@ -8,9 +8,10 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, read_link, stat_one};
 use super::super::content::content_of;
 use super::super::diff_trees::as_staged;
+use super::super::sparse::Wanted;
 use super::super::trees::{TreeChange, find};
 use super::super::{RepoError, Repository, Result};
-use super::{Move, Overwrite};
+use super::{Move, Overwrite, Reach};
 use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedKind};
@@ -27,6 +28,8 @@ pub enum Obstacle {
     Untracked,
     /// A directory lies there that holds something that is not tracked.
     Directory,
+    /// A conflict there is not resolved.
+    Conflict,
     /// What lies there is neither a file, nor a link, nor a directory.
     Special,
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Obstacle {
             Self::Staged => "changed and staged",
             Self::Untracked => "not tracked",
             Self::Directory => "a directory with files that are not tracked",
+            Self::Conflict => "in conflict",
             Self::Special => "neither a file nor a directory",
         })
     }
@@ -96,6 +100,8 @@ pub(super) struct Look<'a> {
     staging: &'a BinaryStagingArea,
     moving: &'a Move<'a>,
     chunker: Chunker,
+    /// What the work tree is to hold.
+    wanted: Wanted,
     /// The directory looked at last, and what blocks the way to it.
     way: RefCell<Option<(RepoPath, Option<RepoPath>)>>,
 }
@@ -108,9 +114,14 @@ impl<'a> Look<'a> {
         root: &'a OwnedFd,
         staging: &'a BinaryStagingArea,
         moving: &'a Move<'a>,
-    ) -> Self {
+    ) -> Result<Self> {
         let chunker = Chunker::new(repository.format().chunker);
-        Self { repository, root, staging, moving, chunker, way: RefCell::default() }
+        let wanted = match moving.reach {
+            Reach::Wanted => repository.wanted()?,
+            Reach::Nothing | Reach::Everything => Wanted::default(),
+        };
+        let way = RefCell::default();
+        Ok(Self { repository, root, staging, moving, chunker, wanted, way })
     }
 
     /// Decides about one path.
@@ -121,17 +132,25 @@ impl<'a> Look<'a> {
         let staged = self.staging.view(path.as_bytes()).map(|view| view.kind);
         let is_as = |entry: Option<&Entry>| staged == entry.map(|(kind, _)| kind.view());
         let (is_base, is_target) = (is_as(base.as_ref()), is_as(target.as_ref()));
-        let (verdict, found) = if (self.moving.is_wanted)(path) {
-            let found = self.found(path, staged, target.as_ref())?;
-            (self.verdict(found, staged.is_some(), is_target, target.is_some()), found)
+        let found = match self.moving.reach {
+            Reach::Nothing => Found::AsStaged,
+            _ => self.found(path, staged, target.as_ref())?,
+        };
+        let stays_out = self.stays_out(path, found, target.as_ref())?;
+        let verdict = if stays_out || self.moving.reach == Reach::Nothing {
+            if is_target { Verdict::Nothing } else { Verdict::Note }
         } else {
-            (if is_target { Verdict::Nothing } else { Verdict::Note }, Found::AsStaged)
+            self.verdict(found, staged.is_some(), is_target, target.is_some())
         };
         let is_staged = target.is_some() && !is_target;
         let blocking = if is_staged { self.blocking(path)? } else { None };
         let obstacle = match verdict {
             _ if !is_base && !is_target => Some((path.clone(), Obstacle::Staged)),
             _ if blocking.is_some() => blocking.map(|path| (path, Obstacle::Staged)),
+            // What lies in the way there would hide it.
+            Verdict::Note if stays_out => {
+                self.blocked_way(path)?.map(|path| (path, Obstacle::Untracked))
+            }
             Verdict::Nothing | Verdict::Note => None,
             Verdict::Remove | Verdict::Write => {
                 self.obstacle(path, found, staged, target.as_ref())?
@@ -147,6 +166,22 @@ impl<'a> Look<'a> {
             (obstacle, _) => obstacle,
         };
         Ok(Looked { verdict, obstacle, target })
+    }
+
+    /// Whether a path is staged without being written: the work tree need not hold it, and does
+    /// not.
+    fn stays_out(&self, path: &RepoPath, found: Found, target: Option<&Entry>) -> Result<bool> {
+        let Some((kind, _)) = target else { return Ok(false) };
+        let is_dir = *kind == StagedKind::EmptyDir;
+        if self.wanted.wants(path.as_bytes(), is_dir) {
+            return Ok(false);
+        }
+        Ok(match found {
+            Found::Absent => true,
+            // Its files go, and nothing takes its place.
+            Found::Dir => !self.holds_untracked(path)?,
+            _ => false,
+        })
     }
 
     fn verdict(

@@ -56,15 +56,27 @@ pub struct Move<'a> {
     pub also: &'a [RepoPath],
     /// What is done with unsaved bytes in the way.
     pub overwrite: Overwrite,
-    /// Whether the work tree holds the path at all; others are staged only.
-    pub is_wanted: &'a (dyn Fn(&RepoPath) -> bool + Sync),
+    /// What of it reaches the work tree.
+    pub reach: Reach,
 }
 
 impl Move<'_> {
     /// From one tree to another, refusing to overwrite unsaved bytes.
     pub fn new(base: Option<TreeId>, target: Option<TreeId>) -> Self {
-        Move { base, target, also: &[], overwrite: Overwrite::Refuse, is_wanted: &|_| true }
+        let (overwrite, reach) = (Overwrite::Refuse, Reach::Wanted);
+        Move { base, target, also: &[], overwrite, reach }
     }
+}
+
+/// What of a move reaches the work tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing: only the staging area is moved.
+    Nothing,
+    /// What a sparse work tree holds. What it need not hold and does hold is moved as any other.
+    Wanted,
+    /// Everything, whether a sparse work tree holds it or not.
+    Everything,
 }
 
 /// What a move did, or would do.
@@ -129,7 +141,7 @@ impl Repository {
         moving: &Move<'_>,
     ) -> Result<(MoveReport, Obstacles)> {
         let root = self.work_tree_handle()?;
-        let look = Look::new(self, &root, staging, moving);
+        let look = Look::new(self, &root, staging, moving)?;
         let (mut report, mut obstacles) = (MoveReport::default(), Obstacles::default());
         for change in self.changes(moving)? {
             let looked = look.at(&change?)?;
@@ -232,7 +244,7 @@ impl Operation<'_> {
         let repository = self.repository();
         let root = repository.work_tree_handle()?;
         let staging = self.staged().snapshot();
-        let look = Look::new(repository, &root, &staging, moving);
+        let look = Look::new(repository, &root, &staging, moving)?;
         let mut keeper = Keeper::new(repository, &root);
         let (mut doomed, mut last) = (Vec::new(), None);
         for change in repository.changes(moving)? {

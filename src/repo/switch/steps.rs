@@ -8,7 +8,7 @@ use super::super::operation::Operation;
 use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
 use super::look::{Look, Looked, Verdict};
-use super::{Move, MoveReport, Overwrite};
+use super::{Move, MoveReport, Overwrite, Reach};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{Frame, StagedEntry, StagedKind};
 use crate::storage::format::staging::FileStat;
@@ -67,7 +67,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
     fn remove_all(&mut self) -> Result<()> {
         let staging = self.operation.staged().snapshot();
         let root = self.repository.work_tree_handle()?;
-        let look = Look::new(self.repository, &root, &staging, self.moving);
+        let look = Look::new(self.repository, &root, &staging, self.moving)?;
         let (mut frame, mut last): (_, Option<RepoPath>) = (Frame::default(), None);
         for change in self.repository.changes(self.moving)? {
             self.check_cancel()?;
@@ -131,7 +131,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         let root = self.repository.work_tree_handle()?;
         let mut changes = self.repository.changes(self.moving)?;
         loop {
-            let look = Look::new(self.repository, &root, &staging, self.moving);
+            let look = Look::new(self.repository, &root, &staging, self.moving)?;
             let mut is_last = true;
             for change in changes.by_ref() {
                 self.check_cancel()?;
@@ -212,8 +212,8 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
     /// The entry as it is staged now, with the stat data of what lies there.
     fn staged(&self, entry: CommittedEntry) -> StagedEntry {
         let CommittedEntry { path, kind, size } = entry;
-        let is_wanted = (self.moving.is_wanted)(&path);
-        let stat = stat_one(&self.root, &path).ok().flatten().filter(|_| is_wanted);
+        let is_there = self.moving.reach != Reach::Nothing;
+        let stat = stat_one(&self.root, &path).ok().flatten().filter(|_| is_there);
         // Times of no file: the next look compares the content.
         let unknown = FileStat { size, ..FileStat::default() };
         let stat = match (stat, &kind) {

@@ -22,9 +22,10 @@ fn options<'a>(roots: &[&str], is_tracked: &'a IsTracked<'a>) -> WalkOptions<'a>
     let roots = roots.iter().map(|root| RepoPath::new(*root).unwrap()).collect();
     WalkOptions {
         threads: 2,
-        use_gitignore: false,
+        rules: IgnoreRules::root(false),
         roots,
         include_ignored: false,
+        ignored: IgnoredEntries::Hide,
         is_tracked,
         enters: &|_| true,
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::{LockGuard, SharedLock};
+use super::SharedLock;
 use crate::storage::mapped::Mapped;
 
 /// An open file.
@@ -54,9 +54,11 @@ pub trait FileSystem: Send + Sync + Debug {
     fn kind(&self, path: &Path) -> io::Result<(bool, u64)>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes durable whatever anybody wrote to the file system of a directory.
+    fn sync_all(&self, path: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on a file, which is made, without waiting; `None` when another
     /// process holds it.
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>>;
     /// Takes a shared lock on a file that is there, without waiting and without writing; `None`
     /// where it cannot be had. On a file system that nobody else sees there is nothing to lock.
     fn try_share(&self, _path: &Path) -> Option<Box<dyn SharedLock>> {
@@ -74,6 +76,14 @@ impl SharedLock for Alone {
     }
 
     fn make_shared(&self) {}
+}
+
+/// A lock that the kernel releases when the process dies, and a mark on its file that then stays.
+pub trait RawLock: Send + Sync + Debug {
+    /// Whether the mark is there.
+    fn is_marked(&self) -> io::Result<bool>;
+    /// Sets the mark or takes it away; nothing waits for the disk.
+    fn mark(&self, marked: bool) -> io::Result<()>;
 }
 
 /// The kernel's own.
@@ -155,9 +165,14 @@ impl FileSystem for RealFs {
         File::open(path)?.sync_all()
     }
 
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>> {
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
@@ -188,8 +203,6 @@ impl Drop for OsLock {
     }
 }
 
-impl LockGuard for OsLock {}
-
 impl SharedLock for OsLock {
     fn make_exclusive(&self) -> bool {
         let is_alone = flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
@@ -203,5 +216,22 @@ impl SharedLock for OsLock {
     fn make_shared(&self) {
         // Without it, the files that are open stay readable all the same.
         let _ = flock(&self.file, FlockOperation::NonBlockingLockShared);
+    }
+}
+
+/// What the file of a lock holds while the lock is in use.
+const MARKED: u8 = b'+';
+/// And when it is not: another byte, so that marking needs no space on the disk.
+const UNMARKED: u8 = b'-';
+
+impl RawLock for OsLock {
+    fn is_marked(&self) -> io::Result<bool> {
+        let mut byte = [UNMARKED];
+        FileExt::read_at(&self.file, &mut byte, 0)?;
+        Ok(byte == [MARKED])
+    }
+
+    fn mark(&self, marked: bool) -> io::Result<()> {
+        FileExt::write_all_at(&self.file, &[if marked { MARKED } else { UNMARKED }], 0)
     }
 }

@@ -15,6 +15,7 @@ pub mod pack_index;
 pub mod refs;
 pub mod repository;
 pub mod run_history;
+pub mod sparse;
 pub mod staging;
 pub mod staging_base;
 pub mod staging_log;

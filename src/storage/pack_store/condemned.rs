@@ -189,12 +189,7 @@ impl PackStore {
     /// Removes a pack that [`Self::forget`] left out.
     pub fn remove(&self, pack: &PackId) -> Result<()> {
         self.open_packs.lock().unwrap_or_else(PoisonError::into_inner).pop(pack);
-        let path = pack_path(pack);
-        self.disk.remove_durably(&path)?;
-        if let Some(dir) = path.parent() {
-            self.disk.remove_empty_dir(dir)?;
-        }
-        Ok(())
+        Ok(self.disk.remove_durably(&pack_path(pack))?)
     }
 
     /// An index that names what a pack does not hold.

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Plants a bug at a time into a copy of the sources and shows that the tests catch it.
+
+    planted.py [--scratch DIR] [--target DIR] [NAME...]
+
+Each bug is a text to be replaced, and the tests that must fail then. A text that is not found, a copy
+that does not build, and a bug that all tests pass with, are failures of this script. Sizes of the
+rigs are those of a normal test run, with the seeds that they choose.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+RIGS = ["--test", "torture"]
+UNITS = ["--lib", "storage::"]
+
+BUGS = [
+    ("file-not-synced", "src/storage/disk.rs", RIGS,
+     'self.file.sync().context("sync", &self.path)?;\n        let target', "let target"),
+    ("file-synced-behind-rename", "src/storage/disk.rs", RIGS,
+     'self.file.sync().context("sync", &self.path)?;\n        let target = self.disk.full(path);\n        self.rename(&target, replace)?;',
+     'let target = self.disk.full(path);\n        self.rename(&target, replace)?;\n        self.file.sync().context("sync", &self.path)?;'),
+    ("directory-not-synced", "src/storage/disk.rs", RIGS,
+     "self.disk.sync_dir(target.parent().unwrap_or(&self.disk.root))", "Ok(())"),
+    ("new-directory-not-synced", "src/storage/disk.rs", RIGS,
+     'self.sync_dir(parent.unwrap_or(Path::new(".")))?;', "let _ = parent;"),
+    ("directory-of-a-dead-process-trusted", "src/storage/disk.rs", RIGS,
+     "if self.is_known_durable(dir) || is_there && !dir.starts_with(&self.root) {", "if is_there {"),
+    ("append-not-synced", "src/storage/disk.rs", RIGS,
+     'self.disk.certainly(self.file.sync()).context("sync", &self.path)\n    }\n}\n\nimpl AppendFile', 'Ok(())\n    }\n}\n\nimpl AppendFile'),
+    ("removal-not-synced", "src/storage/disk.rs", RIGS,
+     "Some(dir) if self.is_dir(dir) => self.sync_dir(dir),", "Some(dir) if self.is_dir(dir) => Ok(()),"),
+    ("abandoned-lock-ignored", "src/repo/mod.rs", RIGS, "if guard.was_abandoned() {", "if false {"),
+    ("mark-removed-in-doubt", "src/storage/disk.rs", RIGS,
+     "if !self.in_doubt.load(Ordering::Relaxed) && !std::thread::panicking() {", "if true {"),
+    ("settle-does-not-sync", "src/storage/disk.rs", RIGS,
+     'self.certainly(self.fs.sync_all(&self.root)).context("sync", &self.root)?;', ""),
+    ("refs-before-the-record", "src/repo/operation/mod.rs", RIGS,
+     "let seq = self.append(after.clone(), refs.clone())?;\n        store.apply(&refs)?;",
+     "store.apply(&refs)?;\n        let seq = self.append(after.clone(), refs.clone())?;"),
+    ("late-refs-forgotten", "src/repo/operation/mod.rs", RIGS, "store.apply(&late)?;", "drop(late);"),
+    ("torn-log-not-cut", "src/storage/oplog.rs", RIGS, "if self.is_torn {\n            file.truncate", "if false {\n            file.truncate"),
+    ("torn-staging-log-not-cut", "src/storage/binary_staging/mod.rs", RIGS, "if self.log.is_torn {", "if false {"),
+    ("index-trusted-over-packs", "src/storage/pack_store/mod.rs", UNITS,
+     "found.find(|location| state.live.contains(&location.pack))", "found.next()"),
+]
+
+
+def run(tree, target, tests):
+    environment = os.environ | {"CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "--cap-lints warn"}
+    build = ["cargo", "test", "--locked", "--no-run", *tests[:2 if tests is RIGS else 1]]
+    built = subprocess.run(build, cwd=tree, env=environment, capture_output=True, text=True)
+    if built.returncode:
+        sys.exit(f"the copy does not build:\n{built.stderr[-3000:]}")
+    tested = subprocess.run(["cargo", "test", "--locked", *tests], cwd=tree, env=environment, capture_output=True, text=True)
+    return tested.stdout[-5000:] + tested.stderr[-5000:] if tested.returncode else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--target", type=Path, help="where to build, if dependencies are built there already")
+    arguments = parser.parse_args()
+    root = Path(__file__).resolve().parents[2]
+    scratch = Path(tempfile.mkdtemp(prefix="planted-", dir=arguments.scratch))
+    missed, target = [], arguments.target or scratch / "target"
+    try:
+        tree = scratch / "tree"
+        tree.mkdir()
+        for name in ("Cargo.toml", "Cargo.lock", "clippy.toml", "README.md", "digstore.toml.example"):
+            shutil.copy(root / name, tree / name)
+        for name in ("src", "tests", "benches", "docs"):
+            shutil.copytree(root / name, tree / name, copy_function=shutil.copy)
+        if said := run(tree, target, RIGS):
+            sys.exit(f"the rigs fail without a planted bug:\n{said}")
+        for name, file, tests, old, new in BUGS:
+            if arguments.names and name not in arguments.names:
+                continue
+            text = (tree / file).read_text()
+            if text.count(old) != 1:
+                sys.exit(f"{name}: {text.count(old)} places in {file}")
+            (tree / file).write_text(text.replace(old, new))
+            is_caught = run(tree, target, tests) is not None
+            (tree / file).write_text(text)
+            print(f"{name}: {'caught' if is_caught else 'NOT CAUGHT'}", flush=True)
+            missed += [] if is_caught else [name]
+    finally:
+        shutil.rmtree(scratch)
+    if missed:
+        sys.exit(f"{len(missed)} not caught")
+
+
+if __name__ == "__main__":
+    main()
