@@ -137,6 +137,8 @@ pub enum Command {
     /// Write versions as a git repository or as an archive.
     #[command(subcommand)]
     Export(commands::export::ExportCommand),
+    /// Free the space of what nothing reaches any more.
+    Gc(commands::gc::GcArgs),
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),

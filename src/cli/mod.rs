@@ -158,6 +158,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
         Command::CheckIgnore(args) => commands::check_ignore::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
+        Command::Gc(args) => commands::gc::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Clean(args) => commands::clean::run(&args, context),

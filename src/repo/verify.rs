@@ -69,7 +69,7 @@ impl Repository {
         Ok(report)
     }
 
-    fn stop_if_cancelled(&self) -> Result<()> {
+    pub(super) fn stop_if_cancelled(&self) -> Result<()> {
         if self.cancel_token().is_cancelled() { Err(RepoError::Interrupted) } else { Ok(()) }
     }
 

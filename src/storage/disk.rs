@@ -381,6 +381,10 @@ impl Disk for OsDisk {
         Ok(Some(Box::new(OsGuard { lock, was_abandoned, in_doubt })))
     }
 
+    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
+        self.fs.try_share(&self.full(path))
+    }
+
     fn settle(&self, growing: &[&Path]) -> Result<()> {
         self.certainly(self.fs.sync_all(&self.root)).context("sync", &self.root)?;
         for path in growing {
@@ -414,10 +418,6 @@ impl Drop for OsGuard {
             // A mark that stays costs the next command a sync.
             let _ = self.lock.mark(false);
         }
-    }
-
-    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
-        self.fs.try_share(&self.full(path))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 pub mod debug;
 pub mod diff;
 pub mod export;
+pub mod gc;
 pub mod get;
 pub mod import;
 pub mod init;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::super::merge::{ASIDE_FILE, MAX_STATE, MergeError, STATE_FILE};
-use super::super::trees::is_empty_tree;
+use super::super::merge::MergeError;
+use super::super::merge::state::{ASIDE_FILE, MAX_STATE, STATE_FILE};
 use super::super::{Repository, Result};
 use crate::id::{CommitId, ObjectId, TagId, TreeId};
 use crate::storage::binary_staging::KindView;
@@ -68,12 +68,12 @@ impl Repository {
         for commit in state.others.iter().chain(&state.todo) {
             visit(Root::Commit(*commit))?;
         }
-        visit_tree(state.merged, visit)?;
+        visit(Root::Tree(state.merged))?;
         for conflict in &state.conflicts {
             for kind in [&conflict.base, &conflict.ours, &conflict.theirs].into_iter().flatten() {
                 match kind {
                     EntryKind::File { content, .. } => visit(Root::Content(*content))?,
-                    EntryKind::Dir { tree, .. } => visit_tree(*tree, visit)?,
+                    EntryKind::Dir { tree, .. } => visit(Root::Tree(*tree))?,
                     EntryKind::Symlink { .. } => {}
                 }
             }
@@ -86,12 +86,12 @@ impl Repository {
 pub(in crate::repo) fn visit_record(record: &OpRecord, visit: Visit<'_>) -> Result<()> {
     for state in [&record.before, &record.after] {
         visit_head(&state.head, visit)?;
-        visit_tree(state.staged.tree, visit)?;
+        visit(Root::Tree(state.staged.tree))?;
     }
     for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {
         visit_value(&value, visit)?;
     }
-    record.kept.map_or(Ok(()), |tree| visit_tree(tree, visit))
+    record.kept.map_or(Ok(()), |tree| visit(Root::Tree(tree)))
 }
 
 fn visit_value(value: &RefValue, visit: Visit<'_>) -> Result<()> {
@@ -104,9 +104,4 @@ fn visit_head(head: &Head, visit: Visit<'_>) -> Result<()> {
         Head::Detached(commit) => visit(Root::Commit(*commit)),
         Head::Branch(_) => Ok(()),
     }
-}
-
-/// The empty tree is named where nothing was ever staged, and need not be stored for that.
-fn visit_tree(tree: TreeId, visit: Visit<'_>) -> Result<()> {
-    if is_empty_tree(&tree) { Ok(()) } else { visit(Root::Tree(tree)) }
 }

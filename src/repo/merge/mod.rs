@@ -9,7 +9,7 @@
 //! `restore --theirs` fetches it.
 
 mod run;
-mod state;
+pub(in crate::repo) mod state;
 mod text;
 mod trees;
 

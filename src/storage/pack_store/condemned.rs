@@ -192,12 +192,17 @@ impl PackStore {
         Ok(self.disk.remove_durably(&pack_path(pack))?)
     }
 
-    /// An index that names what a pack does not hold.
+    /// The error of an index that names what a pack does not hold.
     pub fn index_lies(pack: &PackId) -> StoreError {
         let why = format!("it disagrees with the footer of pack {pack}");
         StoreError::Format {
             path: INDEX_DIR.into(),
             source: FormatError::invalid("a merged index", why),
         }
+    }
+
+    /// Whether it is the error of [`Self::index_lies`].
+    pub fn is_index_lie(error: &StoreError) -> bool {
+        matches!(error, StoreError::Format { path, .. } if path.as_os_str() == INDEX_DIR)
     }
 }

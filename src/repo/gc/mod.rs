@@ -1,0 +1,205 @@
+//! `gc`: frees what nothing reaches.
+//!
+//! It holds the lock of commands that change the repository, so that no writer runs beside it. What
+//! is in use is marked ([`mark`]) from everything that can lead to it ([`roots`]). Packs of which
+//! nothing is in use are *condemned*, and sparse ones after what is in use was copied into new packs
+//! ([`repack`]): they are entered in a durable list, what they hold counts as absent for whoever
+//! stores something, and it can still be read. A later run marks again, and removes those that nothing
+//! reaches now either and whose time of grace is over ([`sweep`]). That they may go is never told by a
+//! clock: a wrong one makes them go sooner or later.
+//!
+//! Metadata packs keep only what is in use, always. So whatever tree, list or commit counts as stored
+//! has all below it, and who stores need not look.
+//!
+//! Readers hold a shared lock while they have the packs open. While they do, nothing is removed.
+
+mod condemn;
+mod mark;
+mod repack;
+mod roots;
+mod sweep;
+
+use condemn::{Fate, Judged, condemned};
+use mark::Marked;
+use repack::Written;
+use sweep::Sweep;
+
+use super::{RepoError, Repository, Result};
+use crate::progress::Phase;
+use crate::storage::disk::DiskError;
+use crate::storage::oplog::{OpLog, OpLogError};
+use crate::storage::pack_store::{PackStore, StoreError};
+
+/// How `gc` runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GcOptions {
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Remove what nothing reaches in this run, without a time of grace.
+    pub now: bool,
+    /// Free every byte that nothing reaches, though much that is in use is written anew for it.
+    pub thorough: bool,
+}
+
+/// What `gc` did, or would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Objects in use.
+    pub objects: u64,
+    /// Commits among them.
+    pub commits: u64,
+    /// Packs before.
+    pub packs: u64,
+    /// Sparse packs whose objects in use were written anew.
+    pub repacked: u64,
+    /// The packs that they were written to.
+    pub written: u64,
+    /// Bytes of these.
+    pub written_bytes: u64,
+    /// Packs that were removed.
+    pub removed: u64,
+    /// Bytes of these.
+    pub removed_bytes: u64,
+    /// Packs that wait to be removed.
+    pub condemned: u64,
+    /// Bytes of these.
+    pub condemned_bytes: u64,
+    /// When the first of them may go, in seconds since 1970-01-01 UTC.
+    pub due: Option<i64>,
+    /// Whether nothing could be removed because other commands read.
+    pub in_use: bool,
+    /// Operations that left the log.
+    pub expired: u64,
+    /// Bytes that the log lost by that.
+    pub expired_bytes: u64,
+}
+
+impl GcReport {
+    /// Bytes of packs and of the log of operations that there are less than before; negative where
+    /// copies were written whose originals wait.
+    pub fn freed_bytes(&self) -> i64 {
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        signed(self.removed_bytes + self.expired_bytes) - signed(self.written_bytes)
+    }
+}
+
+/// Times that a run begins anew, because the merged index was found to lie.
+const ATTEMPTS: usize = 2;
+
+impl Repository {
+    /// Frees what nothing reaches.
+    pub fn gc(&self, options: GcOptions) -> Result<GcReport> {
+        let _lock = self.lock_alone()?;
+        if let Some(damage) = self.store()?.damaged().first() {
+            self.monitor().warn(&format!("a pack is left alone: {damage}"));
+        }
+        let mut report = GcReport::default();
+        let first = self.expire_operations(options, &mut report)?;
+        self.monitor().phase(Phase::Marking);
+        let marked = self.mark_soundly(first)?;
+        (report.objects, report.commits) = (marked.objects, marked.commits);
+        let store = self.store()?;
+        let thorough = options.thorough || store.is_thorough();
+        let sparse_percent = match thorough {
+            true => 0,
+            false => self.config().gc.sparse_percent as u64,
+        };
+        let judged = self.judge(&marked, sparse_percent)?;
+        report.packs = judged.len() as u64;
+        let repacked = self.repack_if_room(&judged, &marked, sparse_percent, options.dry_run)?;
+        if let Some(written) = repacked {
+            let is_sparse = |pack: &&Judged| pack.fate == Fate::Repack;
+            report.repacked = judged.iter().filter(is_sparse).count() as u64;
+            (report.written, report.written_bytes) = (written.packs, written.bytes);
+        }
+        let now = jiff::Timestamp::now().as_second();
+        let sweep = Sweep {
+            judged: &judged,
+            condemned: condemned(&judged, &store.condemned(), now),
+            now,
+            grace: if options.now { None } else { Some(self.config().gc.grace_hours as i64 * 3600) },
+            is_copied: repacked.is_some(),
+            thorough,
+        };
+        self.sweep(sweep, options.dry_run, &mut report)?;
+        Ok(report)
+    }
+
+    /// Marks what stays. An index that names what a pack does not hold is dropped.
+    fn mark_soundly(&self, first: u64) -> Result<Marked> {
+        for _ in 1..ATTEMPTS {
+            match self.mark(first) {
+                Err(RepoError::Store(error)) if PackStore::is_index_lie(&error) => {
+                    self.store()?.drop_index()?;
+                }
+                other => return other,
+            }
+        }
+        self.mark(first)
+    }
+
+    /// Lets old operations go; the number of the first that stays.
+    fn expire_operations(&self, options: GcOptions, report: &mut GcReport) -> Result<u64> {
+        let log = self.operations()?;
+        let Some(oldest) = log.first_seq()? else { return Ok(0) };
+        let first = self.first_kept(&log)?;
+        if first <= oldest {
+            return Ok(oldest);
+        }
+        let before = log.file_len();
+        let after = log.len_from(first)?;
+        if !options.dry_run {
+            match log.expire(first) {
+                Err(OpLogError::Disk(error)) if is_full(&error) => {
+                    self.monitor().warn("the disk is full: old operations stay in the log");
+                    return Ok(oldest);
+                }
+                expired => expired.map(drop)?,
+            }
+        }
+        report.expired = first - oldest;
+        report.expired_bytes = before.saturating_sub(after);
+        Ok(first)
+    }
+
+    /// Operations go by their number and by their age. The age counts from the last of them, not
+    /// from a clock that may be wrong; where it is slow, from the clock.
+    fn first_kept(&self, log: &OpLog) -> Result<u64> {
+        let settings = &self.config().gc;
+        let Some(last) = log.last() else { return Ok(0) };
+        let now = jiff::Timestamp::now().as_second().min(last.seconds);
+        let oldest = now.saturating_sub(settings.keep_days as i64 * 86_400);
+        let mut first = last.link.seq;
+        for (number, record) in log.backwards().enumerate() {
+            let record = record?;
+            if number >= settings.keep_operations && record.seconds < oldest {
+                break;
+            }
+            first = record.link.seq;
+        }
+        Ok(first)
+    }
+
+    /// Copies what is in use of sparse packs; none where there is no room for it.
+    fn repack_if_room(
+        &self,
+        judged: &[Judged],
+        marked: &Marked,
+        sparse_percent: u64,
+        dry_run: bool,
+    ) -> Result<Option<Written>> {
+        match self.repack(judged, marked, sparse_percent, dry_run) {
+            Err(RepoError::Store(StoreError::Disk(error))) if is_full(&error) => {
+                self.monitor().warn("the disk is full: sparse packs stay as they are");
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+}
+
+/// Whether there was no room on the disk.
+fn is_full(error: &DiskError) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.source.kind(), StorageFull | QuotaExceeded)
+}
