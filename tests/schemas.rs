@@ -294,6 +294,7 @@ impl Session {
     }
 
     fn store(&mut self) {
+        self.ok("gc", ["gc", "-n"]);
         self.ok("store-size", ["store", "size", "--efficiency"]);
         self.ok("store-stats", ["store", "stats"]);
         self.ok("store-reset-staging", ["store", "reset-staging"]);

@@ -297,9 +297,10 @@ fn of_store(error: &StoreError) -> (ExitCode, Option<String>) {
         StoreError::Format { source, .. } if source.is_newer() => {
             (ExitCode::Format, text("update digstore to a release that knows this format"))
         }
-        StoreError::Format { path, .. } if path.as_os_str() == CONDEMNED_FILE => {
-            (ExitCode::Corrupt, text("what is stored is not affected: 'digstore gc' makes a new list"))
-        }
+        StoreError::Format { path, .. } if path.as_os_str() == CONDEMNED_FILE => (
+            ExitCode::Corrupt,
+            text("what is stored is not affected: 'digstore gc' makes a new list"),
+        ),
         error if error.is_corruption() => (ExitCode::Corrupt, text(REPAIR)),
         _ => (ExitCode::Failure, None),
     }
@@ -346,7 +347,9 @@ fn of_oplog(error: &OpLogError) -> (ExitCode, Option<String>) {
                 "what is committed and staged is not affected: move the file away, and a new log begins, without the operations before",
             ),
         ),
-        OpLogError::Unknown { .. } | OpLogError::Expired { .. } => (ExitCode::NotFound, text("'digstore op log' lists them")),
+        OpLogError::Unknown { .. } | OpLogError::Expired { .. } => {
+            (ExitCode::NotFound, text("'digstore op log' lists them"))
+        }
         OpLogError::Disk(_) => (ExitCode::Failure, None),
     }
 }

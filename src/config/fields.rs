@@ -198,7 +198,7 @@ settings! {
         /// Days for which operations can be undone, counted back from the last one.
         keep_days: usize = 90, in 0..=36_500;
         /// Operations that can be undone however old they are.
-        keep_operations: usize = 100, in 1..=1_000_000;
+        keep_operations: usize = 100, in 0..=1_000_000;
     }
 
     /// Which files are left out.

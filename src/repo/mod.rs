@@ -49,6 +49,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 pub use error::{RepoError, Result};
 use operation::PastState;
@@ -79,6 +80,8 @@ pub const DEFAULT_BRANCH: &str = "main";
 const LOCK_FILE: &str = "lock";
 /// Whoever has the packs open shares the lock on this file, so that `gc` removes none meanwhile.
 const READERS_FILE: &str = "readers";
+const READERS_PATIENCE: Duration = Duration::from_secs(2);
+const READERS_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where a repository and its work tree lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,19 @@ fn is_repository(dir: &Path) -> bool {
     dir.join(FILE_NAME).is_file()
 }
 
+/// Shares the lock of those who read. While `gc` removes packs, which takes moments, it waits; it goes
+/// on without where that takes long, or where there are no such locks.
+fn share(disk: &dyn Disk) -> Option<Box<dyn SharedLock>> {
+    let start = Instant::now();
+    loop {
+        match disk.try_share(READERS_FILE.as_ref()) {
+            Ok(Some(lock)) => return Some(lock),
+            Ok(None) if start.elapsed() < READERS_PATIENCE => std::thread::sleep(READERS_PAUSE),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
 /// An open repository.
 pub struct Repository {
     place: Place,
@@ -116,8 +132,8 @@ pub struct Repository {
     /// The operation behind which it is looked at.
     looked_at: Option<u64>,
     objects: OnceLock<Objects>,
-    /// That of [`READERS_FILE`], from before the packs are opened on; none where it cannot be had.
-    reading: OnceLock<Option<Box<dyn SharedLock>>>,
+    /// That of [`READERS_FILE`], from before anything is looked up; none where it cannot be had.
+    reading: Option<Box<dyn SharedLock>>,
     cancel: CancelToken,
     monitor: Arc<dyn Monitor>,
 }
@@ -188,6 +204,7 @@ impl Repository {
         let bytes = bytes.ok_or_else(|| RepoError::NoRepositoryAt(place.repository.clone()))?;
         let format = RepositoryFormat::decode(&bytes)
             .map_err(|source| RepoError::Format { path: place.repository.clone(), source })?;
+        let reading = share(&*disk);
         let refs = RefStore::new(Arc::clone(&disk));
         let cancel = CancelToken::default();
         Ok(Self {
@@ -198,7 +215,7 @@ impl Repository {
             refs,
             looked_at: None,
             objects: OnceLock::new(),
-            reading: OnceLock::new(),
+            reading,
             cancel,
             monitor,
         })
@@ -252,16 +269,11 @@ impl Repository {
         if let Some(objects) = self.objects.get() {
             return Ok(objects);
         }
-        self.reading();
         let store = Arc::new(PackStore::open(Arc::clone(&self.disk))?);
         let limits = self.read_limits();
         let reader = ObjectReader::new(store, limits.cache, limits.buffers);
         let objects = Objects::new(Arc::new(reader));
         Ok(self.objects.get_or_init(|| objects))
-    }
-
-    fn reading(&self) -> Option<&dyn SharedLock> {
-        self.reading.get_or_init(|| self.disk.try_share(READERS_FILE.as_ref())).as_deref()
     }
 
     /// Its packs.

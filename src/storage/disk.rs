@@ -169,8 +169,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn remove_empty_dir(&self, path: &Path) -> Result<bool>;
     /// Takes the exclusive lock on `path` without waiting; `None` when another process holds it.
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
-    /// Takes a shared lock on `path` without waiting or writing; `None` where it cannot be had.
-    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>>;
+    /// Takes a shared lock on `path`, which is there, without waiting or writing; `None` when another
+    /// process holds it exclusively.
+    fn try_share(&self, path: &Path) -> Result<Option<Box<dyn SharedLock>>>;
 
     /// Makes durable all that a dead process left half done, before anything relies on it: what can
     /// be seen was not synced for certain. Files that grow are written anew, because bytes whose
@@ -381,8 +382,9 @@ impl Disk for OsDisk {
         Ok(Some(Box::new(OsGuard { lock, was_abandoned, in_doubt })))
     }
 
-    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
-        self.fs.try_share(&self.full(path))
+    fn try_share(&self, path: &Path) -> Result<Option<Box<dyn SharedLock>>> {
+        let full = self.full(path);
+        self.fs.try_share(&full).context("lock", &full)
     }
 
     fn settle(&self, growing: &[&Path]) -> Result<()> {

@@ -14,13 +14,14 @@ use crate::storage::format::object::Signature;
 /// Free the space of what nothing reaches any more.
 ///
 /// What branches, tags, stashes, HEAD, the staging area and the operations that can be undone lead to
-/// stays. The rest is condemned, and removed by a run after a time of grace (gc.grace_hours).
+/// stays. The rest is condemned, and removed by a run after a time of grace, as the
+/// setting `gc.grace_hours` says.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   digstore gc -n          say what would be freed, to the byte
   digstore gc             condemn what is of no use, remove what was condemned a day ago
   digstore gc --now       remove it in this run
-  digstore gc --now --config gc.keep_days=0 --config gc.keep_operations=1
+  digstore gc --now --config gc.keep_days=0 --config gc.keep_operations=0
                           forget what could be undone, too")]
 pub struct GcArgs {
     /// Say what would be done, and do nothing.

@@ -105,12 +105,8 @@ mod tests {
 
     #[test]
     fn a_pack_is_judged_by_what_is_in_use() {
-        let usage = |used_objects, used_bytes| Usage {
-            objects: 10,
-            used_objects,
-            bytes: 100,
-            used_bytes,
-        };
+        let usage =
+            |used_objects, used_bytes| Usage { objects: 10, used_objects, bytes: 100, used_bytes };
         assert_eq!(usage(0, 0).fate(PackKind::Data, 30), Fate::Drop);
         assert_eq!(usage(0, 0).fate(PackKind::Meta, 100), Fate::Drop);
         assert_eq!(usage(7, 70).fate(PackKind::Data, 30), Fate::Keep);

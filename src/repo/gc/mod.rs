@@ -27,8 +27,8 @@ use sweep::Sweep;
 use super::{RepoError, Repository, Result};
 use crate::progress::Phase;
 use crate::storage::disk::DiskError;
-use crate::storage::oplog::{OpLog, OpLogError};
-use crate::storage::pack_store::{PackStore, StoreError};
+use crate::storage::oplog::{OpLog, OpLogError, OpRecord};
+use crate::storage::pack_store::StoreError;
 
 /// How `gc` runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,9 +83,6 @@ impl GcReport {
     }
 }
 
-/// Times that a run begins anew, because the merged index was found to lie.
-const ATTEMPTS: usize = 2;
-
 impl Repository {
     /// Frees what nothing reaches.
     pub fn gc(&self, options: GcOptions) -> Result<GcReport> {
@@ -100,10 +97,7 @@ impl Repository {
         (report.objects, report.commits) = (marked.objects, marked.commits);
         let store = self.store()?;
         let thorough = options.thorough || store.is_thorough();
-        let sparse_percent = match thorough {
-            true => 0,
-            false => self.config().gc.sparse_percent as u64,
-        };
+        let sparse_percent = if thorough { 0 } else { self.config().gc.sparse_percent as u64 };
         let judged = self.judge(&marked, sparse_percent)?;
         report.packs = judged.len() as u64;
         let repacked = self.repack_if_room(&judged, &marked, sparse_percent, options.dry_run)?;
@@ -117,7 +111,11 @@ impl Repository {
             judged: &judged,
             condemned: condemned(&judged, &store.condemned(), now),
             now,
-            grace: if options.now { None } else { Some(self.config().gc.grace_hours as i64 * 3600) },
+            grace: if options.now {
+                None
+            } else {
+                Some(self.config().gc.grace_hours as i64 * 3600)
+            },
             is_copied: repacked.is_some(),
             thorough,
         };
@@ -125,17 +123,16 @@ impl Repository {
         Ok(report)
     }
 
-    /// Marks what stays. An index that names what a pack does not hold is dropped.
+    /// Marks what stays. The merged index may be what is damaged: without it, all is found in the
+    /// footers.
     fn mark_soundly(&self, first: u64) -> Result<Marked> {
-        for _ in 1..ATTEMPTS {
-            match self.mark(first) {
-                Err(RepoError::Store(error)) if PackStore::is_index_lie(&error) => {
-                    self.store()?.drop_index()?;
-                }
-                other => return other,
+        match self.mark(first) {
+            Err(RepoError::Store(error)) if error.is_corruption() => {
+                self.store()?.drop_index()?;
+                self.mark(first)
             }
+            other => other,
         }
-        self.mark(first)
     }
 
     /// Lets old operations go; the number of the first that stays.
@@ -169,15 +166,29 @@ impl Repository {
         let Some(last) = log.last() else { return Ok(0) };
         let now = jiff::Timestamp::now().as_second().min(last.seconds);
         let oldest = now.saturating_sub(settings.keep_days as i64 * 86_400);
-        let mut first = last.link.seq;
+        let mut first = last.link.seq + 1;
         for (number, record) in log.backwards().enumerate() {
             let record = record?;
-            if number >= settings.keep_operations && record.seconds < oldest {
+            if number >= settings.keep_operations && record.seconds <= oldest {
                 break;
             }
             first = record.link.seq;
         }
+        let is_all = first > last.link.seq;
+        if is_all && (log.is_fresh() || !self.is_done(last)?) {
+            first = last.link.seq;
+        }
         Ok(first)
+    }
+
+    /// Whether refs and `HEAD` are where an operation brought them.
+    fn is_done(&self, record: &OpRecord) -> Result<bool> {
+        for change in &record.refs {
+            if self.refs().read(&change.name)?.map(|found| found.new) != change.new {
+                return Ok(false);
+            }
+        }
+        Ok(self.refs().read_head()? == record.after.head)
     }
 
     /// Copies what is in use of sparse packs; none where there is no room for it.

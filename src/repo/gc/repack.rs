@@ -249,7 +249,7 @@ impl Output<'_> {
         self.written.bytes += pack.sealed_len();
         if !self.dry_run {
             let sealed = pack.seal()?;
-            self.store.adopt(sealed.id)?;
+            self.store.adopt_copy(sealed.id)?;
         }
         Ok(())
     }

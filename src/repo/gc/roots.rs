@@ -9,7 +9,7 @@ use crate::id::{CommitId, ObjectId, TagId, TreeId};
 use crate::storage::binary_staging::KindView;
 use crate::storage::format::merge_state::MergeState;
 use crate::storage::format::object::{Content, EntryKind};
-use crate::storage::oplog::OpRecord;
+use crate::storage::oplog::{OpRecord, OpState};
 use crate::storage::refs::{Head, RefValue};
 
 /// Something that stays, with all that it names.
@@ -31,7 +31,12 @@ impl Repository {
             visit_value(&record.new, visit)?;
         }
         visit_head(&self.refs().read_head()?, visit)?;
-        for record in self.operations()?.backwards() {
+        let log = self.operations()?;
+        if let Some(last) = log.last().filter(|last| last.link.seq < first) {
+            // The log will begin with what the last operation left.
+            visit_state(&last.after, visit)?;
+        }
+        for record in log.backwards() {
             let record = record?;
             if record.link.seq < first {
                 break;
@@ -84,14 +89,17 @@ impl Repository {
 
 /// Everything that one operation needs to be undone and done again.
 pub(in crate::repo) fn visit_record(record: &OpRecord, visit: Visit<'_>) -> Result<()> {
-    for state in [&record.before, &record.after] {
-        visit_head(&state.head, visit)?;
-        visit(Root::Tree(state.staged.tree))?;
-    }
+    visit_state(&record.before, visit)?;
+    visit_state(&record.after, visit)?;
     for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {
         visit_value(&value, visit)?;
     }
     record.kept.map_or(Ok(()), |tree| visit(Root::Tree(tree)))
+}
+
+fn visit_state(state: &OpState, visit: Visit<'_>) -> Result<()> {
+    visit_head(&state.head, visit)?;
+    visit(Root::Tree(state.staged.tree))
 }
 
 fn visit_value(value: &RefValue, visit: Visit<'_>) -> Result<()> {

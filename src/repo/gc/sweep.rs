@@ -6,6 +6,7 @@ use super::super::{RepoError, Repository, Result};
 use super::condemn::{Fate, Judged};
 use super::{GcReport, is_full};
 use crate::id::PackId;
+use crate::storage::disk::SharedLock;
 use crate::storage::format::pack::PackKind;
 use crate::storage::pack_store::StoreError;
 
@@ -53,8 +54,8 @@ impl Repository {
         report: &mut GcReport,
     ) -> Result<()> {
         let mut doomed = sweep.doomed();
-        let lock = self.reading();
-        let is_alone = lock.is_some_and(|lock| lock.make_exclusive());
+        let lock = self.reading.as_deref();
+        let is_alone = lock.is_some_and(SharedLock::make_exclusive);
         if !is_alone {
             report.in_use = !doomed.is_empty();
             doomed.clear();
@@ -77,7 +78,13 @@ impl Repository {
             return Ok(());
         }
         let is_left = !sweep.condemned.is_empty();
-        Ok(self.store()?.condemn(sweep.condemned, sweep.thorough && is_left)?)
+        let store = self.store()?;
+        store.condemn(sweep.condemned, sweep.thorough && is_left)?;
+        match store.merge_if_many() {
+            // The index is a cache; the next command that stores has another try.
+            Err(StoreError::Disk(error)) if is_full(&error) => Ok(()),
+            merged => Ok(merged?),
+        }
     }
 
     fn condemn_and_remove(&self, sweep: &Sweep<'_>, doomed: &[Judged]) -> Result<()> {

@@ -59,10 +59,11 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Takes the exclusive lock on a file, which is made, without waiting; `None` when another
     /// process holds it.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>>;
-    /// Takes a shared lock on a file that is there, without waiting and without writing; `None`
-    /// where it cannot be had. On a file system that nobody else sees there is nothing to lock.
-    fn try_share(&self, _path: &Path) -> Option<Box<dyn SharedLock>> {
-        Some(Box::new(Alone))
+    /// Takes a shared lock on a file that is there, without waiting and without writing; `None` when
+    /// another process holds it exclusively. On a file system that nobody else sees there is nothing
+    /// to lock.
+    fn try_share(&self, _path: &Path) -> io::Result<Option<Box<dyn SharedLock>>> {
+        Ok(Some(Box::new(Alone)))
     }
 }
 
@@ -180,12 +181,16 @@ impl FileSystem for RealFs {
         }
     }
 
-    fn try_share(&self, path: &Path) -> Option<Box<dyn SharedLock>> {
-        // Some network file systems want to write what they lock; most repositories can be read only.
+    fn try_share(&self, path: &Path) -> io::Result<Option<Box<dyn SharedLock>>> {
+        // Some network file systems want to write what they lock exclusively; a repository may be
+        // read only.
         let writable = OpenOptions::new().read(true).write(true).open(path);
-        let file = writable.or_else(|_| File::open(path)).ok()?;
-        flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
-        Some(Box::new(OsLock { file }))
+        let file = writable.or_else(|_| File::open(path))?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -35,7 +35,8 @@ impl Moves {
             }
         }
         let link = OpLink { seq: record.link.seq, at };
-        let here = |other: OpLink| if other.seq == link.seq { Some(link) } else { self.moved(other) };
+        let here =
+            |other: OpLink| if other.seq == link.seq { Some(link) } else { self.moved(other) };
         let (undo, redo) = (record.undo.and_then(here), redo.and_then(here));
         Ok(OpRecord { link, undo, redo, ..record })
     }
@@ -51,13 +52,37 @@ impl OpLog {
         Ok(Some(self.read_frame(START, end)?.link.seq))
     }
 
+    /// Whether the log knows of no change: it begins with the state of now.
+    pub fn is_fresh(&self) -> bool {
+        let is_first = |last: &OpRecord| last.link.at == START && last.undo.is_none();
+        self.last.as_ref().is_none_or(|last| is_first(last) && last.redo.is_none())
+            && self.last.as_ref().is_none_or(|last| last.refs.is_empty() && last.kept.is_none())
+            && self.last.as_ref().is_none_or(|last| last.before == last.after)
+    }
+
+    /// The record of a log that begins behind the last operation.
+    fn beginning(last: &OpRecord) -> OpRecord {
+        OpRecord {
+            link: OpLink { seq: last.link.seq + 1, at: START },
+            description: "the operations before were forgotten".to_owned(),
+            kind: OpKind::Noticed,
+            before: last.after.clone(),
+            refs: Vec::new(),
+            moved_work_tree: false,
+            kept: None,
+            undo: None,
+            redo: None,
+            ..last.clone()
+        }
+    }
+
     /// Bytes that the log will have when only operations from `first` on are kept.
     pub fn len_from(&self, first: u64) -> Result<u64> {
         self.write_from(first, &mut |_| Ok(()))
     }
 
-    /// Lets all operations before `first` go; the last one stays in any case. The log is replaced as
-    /// a whole, durably; whoever reads the old one goes on reading it.
+    /// Lets all operations before `first` go. If that is all of them, the log begins anew, with a record
+    /// that says so. It is replaced as a whole, durably; whoever reads the old one goes on reading it.
     pub fn expire(self, first: u64) -> Result<Self> {
         let mut file = self.disk.create()?;
         self.write_from(first, &mut |bytes| Ok(file.write_all(bytes)?))?;
@@ -65,25 +90,24 @@ impl OpLog {
         Self::open(Arc::clone(&self.disk))
     }
 
-    fn write_from(
-        &self,
-        first: u64,
-        write: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<u64> {
+    fn write_from(&self, first: u64, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
         let header = encode_header();
         write(&header)?;
         let mut at = header.len() as u64;
+        if let Some(last) = self.last.as_ref().filter(|last| last.link.seq < first) {
+            let frame = Self::beginning(last).encode().map_err(|source| self.damaged(source))?;
+            write(&frame)?;
+            return Ok(at + frame.len() as u64);
+        }
         let mut old = Vec::new();
         for record in self.backwards() {
             let record = record?;
-            if record.link.seq < first && !old.is_empty() {
+            if record.link.seq < first {
                 break;
             }
-            old.push(record.link);
+            old.push(record.link.at);
         }
         old.reverse();
-        let first = old.first().map_or(first, |link| link.seq);
-        let old = old.into_iter().map(|link| link.at).collect();
         let mut moves = Moves { first, old, new: Vec::new() };
         for number in 0..moves.old.len() {
             let from = moves.old[number];

@@ -166,8 +166,8 @@ impl PackStore {
             state.merged.extend(built.map(Arc::new));
         }
         for part in parts {
-            let is_used = self
-                .read_state(|state| state.merged.iter().any(|used| used.name() == part.name()));
+            let is_used =
+                self.read_state(|state| state.merged.iter().any(|used| used.name() == part.name()));
             if !is_used {
                 self.disk.remove_durably(&Path::new(INDEX_DIR).join(part.name()))?;
             }
@@ -199,10 +199,5 @@ impl PackStore {
             path: INDEX_DIR.into(),
             source: FormatError::invalid("a merged index", why),
         }
-    }
-
-    /// Whether it is the error of [`Self::index_lies`].
-    pub fn is_index_lie(error: &StoreError) -> bool {
-        matches!(error, StoreError::Format { path, .. } if path.as_os_str() == INDEX_DIR)
     }
 }

@@ -276,15 +276,25 @@ impl PackStore {
 
     /// Starts to find the objects of a pack that was just sealed.
     pub fn adopt(&self, id: PackId) -> Result<()> {
+        self.adopt_copy(id)?;
+        self.merge_if_many()
+    }
+
+    /// The same, of a pack with copies of what other packs hold. The index would name one place of
+    /// each; it is not merged before it is known which packs go.
+    pub fn adopt_copy(&self, id: PackId) -> Result<()> {
         let pack = Arc::new(Pack::open(&*self.disk, id)?);
-        let full = {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            if state.live.insert(id) {
-                state.recent.push(pack);
-            }
-            state.recent.len() >= MERGE_AT
-        };
-        if full { self.merge() } else { Ok(()) }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.live.insert(id) {
+            state.recent.push(pack);
+        }
+        Ok(())
+    }
+
+    /// Folds the packs outside the merged index into it, where they are many.
+    pub fn merge_if_many(&self) -> Result<()> {
+        let is_full = self.read_state(|state| state.recent.len() >= MERGE_AT);
+        if is_full { self.merge() } else { Ok(()) }
     }
 
     /// Folds the packs outside the merged index into it, together with every part of it that is

@@ -74,12 +74,7 @@ impl PackWriter {
         Self::on(disk, Box::new(Discarded), kind, [0; 16])
     }
 
-    fn on(
-        disk: Arc<dyn Disk>,
-        file: Box<dyn NewFile>,
-        kind: PackKind,
-        nonce: [u8; 16],
-    ) -> Self {
+    fn on(disk: Arc<dyn Disk>, file: Box<dyn NewFile>, kind: PackKind, nonce: [u8; 16]) -> Self {
         let mut buffer = Vec::with_capacity(WRITE_BUFFER + (64 << 10));
         buffer.extend_from_slice(&pack::encode_header(kind, &nonce));
         let len = HEADER_LEN as u64;
