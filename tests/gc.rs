@@ -116,6 +116,33 @@ fn what_is_condemned_waits_and_can_be_rescued() {
 }
 
 #[test]
+fn what_was_rescued_can_be_worked_with() {
+    let sandbox = Sandbox::new();
+    sandbox.write("base", "base");
+    sandbox.save("base");
+    for number in 0..900 {
+        sandbox.write(format!("d/{number:03}"), format!("{number}"));
+    }
+    let lost = sandbox.save("many");
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    assert!(gc_all(&sandbox, &[])["condemned"].as_u64().unwrap() > 0);
+    sandbox.ok(["switch", "-c", "rescued", &lost]);
+    sandbox.write("d/500", "changed");
+    sandbox.ok(["stash", "push"]);
+    sandbox.ok(["stash", "pop"]);
+    sandbox.save("changed");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("main", "main");
+    sandbox.save("main");
+    sandbox.ok(["merge", "rescued", "-m", "merged"]);
+    let expected = sandbox.snapshot();
+    gc_all(&sandbox, &["--now"]);
+    verify(&sandbox);
+    assert_same(&expected, &sandbox.restored("HEAD"));
+    assert_eq!(sandbox.restored(&lost).len(), 901);
+}
+
+#[test]
 fn no_clock_endangers_anything() {
     let sandbox = Sandbox::new();
     sandbox.write("a", noise(1, 200_000));

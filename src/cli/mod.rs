@@ -170,6 +170,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Import(command) => commands::import::run(&command, context),
         Command::Export(command) => commands::export::run(&command, context),
+        Command::Obliterate(args) => commands::obliterate::run(&args, context),
         Command::Store(command) => commands::store::run(&command, context),
         Command::Debug(command) => commands::debug::run(&command, context),
     }

@@ -17,6 +17,7 @@ pub mod history;
 pub mod ignore;
 pub mod limits;
 pub mod merge;
+pub mod obliterate;
 pub mod operation;
 pub mod path_filter;
 pub mod pathspec;

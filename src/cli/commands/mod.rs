@@ -19,6 +19,7 @@ pub mod ls;
 pub mod merge;
 pub mod merge_base;
 pub mod mv;
+pub mod obliterate;
 pub mod op;
 pub mod pick;
 pub mod reset;

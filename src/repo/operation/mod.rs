@@ -247,6 +247,18 @@ impl<'r> Operation<'r> {
         self.checkpoint()
     }
 
+    /// Enters what was done, makes it so, and lets the log begin anew behind it: nothing before can be
+    /// undone or looked at any more.
+    pub fn forget_all(&mut self) -> Result<()> {
+        self.checkpoint()?;
+        let log = self.repository.operations()?;
+        if let Some(last) = log.last().filter(|_| !log.is_fresh()) {
+            let next = last.link.seq + 1;
+            self.log = log.expire(next)?;
+        }
+        Ok(())
+    }
+
     fn append(&mut self, after: OpState, refs: Vec<RefChange>) -> Result<u64> {
         let link = self.log.next_link();
         let (undo, redo) = self.next_steps(link)?;
