@@ -560,6 +560,27 @@ fn what_was_copied_is_found_among_many_packs() {
 }
 
 #[test]
+fn verify_knows_what_is_condemned_and_what_only_operations_need() {
+    let sandbox = Sandbox::new();
+    sandbox.write("kept", noise(1, 100_000));
+    sandbox.save("kept");
+    sandbox.write("gone", noise(2, 100_000));
+    sandbox.save("gone");
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    let found = sandbox.packs(1);
+    let holds_it = |pack: &&PathBuf| {
+        std::fs::read(pack).unwrap().windows(64).any(|bytes| bytes == noise(2, 64))
+    };
+    let pack = found.iter().find(holds_it).unwrap().clone();
+    common::flip(&pack, 5000);
+    let problems = sandbox.run(["store", "verify", "--data"]).expect_code(21);
+    assert!(problems.text().contains("operation"), "{problems:?}");
+    // What no operation needs either harms nobody.
+    gc_all(&sandbox, &[]);
+    verify(&sandbox);
+}
+
+#[test]
 fn an_index_that_lies_is_not_believed() {
     let sandbox = Sandbox::new();
     for number in 0..20 {

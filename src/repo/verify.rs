@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
 use rayon::prelude::*;
@@ -55,17 +55,36 @@ impl Repository {
         let store = self.store()?;
         report.problems.extend(store.damaged());
         report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
-        let tally = Mutex::new(Tally::default());
+        report
+            .problems
+            .extend(PackStore::check_condemned(&**store.disk()).err().map(|e| describe(&e)));
+        let (kept, condemned) = (Mutex::new(Tally::default()), store.condemned());
+        let going = Mutex::new(Tally::default());
         for id in store.packs() {
             self.stop_if_cancelled()?;
-            self.verify_pack(store, id, data, &tally)?;
+            let tally = if condemned.contains_key(&id) { &going } else { &kept };
+            self.verify_pack(store, id, data, tally)?;
             report.packs += 1;
         }
-        let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tally = |of: Mutex<Tally>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut tally, mut going) = (tally(kept), tally(going));
         report.problems.extend(tally.problems);
-        (report.objects, report.bytes) = (tally.objects, tally.bytes);
+        (report.objects, report.bytes) = (tally.objects + going.objects, tally.bytes + going.bytes);
+        // In a pack that goes only what is nowhere else matters, if anything needs it.
+        let is_there =
+            |id: &ObjectId| store.locate(id).is_some_and(|at| condemned.contains_key(&at.pack));
+        going.damaged.retain(is_there);
+        tally.damaged.extend(going.damaged);
         self.objects()?.reader().trim();
         self.verify_reachable(&mut report, &tally.damaged)?;
+        match self.check_operations(&tally.damaged) {
+            Ok(problems) => report.problems.extend(problems),
+            Err(RepoError::OpLog(error)) => report.problems.push(describe(&error)),
+            Err(error) => return Err(error),
+        }
+        if !report.affected.is_empty() || !report.problems.is_empty() {
+            report.problems.extend(going.problems);
+        }
         Ok(report)
     }
 
@@ -80,7 +99,7 @@ impl Repository {
         data: bool,
         tally: &Mutex<Tally>,
     ) -> Result<()> {
-        let lock = || tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
         let pack = match store.pack(&id) {
             Ok(pack) => pack,
             Err(error) if error.is_corruption() => {

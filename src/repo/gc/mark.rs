@@ -6,12 +6,12 @@
 //! believed here: what was found by it is looked up in the footer of its pack, a pack at a time, and
 //! the bits that are judged by are those of the footers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::super::trees::is_empty_tree;
 use super::super::{RepoError, Repository, Result};
-use super::roots::Root;
+use super::roots::{Root, visit_record};
 use crate::id::{CommitId, ListId, ObjectId, PackId, TagId, TreeId};
 use crate::storage::format::object::{Content, EntryKind, ListPage, TreePage};
 use crate::storage::format::pack::ChunkEntry;
@@ -79,36 +79,75 @@ impl Repository {
     /// Marks everything that stays, where operations before `first` are forgotten. An object that is
     /// missing or damaged ends it: what lies behind it would be taken for unused.
     pub(super) fn mark(&self, first: u64) -> Result<Marked> {
+        let mut marker = self.marker()?;
+        self.visit_roots(first, &mut |root| marker.reach(root))?;
+        marker.look_up()?;
+        self.store()?.check_tables()?;
+        self.objects()?.reader().trim();
+        Ok(marker.marked)
+    }
+
+    fn marker(&self) -> Result<Marker<'_>> {
         let store = self.store()?;
-        let tables = store.tables()?;
-        let mut marker = Marker {
+        Ok(Marker {
             repository: self,
             objects: self.objects()?,
             store,
-            visited: tables.into_iter().map(Bits::new).collect(),
+            visited: store.tables()?.into_iter().map(Bits::new).collect(),
             found: Vec::new(),
             stack: Vec::new(),
             marked: Marked::default(),
-        };
-        self.visit_roots(first, &mut |root| marker.reach(root))?;
-        marker.look_up()?;
-        store.check_tables()?;
-        self.objects()?.reader().trim();
-        Ok(marker.marked)
+        })
+    }
+}
+
+impl Repository {
+    /// Looks at everything that operations in the log need, and tells what is missing, or among the
+    /// `damaged`: of each operation the first that none before it needs.
+    pub(in crate::repo) fn check_operations(
+        &self,
+        damaged: &HashSet<ObjectId>,
+    ) -> Result<Vec<String>> {
+        let mut marker = self.marker()?;
+        let mut problems = Vec::new();
+        for record in self.operations()?.backwards() {
+            let record = record?;
+            let mut found = None;
+            visit_record(&record, &mut |root| {
+                marker.start(root).or_else(|error| note(&mut found, error))?;
+                while let Some(todo) = marker.stack.pop() {
+                    self.stop_if_cancelled()?;
+                    marker.read(todo).or_else(|error| note(&mut found, error))?;
+                }
+                Ok(())
+            })?;
+            let bad = marker.found.iter().find(|(_, id, _)| damaged.contains(id));
+            let bad = bad.map(|(_, id, _)| format!("object {id} is damaged"));
+            found = found.or(bad);
+            marker.look_up().or_else(|error| note(&mut found, error))?;
+            if let Some(why) = found {
+                problems.push(format!("operation {}: {why}", record.link.seq));
+            }
+        }
+        Ok(problems)
+    }
+}
+
+/// Keeps what is wrong with stored data; anything else ends the search.
+fn note(found: &mut Option<String>, error: RepoError) -> Result<()> {
+    match error {
+        RepoError::Store(error) if error.is_corruption() => {
+            found.get_or_insert(error.describe());
+            Ok(())
+        }
+        other => Err(other),
     }
 }
 
 impl Marker<'_> {
     /// Marks an object and all that it reaches.
     fn reach(&mut self, root: Root) -> Result<()> {
-        match root {
-            Root::Commit(id) => self.push(id.into(), Todo::Commit(id))?,
-            Root::Tag(id) => self.push(id.into(), Todo::Tag(id))?,
-            // It is named where nothing was ever staged, and need not be stored for that.
-            Root::Tree(id) if is_empty_tree(&id) && self.store.locate(&id.into()).is_none() => {}
-            Root::Tree(id) => self.push(id.into(), Todo::Tree(id))?,
-            Root::Content(content) => self.content(content)?,
-        }
+        self.start(root)?;
         while let Some(todo) = self.stack.pop() {
             if self.repository.cancel_token().is_cancelled() {
                 return Err(RepoError::Interrupted);
@@ -116,6 +155,19 @@ impl Marker<'_> {
             self.read(todo)?;
         }
         Ok(())
+    }
+
+    fn start(&mut self, root: Root) -> Result<()> {
+        match root {
+            Root::Commit(id) => self.push(id.into(), Todo::Commit(id)),
+            Root::Tag(id) => self.push(id.into(), Todo::Tag(id)),
+            // It is named where nothing was ever staged, and need not be stored for that.
+            Root::Tree(id) if is_empty_tree(&id) && self.store.locate(&id.into()).is_none() => {
+                Ok(())
+            }
+            Root::Tree(id) => self.push(id.into(), Todo::Tree(id)),
+            Root::Content(content) => self.content(content),
+        }
     }
 
     fn push(&mut self, id: ObjectId, todo: Todo) -> Result<()> {

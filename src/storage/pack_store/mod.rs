@@ -175,19 +175,22 @@ pub struct StoreTotals {
 
 impl State {
     fn load(disk: &dyn Disk) -> Result<Self> {
-        // First the list, then the packs: what was copied out of a condemned pack is there.
+        // In this order, because others may write meanwhile: whatever pack the list or an index
+        // leads to was there before, and is found.
         let list = condemned::read_lenient(disk)?;
-        let mut state = State {
-            live: list_packs(disk)?,
-            condemned: list.packs.into_iter().collect(),
-            is_thorough: list.is_thorough,
-            ..State::default()
-        };
+        let mut merged = Vec::new();
         for name in disk.list(INDEX_DIR.as_ref())? {
             if let Ok(Some(index)) = MergedIndex::open(disk, &name) {
-                state.merged.push(Arc::new(index));
+                merged.push(Arc::new(index));
             }
         }
+        let mut state = Self {
+            live: list_packs(disk)?,
+            merged,
+            condemned: list.packs.into_iter().collect(),
+            is_thorough: list.is_thorough,
+            ..Self::default()
+        };
         let covered: HashSet<PackId> =
             state.merged.iter().flat_map(|index| index.packs()).collect();
         let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
