@@ -24,7 +24,7 @@ use mark::Marked;
 use repack::Written;
 use sweep::Sweep;
 
-use super::{RepoError, Repository, Result};
+use super::{RepoError, Repository, Result, run_history};
 use crate::progress::Phase;
 use crate::storage::disk::DiskError;
 use crate::storage::oplog::{OpLog, OpLogError, OpRecord};
@@ -146,7 +146,12 @@ impl Repository {
         let before = log.file_len();
         let after = log.len_from(first)?;
         if !options.dry_run {
-            match log.expire(first) {
+            let mut expired = log.expire(first);
+            if matches!(&expired, Err(OpLogError::Disk(error)) if is_full(error)) {
+                self.make_room()?;
+                expired = self.operations()?.expire(first);
+            }
+            match expired {
                 Err(OpLogError::Disk(error)) if is_full(&error) => {
                     self.monitor().warn("the disk is full: old operations stay in the log");
                     return Ok(oldest);
@@ -157,6 +162,12 @@ impl Repository {
         report.expired = first - oldest;
         report.expired_bytes = before.saturating_sub(after);
         Ok(first)
+    }
+
+    /// Removes what is only a cache: the merged index, and the history of runs.
+    fn make_room(&self) -> Result<()> {
+        self.disk.remove(run_history::HISTORY.as_ref())?;
+        Ok(self.store()?.drop_index()?)
     }
 
     /// Operations go by their number and by their age. The age counts from the last of them, not

@@ -92,8 +92,7 @@ impl Repository {
         let publish = || store.condemn(sweep.condemned.clone(), sweep.thorough);
         let mut published = publish();
         if is_out_of_room(&published) {
-            // The index is a cache, and as large as the list many times over.
-            store.drop_index()?;
+            self.make_room()?;
             published = publish();
         }
         let mut doomed = doomed;
