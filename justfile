@@ -16,6 +16,12 @@ test *ARGS:
 model CASES="400" SEED="`date +%s`":
     DIGSTORE_MODEL_CASES={{CASES}} DIGSTORE_MODEL_SEED={{SEED}} cargo test --locked --test model -- --nocapture
 
+# Every crash rig in full, about an hour: just torture, or just torture SEED
+torture SEED="`date +%s`":
+    DIGSTORE_TORTURE_SEED={{SEED}} DIGSTORE_TORTURE_IMAGES=1000000 DIGSTORE_TORTURE_RECOVERIES=100000 \
+    DIGSTORE_TORTURE_LENGTH=3 DIGSTORE_TORTURE_FAULT_STEP=1 \
+    cargo test --release --locked --test torture -- --nocapture --test-threads 1
+
 # Bugs planted into a copy of the sources, one at a time; the tests must catch each
 planted *ARGS:
     python3 tests/torture/planted.py {{ARGS}}

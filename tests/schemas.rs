@@ -304,10 +304,12 @@ impl Session {
         self.ok("store-reset-staging", ["store", "reset-staging"]);
         self.ok("store-performance", ["store", "stats", "--performance"]);
         self.ok("store-verify", ["store", "verify", "--data"]);
+        self.ok("store-repair", ["store", "repair"]);
         for pack in self.sandbox.packs(1) {
             flip(&pack, fs::metadata(&pack).unwrap().len() as usize / 2);
         }
         self.run("store-verify", 21, ["store", "verify", "--data"]);
+        self.run("store-repair", 21, ["store", "repair"]);
     }
 }
 

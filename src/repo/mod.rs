@@ -26,6 +26,7 @@ pub mod read;
 pub mod reflog;
 pub mod remove;
 pub mod rename;
+pub mod repair;
 pub mod reset;
 pub mod restore;
 pub mod revision;

@@ -1,25 +1,70 @@
 //! `store verify`: reads what is stored and names everything that is damaged, down to the paths
 //! and commits it affects.
+//!
+//! This file reads the packs; `reach` walks refs, commits, what is staged and what the log of
+//! operations keeps; `sample` chooses the part of the data that a run with `--sample` reads.
+
+mod reach;
+mod sample;
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-use lru::LruCache;
 use rayon::prelude::*;
 
-use super::trees::TreeWalk;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId, PackId};
 use crate::path::RepoPath;
 use crate::progress::Phase;
-use crate::storage::binary_staging::StagedKind;
-use crate::storage::format::object::{Content, EntryKind};
+use crate::storage::format::object::Content;
 use crate::storage::format::pack::{ChunkEntry, PackKind};
 use crate::storage::pack_store::{PackStore, StoreError, describe};
 
-/// Files whose soundness is remembered, so that those of many commits are looked up once: 8 MiB.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
+/// How much of the data is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// None: that it is there.
+    Present,
+    /// So many percent, 1 to 100: each run takes the next part, so that all is read in turn.
+    Sample(u8),
+    /// All.
+    Data,
+}
+
+/// The part of the data that a run read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub number: u32,
+    /// How many parts there are.
+    pub of: u32,
+}
+
+impl Part {
+    const ALL: Self = Self { number: 0, of: 1 };
+}
+
+/// What names a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// The staging area.
+    Staged,
+    /// A commit.
+    Commit(CommitId),
+    /// What an operation of this number staged or kept.
+    Operation(u64),
+}
+
+/// A path that cannot be had whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Affected {
+    /// What names it. A path that several commits hold is named for each.
+    pub holder: Holder,
+    /// The path; a directory where its own entries cannot be read.
+    pub path: RepoPath,
+    /// What the file holds and its length; none for a directory.
+    pub content: Option<(Content, u64)>,
+}
 
 /// What `store verify` found.
 #[derive(Debug, Default)]
@@ -34,8 +79,21 @@ pub struct VerifyReport {
     pub commits: u64,
     /// Damage, in words.
     pub problems: Vec<String>,
-    /// Paths that cannot be had whole, each with the commit, or none for the staging area.
-    pub affected: Vec<(Option<CommitId>, RepoPath)>,
+    /// Operations of the log that were read.
+    pub operations: u64,
+    /// The part of the data that was read; none without data.
+    pub part: Option<Part>,
+    /// Objects that are damaged, or needed and missing.
+    pub damaged: HashSet<ObjectId>,
+    /// Paths that cannot be had whole.
+    pub affected: Vec<Affected>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty() && self.damaged.is_empty() && self.affected.is_empty()
+    }
 }
 
 /// Shared by the threads that read packs.
@@ -50,8 +108,18 @@ struct Tally {
 impl Repository {
     /// Checks everything; with `data` also the bytes of every chunk.
     pub fn verify(&self, data: bool) -> Result<VerifyReport> {
+        self.verify_to(if data { Depth::Data } else { Depth::Present })
+    }
+
+    /// Checks everything, and the bytes of chunks as far as `depth` says.
+    pub fn verify_to(&self, depth: Depth) -> Result<VerifyReport> {
         self.monitor().phase(Phase::Verifying);
-        let mut report = VerifyReport::default();
+        let part = match depth {
+            Depth::Present => None,
+            Depth::Sample(percent) => Some(sample::next(&*self.disk, percent)),
+            Depth::Data => Some(Part::ALL),
+        };
+        let mut report = VerifyReport { part, ..VerifyReport::default() };
         let store = self.store()?;
         report.problems.extend(store.damaged());
         report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
@@ -63,7 +131,7 @@ impl Repository {
         for id in store.packs() {
             self.stop_if_cancelled()?;
             let tally = if condemned.contains_key(&id) { &going } else { &kept };
-            self.verify_pack(store, id, data, tally)?;
+            self.verify_pack(store, id, part, tally)?;
             report.packs += 1;
         }
         let tally = |of: Mutex<Tally>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -74,16 +142,17 @@ impl Repository {
         let is_there =
             |id: &ObjectId| store.locate(id).is_some_and(|at| condemned.contains_key(&at.pack));
         going.damaged.retain(is_there);
-        tally.damaged.extend(going.damaged);
+        tally.damaged.extend(&going.damaged);
         self.objects()?.reader().trim();
-        self.verify_reachable(&mut report, &tally.damaged)?;
-        match self.check_operations(&tally.damaged) {
-            Ok(problems) => report.problems.extend(problems),
-            Err(RepoError::OpLog(error)) => report.problems.push(describe(&error)),
-            Err(error) => return Err(error),
-        }
-        if !report.affected.is_empty() || !report.problems.is_empty() {
+        report.damaged = tally.damaged;
+        self.verify_reachable(&mut report)?;
+        if report.affected.is_empty() && report.problems.is_empty() {
+            report.damaged.retain(|id| !going.damaged.contains(id));
+        } else {
             report.problems.extend(going.problems);
+        }
+        if let Some(part) = part.filter(|part| part.of > 1) {
+            sample::passed(&*self.disk, part);
         }
         Ok(report)
     }
@@ -96,7 +165,7 @@ impl Repository {
         &self,
         store: &PackStore,
         id: PackId,
-        data: bool,
+        part: Option<Part>,
         tally: &Mutex<Tally>,
     ) -> Result<()> {
         let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,15 +180,19 @@ impl Repository {
         if let Err(error) = pack.verify_layout() {
             lock().problems.push(describe(&error));
         }
-        let footer = pack.footer()?;
-        if footer.kind == PackKind::Data && !data {
-            return Ok(());
-        }
+        let Ok(footer) = pack.footer() else { return Ok(()) };
+        let part = match (footer.kind, part) {
+            (PackKind::Meta, _) => Part::ALL,
+            (PackKind::Data, Some(part)) => part,
+            (PackKind::Data, None) => return Ok(()),
+        };
         // Chunks by block, so that each block is decoded once.
         let mut chunks: Vec<(ObjectId, ChunkEntry)> = footer.chunks().collect();
         chunks.sort_unstable_by_key(|(_, chunk)| (chunk.block, chunk.offset));
-        let blocks: Vec<&[(ObjectId, ChunkEntry)]> =
-            chunks.chunk_by(|a, b| a.1.block == b.1.block).collect();
+        let blocks: Vec<&[(ObjectId, ChunkEntry)]> = chunks
+            .chunk_by(|a, b| a.1.block == b.1.block)
+            .filter(|chunks| sample::is_in(part, &id, chunks[0].1.block))
+            .collect();
         let reader = self.objects()?.reader();
         blocks.par_iter().for_each(|chunks| {
             if self.cancel_token().is_cancelled() {
@@ -155,102 +228,5 @@ impl Repository {
             }
         });
         self.stop_if_cancelled()
-    }
-
-    /// Walks every commit and the staging area, and names the paths whose objects are damaged or
-    /// missing.
-    fn verify_reachable(
-        &self,
-        report: &mut VerifyReport,
-        damaged: &HashSet<ObjectId>,
-    ) -> Result<()> {
-        let mut sound = LruCache::new(REMEMBERED);
-        let refs = self.refs().list("");
-        let head = self.refs().head_commit();
-        for error in [refs.as_ref().err(), head.as_ref().err()].into_iter().flatten() {
-            report.problems.push(describe(error));
-        }
-        let tips: Vec<CommitId> = refs
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(_, record)| record.new.commit)
-            .chain(head.unwrap_or_default())
-            .collect();
-        let mut seen = HashSet::new();
-        let mut stack = tips;
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            report.commits += 1;
-            let commit = match self.objects()?.commit(&id) {
-                Ok(commit) => commit,
-                Err(error) => {
-                    report.problems.push(format!("commit {}: {}", id.short(), describe(&error)));
-                    continue;
-                }
-            };
-            for item in TreeWalk::new(self.objects()?, &commit.tree, RepoPath::root()) {
-                self.stop_if_cancelled()?;
-                match item {
-                    Ok(item) => {
-                        if let EntryKind::File { content, size, .. } = item.kind
-                            && !self.is_whole(&content, size, damaged, &mut sound)
-                        {
-                            report.affected.push((Some(id), item.path));
-                        }
-                    }
-                    Err(error) => {
-                        report.problems.push(format!(
-                            "commit {}: {}",
-                            id.short(),
-                            describe(&error)
-                        ));
-                    }
-                }
-            }
-            stack.extend(commit.parents);
-        }
-        match self.staging() {
-            Ok(staging) => {
-                for entry in staging.iter() {
-                    if let StagedKind::File { content, .. } = entry.kind
-                        && !self.is_whole(&content, entry.stat.size, damaged, &mut sound)
-                    {
-                        report.affected.push((None, entry.path));
-                    }
-                }
-                report.problems.extend(staging.check().err().map(|error| describe(&error)));
-            }
-            Err(error) => report.problems.push(describe(&error)),
-        }
-        if report.problems.is_empty() && !report.affected.is_empty() {
-            report.problems.push("objects that files need are missing".to_owned());
-        }
-        Ok(())
-    }
-
-    fn is_whole(
-        &self,
-        content: &Content,
-        size: u64,
-        damaged: &HashSet<ObjectId>,
-        known: &mut LruCache<Content, bool>,
-    ) -> bool {
-        if let Some(whole) = known.get(content) {
-            return *whole;
-        }
-        let Ok(objects) = self.objects() else { return false };
-        let mut total = 0;
-        let whole = objects.chunks(content, size, 0).all(|chunk| {
-            chunk.is_ok_and(|(_, chunk)| {
-                let id = ObjectId::from(chunk.id);
-                total += u64::from(chunk.len);
-                let found = objects.reader().store().locate(&id);
-                found.is_some_and(|found| found.chunk.len == chunk.len) && !damaged.contains(&id)
-            })
-        }) && total == size;
-        known.put(*content, whole);
-        whole
     }
 }

@@ -6,10 +6,12 @@
 //! [`OpLog::open`] on; readers need no lock.
 
 mod expire;
+mod salvage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use salvage::{Salvaged, salvage};
 use thiserror::Error;
 
 use super::disk::{Disk, DiskError, ReadFile};

@@ -232,18 +232,33 @@ impl RefStore {
         Ok(current)
     }
 
+    /// Writes a ref anew, in the place of a file that is damaged or missing.
+    pub fn put_back(&self, name: &str, value: RefValue) -> Result<()> {
+        check_name(name)?;
+        let _guard = self.lock()?;
+        let path = ref_path(name);
+        if let Some(parent) = path.parent() {
+            self.disk.create_dir(parent)?;
+        }
+        self.publish(&path, None, value)
+    }
+
     fn write(&self, name: &str, current: Option<RefRecord>, new: RefValue) -> Result<()> {
         let path = ref_path(name);
         if let (None, Some(parent)) = (&current, path.parent()) {
             self.make_room(name, &path)?;
             self.disk.create_dir(parent)?;
         }
+        self.publish(&path, current, new)
+    }
+
+    fn publish(&self, path: &Path, current: Option<RefRecord>, new: RefValue) -> Result<()> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(RefError::Random)?;
         let seq = current.as_ref().map_or(0, |record| record.seq).saturating_add(1);
         let old = current.map(|record| record.new);
         let record = RefRecord { seq, old, new, nonce };
-        Ok(self.disk.publish(&path, &record.encode(), true)?)
+        Ok(self.disk.publish(path, &record.encode(), true)?)
     }
 
     /// Removes a ref and the directories that it leaves empty; a namespace stays.
@@ -274,8 +289,8 @@ impl RefStore {
         Err(RefError::Clash { name: name.to_owned(), other: format!("{name}/") })
     }
 
-    /// The names of all refs.
-    fn names(&self) -> Result<Vec<String>> {
+    /// The names of all refs, read or not.
+    pub fn names(&self) -> Result<Vec<String>> {
         let (mut names, mut dirs) = (Vec::new(), vec![String::new()]);
         while let Some(dir) = dirs.pop() {
             for child in self.entries(&dir)?.unwrap_or_default() {
@@ -388,7 +403,8 @@ fn record_then(new: RefValue) -> RefRecord {
     RefRecord { seq: 0, old: None, new, nonce: [0; 16] }
 }
 
-fn ref_path(name: &str) -> PathBuf {
+/// The file of a ref.
+pub fn ref_path(name: &str) -> PathBuf {
     Path::new(REFS_DIR).join(name)
 }
 

@@ -9,7 +9,9 @@ use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::format;
+use crate::repo::repair::RepairReport;
 use crate::repo::size::SizeReport;
+use crate::repo::verify::{Affected, Depth, Holder};
 
 /// Look at the store.
 #[derive(Debug, Subcommand)]
@@ -20,6 +22,8 @@ pub enum StoreCommand {
     Stats(StatsArgs),
     /// Check what is stored and name everything that is damaged.
     Verify(VerifyArgs),
+    /// Restore what is damaged, as far as something else still holds it.
+    Repair(RepairArgs),
     /// Make a new staging area from the last commit, in the place of a damaged one.
     ResetStaging,
 }
@@ -35,12 +39,44 @@ pub struct SizeArgs {
 /// Check what is stored and name everything that is damaged.
 ///
 /// Every index, every tree, chunk list and commit is read and checked, and every file of every
-/// commit is looked up. With --data the bytes of every chunk are read and hashed too.
+/// commit, of the staging area and of the log of operations is looked up. With --data the bytes of
+/// every chunk are read and hashed too, with --sample a part of them: each run takes the next part, so
+/// that successive runs read all.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore store verify --data
+  digstore store verify --sample 5%    # each night; after 20 nights all was read")]
 pub struct VerifyArgs {
     /// Read and hash every chunk.
     #[arg(long)]
     data: bool,
+    /// Read and hash the next so many percent of the chunks, 1 to 100.
+    #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "data")]
+    sample: Option<u8>,
+}
+
+/// Restore what is damaged, as far as something else still holds it.
+///
+/// Without --apply, says what would be restored. Indexes, headers and footers of packs come back from the
+/// packs; sound parts of a damaged pack are kept; refs and HEAD come back from the log of operations, the
+/// staging area from what the last operation staged, chunks of files from the same file of the work tree
+/// where its bytes are the same. Damaged originals are kept below .digstore/damaged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  digstore store repair            # what could be restored
+  digstore store repair --apply    # restore it")]
+pub struct RepairArgs {
+    /// Restore; without it nothing is changed.
+    #[arg(long, visible_alias = "yes")]
+    apply: bool,
+}
+
+/// `5%` or `5`.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    number
+        .filter(|number| (1..=100).contains(number))
+        .ok_or_else(|| "a whole number of percent from 1 to 100 is expected".to_owned())
 }
 
 pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResult {
@@ -48,6 +84,7 @@ pub(crate) fn run(command: &StoreCommand, context: &Context<'_>) -> CommandResul
         StoreCommand::Size(args) => size(args, context),
         StoreCommand::Stats(args) => stats(args, context),
         StoreCommand::Verify(args) => verify(args, context),
+        StoreCommand::Repair(args) => repair(args, context),
         StoreCommand::ResetStaging => {
             let staged = context.open()?.reset_staging()?;
             if context.ui.is_json() {
@@ -120,35 +157,38 @@ fn rows(report: &SizeReport) -> [(&'static str, u64, String); 7] {
 
 fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let report = repository.verify(args.data)?;
+    let depth = match args.sample {
+        Some(percent) => Depth::Sample(percent),
+        None if args.data => Depth::Data,
+        None => Depth::Present,
+    };
+    let report = repository.verify_to(depth)?;
     repository.monitor().finish();
-    let is_sound = report.problems.is_empty() && report.affected.is_empty();
+    let is_sound = report.is_sound();
     if context.ui.is_json() {
-        let affected: Vec<Value> = report
-            .affected
-            .iter()
-            .map(|(commit, path)| {
-                let mut value = path_json(path.as_bytes());
-                value["commit"] = json!(commit.map(|id| id.to_string()));
-                value
-            })
-            .collect();
+        let mut damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
+        damaged.sort_unstable();
+        let affected: Vec<Value> = report.affected.iter().map(affected_json).collect();
         context.ui.document(&json!({
             "message_type": "summary", "schema_version": 1, "sound": is_sound,
             "packs": report.packs, "objects": report.objects, "bytes": report.bytes,
-            "commits": report.commits, "problems": report.problems, "affected": affected,
+            "commits": report.commits, "operations": report.operations,
+            "part": report.part.map(|part| part.number + 1), "parts": report.part.map(|part| part.of),
+            "problems": report.problems, "damaged": damaged, "affected": affected,
         }))?;
     } else {
         for problem in &report.problems {
             context.ui.line(format!("damaged: {problem}"))?;
         }
-        for (commit, path) in &report.affected {
-            let place =
-                commit.map_or_else(|| "staged".to_owned(), |id| format!("commit {}", id.short()));
-            context.ui.line(format!("affected: '{path}' ({place})"))?;
+        for affected in &report.affected {
+            context.ui.line(format!("affected: {}", affected_text(affected)))?;
         }
+        let part = match report.part {
+            Some(part) if part.of > 1 => format!(", part {} of {}", part.number + 1, part.of),
+            _ => String::new(),
+        };
         let checked = format!(
-            "checked {}, {}, {} of content, {}",
+            "checked {}, {}, {} of content{part}, {}",
             format::counted(report.packs, "pack"),
             format::counted(report.objects, "object"),
             format::bytes(report.bytes),
@@ -158,4 +198,73 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
         context.ui.message(format!("{checked}: {verdict}"));
     }
     Ok(if is_sound { ExitCode::Success } else { ExitCode::Corrupt })
+}
+
+/// A path that cannot be had whole, with what names it.
+fn affected_json(affected: &Affected) -> Value {
+    let mut value = path_json(affected.path.as_bytes());
+    let (commit, operation) = match affected.holder {
+        Holder::Staged => (None, None),
+        Holder::Commit(id) => (Some(id.to_string()), None),
+        Holder::Operation(seq) => (None, Some(seq)),
+    };
+    value["commit"] = json!(commit);
+    value["operation"] = json!(operation);
+    value
+}
+
+fn affected_text(affected: &Affected) -> String {
+    let place = match affected.holder {
+        Holder::Staged => "staged".to_owned(),
+        Holder::Commit(id) => format!("commit {}", id.short()),
+        Holder::Operation(seq) => format!("operation {seq}"),
+    };
+    format!("'{}' ({place})", affected.path)
+}
+
+fn repair(args: &RepairArgs, context: &Context<'_>) -> CommandResult {
+    let repository = context.open()?;
+    let report = repository.repair(args.apply)?;
+    repository.monitor().finish();
+    let left = &report.left;
+    if context.ui.is_json() {
+        let restored: Vec<Value> = (report.restored.iter())
+            .map(|restored| json!({ "what": restored.what, "from": restored.from }))
+            .collect();
+        let aside: Vec<_> = report.set_aside.iter().map(|path| path.to_string_lossy()).collect();
+        let affected: Vec<Value> = left.affected.iter().map(affected_json).collect();
+        context.ui.document(&json!({
+            "message_type": "summary", "schema_version": 1, "applied": args.apply,
+            "sound": left.is_sound(), "restored": restored, "set_aside": aside,
+            "problems": left.problems, "affected": affected,
+        }))?;
+    } else {
+        let verb = if args.apply { "restored" } else { "would restore" };
+        for restored in &report.restored {
+            context.ui.line(format!("{verb}: {} from {}", restored.what, restored.from))?;
+        }
+        for path in &report.set_aside {
+            context.ui.line(format!("kept: {}", path.display()))?;
+        }
+        let (damaged, affected) =
+            if args.apply { ("lost", "lost") } else { ("damaged", "affected") };
+        for problem in &left.problems {
+            context.ui.line(format!("{damaged}: {problem}"))?;
+        }
+        for path in &left.affected {
+            context.ui.line(format!("{affected}: {}", affected_text(path)))?;
+        }
+        context.ui.message(repair_verdict(&report, args.apply));
+    }
+    Ok(if left.is_sound() { ExitCode::Success } else { ExitCode::Corrupt })
+}
+
+fn repair_verdict(report: &RepairReport, applied: bool) -> &'static str {
+    match (report.left.is_sound(), report.restored.is_empty(), applied) {
+        (true, true, _) => "nothing is damaged",
+        (true, false, true) => "all is restored",
+        (false, _, true) => "not all could be restored; what is lost is named",
+        (_, false, false) => "nothing was changed; '--apply' restores it",
+        (false, true, false) => "nothing of what is damaged can be restored",
+    }
 }

@@ -6,12 +6,12 @@
 //! believed here: what was found by it is looked up in the footer of its pack, a pack at a time, and
 //! the bits that are judged by are those of the footers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::trees::is_empty_tree;
 use super::super::{RepoError, Repository, Result};
-use super::roots::{Root, visit_record};
+use super::roots::Root;
 use crate::id::{CommitId, ListId, ObjectId, PackId, TagId, TreeId};
 use crate::storage::format::object::{Content, EntryKind, ListPage, TreePage};
 use crate::storage::format::pack::ChunkEntry;
@@ -98,49 +98,6 @@ impl Repository {
             stack: Vec::new(),
             marked: Marked::default(),
         })
-    }
-}
-
-impl Repository {
-    /// Looks at everything that operations in the log need, and tells what is missing, or among the
-    /// `damaged`: of each operation the first that none before it needs.
-    pub(in crate::repo) fn check_operations(
-        &self,
-        damaged: &HashSet<ObjectId>,
-    ) -> Result<Vec<String>> {
-        let mut marker = self.marker()?;
-        let mut problems = Vec::new();
-        for record in self.operations()?.backwards() {
-            let record = record?;
-            let mut found = None;
-            visit_record(&record, &mut |root| {
-                marker.start(root).or_else(|error| note(&mut found, error))?;
-                while let Some(todo) = marker.stack.pop() {
-                    self.stop_if_cancelled()?;
-                    marker.read(todo).or_else(|error| note(&mut found, error))?;
-                }
-                Ok(())
-            })?;
-            let bad = marker.found.iter().find(|(_, id, _)| damaged.contains(id));
-            let bad = bad.map(|(_, id, _)| format!("object {id} is damaged"));
-            found = found.or(bad);
-            marker.look_up().or_else(|error| note(&mut found, error))?;
-            if let Some(why) = found {
-                problems.push(format!("operation {}: {why}", record.link.seq));
-            }
-        }
-        Ok(problems)
-    }
-}
-
-/// Keeps what is wrong with stored data; anything else ends the search.
-fn note(found: &mut Option<String>, error: RepoError) -> Result<()> {
-    match error {
-        RepoError::Store(error) if error.is_corruption() => {
-            found.get_or_insert(error.describe());
-            Ok(())
-        }
-        other => Err(other),
     }
 }
 

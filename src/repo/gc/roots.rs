@@ -14,7 +14,7 @@ use crate::storage::refs::{Head, RefValue};
 
 /// Something that stays, with all that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::repo) enum Root {
+pub(super) enum Root {
     Commit(CommitId),
     Tag(TagId),
     Tree(TreeId),
@@ -88,7 +88,7 @@ impl Repository {
 }
 
 /// Everything that one operation needs to be undone and done again.
-pub(in crate::repo) fn visit_record(record: &OpRecord, visit: Visit<'_>) -> Result<()> {
+fn visit_record(record: &OpRecord, visit: Visit<'_>) -> Result<()> {
     visit_state(&record.before, visit)?;
     visit_state(&record.after, visit)?;
     for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {

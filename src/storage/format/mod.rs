@@ -20,6 +20,7 @@ pub mod staging;
 pub mod staging_base;
 pub mod staging_log;
 pub mod tag;
+pub mod verify_turn;
 
 use thiserror::Error;
 

@@ -26,7 +26,8 @@ pub const MAX_TEXT: usize = 4096;
 
 const MAGIC: &[u8; 8] = b"DIGOPLG1";
 const VERSION: u16 = 1;
-const FRAME_MAGIC: &[u8; 4] = b"DOPF";
+/// First bytes of a frame.
+pub const FRAME_MAGIC: &[u8; 4] = b"DOPF";
 const END_MAGIC: &[u8; 4] = b"FPOD";
 const WHAT: &str = "the log of operations";
 const RECORD: &str = "a record of the log of operations";

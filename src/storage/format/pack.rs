@@ -26,7 +26,8 @@ pub const MAX_CHUNK: usize = 16 << 20;
 pub const VERSION: u16 = 1;
 
 const HEADER_MAGIC: &[u8; 8] = b"DIGPACK1";
-const FRAME_MAGIC: &[u8; 4] = b"DFRM";
+/// First bytes of a frame.
+pub const FRAME_MAGIC: &[u8; 4] = b"DFRM";
 const FOOTER_MAGIC: &[u8; 8] = b"DIGFOOT1";
 const TRAILER_MAGIC: &[u8; 8] = b"DIGTAIL1";
 const FOOTER_HEADER_LEN: usize = 64;

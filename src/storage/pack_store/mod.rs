@@ -10,6 +10,7 @@ mod condemned;
 mod merge;
 mod pack;
 mod reader;
+mod salvage;
 mod writer;
 
 use std::collections::{BTreeMap, HashSet};
@@ -24,6 +25,7 @@ pub use condemned::{CONDEMNED_FILE, Slot};
 pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
+pub use salvage::Salvage;
 pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack, new_nonce};
 
 use super::disk::{Disk, DiskError};
@@ -396,7 +398,7 @@ impl PackStore {
 }
 
 /// The packs that are there, by their names.
-fn list_packs(disk: &dyn Disk) -> Result<HashSet<PackId>> {
+pub fn list_packs(disk: &dyn Disk) -> Result<HashSet<PackId>> {
     let mut packs = HashSet::new();
     for prefix in disk.list(PACKS_DIR.as_ref())? {
         for name in disk.list(&PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {

@@ -243,7 +243,8 @@ pub fn rebuild_footer(disk: &dyn Disk, id: &PackId) -> Result<Option<RebuiltFoot
     Ok(Some(RebuiltFooter { kind, id: PackId::of(&footer), footer, blocks: blocks.len() as u32 }))
 }
 
-fn scan_frame(
+/// The block at an offset, decoded, and its chunks with their ids; none where it is not sound.
+pub(super) fn scan_frame(
     file: &dyn ReadFile,
     at: u64,
     number: u32,

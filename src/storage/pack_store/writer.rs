@@ -143,7 +143,16 @@ impl PackWriter {
     }
 
     /// Writes footer and trailer and publishes the pack; it is durable when this returns.
-    pub fn seal(mut self) -> Result<SealedPack> {
+    pub fn seal(self) -> Result<SealedPack> {
+        self.seal_as(false)
+    }
+
+    /// The same, in the place of a damaged pack of the same id.
+    pub(super) fn seal_over(self) -> Result<SealedPack> {
+        self.seal_as(true)
+    }
+
+    fn seal_as(mut self, replace: bool) -> Result<SealedPack> {
         self.sort_chunks();
         let footer = pack::encode_footer(self.kind, &self.nonce, &self.blocks, &self.chunks);
         let id = PackId::of(&footer);
@@ -154,7 +163,7 @@ impl PackWriter {
         self.file.write_all(&self.buffer)?;
         let path = pack_path(&id);
         self.disk.create_dir(path.parent().unwrap_or(PACKS_DIR.as_ref()))?;
-        self.file.publish(&path, false)?;
+        self.file.publish(&path, replace)?;
         let objects = self.chunks.iter().map(|chunk| chunk.0).collect();
         Ok(SealedPack { id, objects })
     }

@@ -1,0 +1,145 @@
+//! The log of operations, and what it restores: refs, `HEAD`, the staging area.
+
+use std::path::Path;
+
+use super::super::{RepoError, Result};
+use super::Repair;
+use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
+use crate::storage::format::refs::Head;
+use crate::storage::oplog::{OPLOG_FILE, OpLogError, OpRecord, salvage};
+use crate::storage::refs::{BRANCHES, HEAD_FILE, RefError, RefValue, ref_path};
+
+impl Repair<'_> {
+    /// Mends the log; its sound records, the oldest first.
+    pub(super) fn log(&mut self) -> Result<Vec<OpRecord>> {
+        let read = self.repository.operations();
+        let read = read.and_then(|log| {
+            let records = log.backwards().collect::<std::result::Result<Vec<_>, _>>();
+            Ok(records?)
+        });
+        match read {
+            Ok(mut records) => {
+                records.reverse();
+                return Ok(records);
+            }
+            Err(RepoError::OpLog(OpLogError::Format { source, .. })) if !source.is_newer() => {}
+            Err(RepoError::OpLog(OpLogError::Disk(error)))
+                if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(error),
+        }
+        let path = Path::new(OPLOG_FILE);
+        let bytes = self.disk().read(path, u64::MAX)?.unwrap_or_default();
+        let damaged = |source| OpLogError::Format { file: self.disk().root().join(path), source };
+        let salvaged = salvage(&bytes).map_err(damaged)?;
+        self.note(OPLOG_FILE, format!("{} sound records of it", salvaged.records.len()));
+        self.set_aside(path)?;
+        if self.apply {
+            self.disk().publish(path, &salvaged.bytes, true)?;
+        }
+        Ok(salvaged.records)
+    }
+
+    pub(super) fn head(&mut self, records: &[OpRecord]) -> Result<()> {
+        match self.repository.refs().read_head() {
+            Err(RefError::Format { source, .. }) if !source.is_newer() => {}
+            Err(RefError::NoHead { .. }) => {}
+            other => return Ok(other.map(drop)?),
+        }
+        let (head, from) = match records.last() {
+            Some(last) => (last.after.head.clone(), "the log of operations"),
+            None => match self.only_branch()? {
+                Some(name) => (Head::Branch(name), "the only branch"),
+                None => return Ok(()),
+            },
+        };
+        self.note(HEAD_FILE, from);
+        self.set_aside(HEAD_FILE.as_ref())?;
+        if self.apply {
+            self.repository.refs().write_head(&head)?;
+        }
+        Ok(())
+    }
+
+    fn only_branch(&self) -> Result<Option<String>> {
+        let mut names = self.repository.refs().names()?;
+        names.retain(|name| name.starts_with(&format!("{BRANCHES}/")));
+        let only = if names.len() == 1 { names.pop() } else { None };
+        Ok(only.map(|name| name[BRANCHES.len() + 1..].to_owned()))
+    }
+
+    /// Refs that are damaged, and those that the log knows and nobody deleted.
+    pub(super) fn refs(&mut self, records: &[OpRecord]) -> Result<()> {
+        let refs = self.repository.refs();
+        for name in refs.names()? {
+            match refs.read(&name) {
+                Err(RefError::Format { source, .. }) if !source.is_newer() => {}
+                other => {
+                    other?;
+                    continue;
+                }
+            }
+            let changes = records.iter().rev().flat_map(|record| &record.refs);
+            let Some(said) = changes.clone().find(|change| change.name == name) else { continue };
+            self.set_aside(&ref_path(&name))?;
+            if let Some(value) = said.new {
+                self.put_ref_back(&name, value)?;
+                continue;
+            }
+            self.note(ref_path(&name).to_string_lossy(), "the log of operations: it was deleted");
+            if self.apply {
+                self.disk().remove_durably(&ref_path(&name))?;
+            }
+        }
+        // A dry run cannot ask a log that is not mended yet.
+        for (name, value) in self.repository.missing_refs().unwrap_or_default() {
+            self.put_ref_back(&name, value)?;
+        }
+        Ok(())
+    }
+
+    fn put_ref_back(&mut self, name: &str, value: RefValue) -> Result<()> {
+        let from = format!("the log of operations: commit {}", value.commit.short());
+        self.note(ref_path(name).to_string_lossy(), from);
+        if self.apply {
+            self.repository.refs().put_back(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// The staging area that the last operation left, in the place of a damaged one.
+    pub(super) fn staging(&mut self) -> Result<()> {
+        use crate::storage::binary_staging::StagingError;
+        match self.repository.staging().and_then(|staging| Ok(staging.check()?)) {
+            Err(RepoError::Staging(error)) => match error {
+                StagingError::Format { ref source, .. } if !source.is_newer() => {}
+                StagingError::Missing { .. } => {}
+                error => return Err(error.into()),
+            },
+            other => return other,
+        }
+        let last = match self.repository.operations() {
+            Ok(log) => log.last().map(|last| last.after.staged.tree),
+            Err(_) if !self.apply => None,
+            Err(error) => return Err(error),
+        };
+        self.note("staging", "what the last operation staged, or the commit of HEAD");
+        if !self.apply {
+            return Ok(());
+        }
+        for file in [BASE_FILE, LOG_FILE] {
+            self.set_aside(file.as_ref())?;
+        }
+        let mut op = self.repository.begin_anew("store repair")?;
+        let head = op.head_commit()?;
+        let head = self.repository.tree_of(head).ok().flatten();
+        for tree in last.into_iter().chain(head) {
+            match op.stage_tree(tree) {
+                Ok(()) => break,
+                Err(RepoError::Store(error)) if error.is_corruption() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        op.finish()?;
+        Ok(())
+    }
+}

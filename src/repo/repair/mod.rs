@@ -1,0 +1,154 @@
+//! `store repair`: brings back what redundancy allows.
+//!
+//! | damaged | comes back from |
+//! |---|---|
+//! | merged index | the packs; it is a cache and not kept |
+//! | header, footer, trailer of a pack | its frames |
+//! | frames of a pack | nothing, but the sound ones go into a new pack; another pack that holds the object |
+//! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
+//! | ref, `HEAD` | the log of operations |
+//! | log of operations | its sound records, linked anew |
+//! | staging area | what the last operation staged, else the commit of `HEAD` |
+//!
+//! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
+//! copied below `damaged/` durably before anything takes its place, and what replaces it is published
+//! before it is removed, so that a repair may be killed and begun again. Trees, chunk lists and commits
+//! have no second copy. Without `apply` nothing is written.
+
+mod chunks;
+mod logs;
+mod packs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::verify::{Depth, VerifyReport};
+use super::{Repository, Result};
+use crate::storage::disk::Disk;
+
+/// Directory of damaged originals.
+pub const DAMAGED_DIR: &str = "damaged";
+/// Bytes copied at a time.
+const COPY: usize = 1 << 20;
+
+/// Something that is restored, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// What, relative to the repository where it is a file.
+    pub what: String,
+    /// From what.
+    pub from: String,
+}
+
+/// What a repair did, or would do.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    /// What came back.
+    pub restored: Vec<Restored>,
+    /// Where damaged originals are, relative to the repository.
+    pub set_aside: Vec<PathBuf>,
+    /// What was found before, where nothing was changed; what is damaged still, where it was.
+    pub left: VerifyReport,
+}
+
+impl Repository {
+    /// Restores what can be restored; without `apply` only says what that is.
+    pub fn repair(&self, apply: bool) -> Result<RepairReport> {
+        let mut repair = Repair { repository: self, apply, report: RepairReport::default() };
+        if !apply {
+            repair.report.left = self.verify_to(Depth::Data)?;
+            repair.under_lock()?;
+            chunks::restore(&mut repair)?;
+            repair.staging()?;
+            return Ok(repair.report);
+        }
+        {
+            let _lock = self.lock()?;
+            repair.under_lock()?;
+        }
+        let fresh = self.again()?;
+        let report = std::mem::take(&mut repair.report);
+        let mut repair = Repair { repository: &fresh, apply, report };
+        {
+            let _lock = fresh.lock()?;
+            repair.report.left = fresh.verify_to(Depth::Present)?;
+            chunks::restore(&mut repair)?;
+        }
+        let report = std::mem::take(&mut repair.report);
+        let fresh = self.again()?;
+        let mut repair = Repair { repository: &fresh, apply, report };
+        repair.staging()?;
+        let mut report = repair.report;
+        // A ref that the last operation had not moved yet, or that is gone since, as the next command
+        // would. What stands against it, the verification says.
+        let _ = fresh.begin("store repair");
+        report.left = self.again()?.verify_to(Depth::Data)?;
+        Ok(report)
+    }
+
+    /// The repository as it is on the disk now.
+    fn again(&self) -> Result<Self> {
+        let disk = Arc::clone(&self.disk);
+        let mut again = Self::open_on(
+            disk,
+            self.place.clone(),
+            self.config.clone(),
+            Arc::clone(&self.monitor),
+        )?;
+        again.cancel = self.cancel.clone();
+        Ok(again)
+    }
+}
+
+struct Repair<'a> {
+    repository: &'a Repository,
+    apply: bool,
+    report: RepairReport,
+}
+
+impl Repair<'_> {
+    fn disk(&self) -> &Arc<dyn Disk> {
+        &self.repository.disk
+    }
+
+    /// What needs no object: the log first, because refs and `HEAD` come from it.
+    fn under_lock(&mut self) -> Result<()> {
+        let records = self.log()?;
+        self.head(&records)?;
+        self.refs(&records)?;
+        self.packs()
+    }
+
+    fn note(&mut self, what: impl Into<String>, from: impl Into<String>) {
+        self.report.restored.push(Restored { what: what.into(), from: from.into() });
+    }
+
+    /// Copies a damaged file below `damaged/`; it stays where it is.
+    fn set_aside(&mut self, path: &Path) -> Result<()> {
+        if !self.apply {
+            return Ok(());
+        }
+        let disk = self.disk();
+        let Some(file) = disk.open(path)? else { return Ok(()) };
+        let mut to = Path::new(DAMAGED_DIR).join(path);
+        let mut number = 0;
+        while disk.file_kind(&to)?.is_some() {
+            number += 1;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            to.set_file_name(format!("{name}.{number}"));
+        }
+        disk.create_dir(to.parent().unwrap_or(DAMAGED_DIR.as_ref()))?;
+        let mut copy = disk.create()?;
+        let (len, mut at) = (file.len()?, 0);
+        let mut piece = vec![0; COPY];
+        while at < len {
+            let part = &mut piece[..(len - at).min(COPY as u64) as usize];
+            file.read_exact_at(part, at)?;
+            copy.write_all(part)?;
+            at += part.len() as u64;
+        }
+        copy.publish(&to, false)?;
+        self.report.set_aside.push(to);
+        Ok(())
+    }
+}

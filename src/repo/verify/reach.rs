@@ -1,0 +1,315 @@
+//! What can be reached: refs and `HEAD`, every commit, what is staged, and the trees that only the
+//! log of operations names. Each path whose objects are damaged or missing is named.
+//!
+//! A tree is compared with the last one that was whole, so that only what differs is looked at.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::super::trees::TreeDiff;
+use super::super::{RepoError, Repository, Result};
+use super::{Affected, Holder, VerifyReport};
+use crate::id::{CommitId, ObjectId, TreeId};
+use crate::path::{MAX_DEPTH, RepoPath};
+use crate::storage::binary_staging::StagedKind;
+use crate::storage::format::object::{Content, EntryKind};
+use crate::storage::oplog::OpRecord;
+use crate::storage::pack_store::{StoreError, describe};
+use crate::storage::refs::RefValue;
+
+/// Files whose soundness is remembered, so that those of many commits are looked up once: 8 MiB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
+
+impl Repository {
+    /// Walks everything that is kept, and names the paths whose objects are damaged or missing.
+    pub(super) fn verify_reachable(&self, report: &mut VerifyReport) -> Result<()> {
+        let mut reach = Reach {
+            repository: self,
+            report,
+            known: LruCache::new(REMEMBERED),
+            trees: HashSet::new(),
+            whole: None,
+        };
+        let tips = reach.tips();
+        reach.commits(tips)?;
+        reach.staged();
+        reach.operations()?;
+        if let Err(error) = self.merge_state() {
+            reach.problem(&error);
+        }
+        Ok(())
+    }
+
+    /// Where the log of operations says that refs are that are not there.
+    pub(in crate::repo) fn missing_refs(&self) -> Result<Vec<(String, RefValue)>> {
+        let log = self.operations()?;
+        let last = log.last().map_or(0, |last| last.link.seq);
+        let mut seen: BTreeMap<String, Option<RefValue>> = BTreeMap::new();
+        for record in log.backwards() {
+            let OpRecord { link, refs, .. } = record?;
+            for change in refs {
+                // The command that wrote the last record may have been killed before it moved refs.
+                let said = if link.seq == last { change.old.and(change.new) } else { change.new };
+                seen.entry(change.name).or_insert(said);
+            }
+        }
+        let mut missing = Vec::new();
+        for (name, said) in seen {
+            if let Some(value) = said
+                && matches!(self.refs().read(&name), Ok(None))
+            {
+                missing.push((name, value));
+            }
+        }
+        Ok(missing)
+    }
+}
+
+struct Reach<'a> {
+    repository: &'a Repository,
+    report: &'a mut VerifyReport,
+    /// Files whose content was looked up.
+    known: LruCache<Content, bool>,
+    /// Trees of commits that were walked.
+    trees: HashSet<TreeId>,
+    /// The last tree that is whole.
+    whole: Option<TreeId>,
+}
+
+impl Reach<'_> {
+    fn problem(&mut self, error: &dyn std::error::Error) {
+        let text = describe(error);
+        if !self.report.problems.contains(&text) {
+            self.report.problems.push(text);
+        }
+    }
+
+    /// Every ref and `HEAD`: one that is damaged hides no other.
+    fn tips(&mut self) -> Vec<CommitId> {
+        let refs = self.repository.refs();
+        let names = refs.names().unwrap_or_else(|error| {
+            self.problem(&error);
+            Vec::new()
+        });
+        let mut tips = Vec::new();
+        for name in names {
+            match refs.read(&name) {
+                Ok(Some(record)) => {
+                    tips.push(record.new.commit);
+                    self.annotation(&name, &record.new);
+                }
+                Ok(None) => {}
+                Err(error) => self.problem(&error),
+            }
+        }
+        match refs.head_commit() {
+            Ok(head) => tips.extend(head),
+            Err(error) => self.problem(&error),
+        }
+        for (name, value) in self.repository.missing_refs().unwrap_or_default() {
+            let at = value.commit.short();
+            self.report
+                .problems
+                .push(format!("'{name}' is missing; the log of operations says it is at {at}"));
+            tips.push(value.commit);
+        }
+        tips
+    }
+
+    fn annotation(&mut self, name: &str, value: &RefValue) {
+        let Some(tag) = value.annotation else { return };
+        let read = self.repository.objects().map(|objects| objects.tag(&tag));
+        if let Ok(Err(error)) = read {
+            self.report.damaged.insert(tag.into());
+            self.report.problems.push(format!("annotation of '{name}': {}", describe(&error)));
+        }
+    }
+
+    fn commits(&mut self, tips: Vec<CommitId>) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut stack = tips;
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            self.report.commits += 1;
+            match self.repository.objects()?.commit(&id) {
+                Ok(commit) => {
+                    self.tree(commit.tree, Holder::Commit(id))?;
+                    self.trees.insert(commit.tree);
+                    stack.extend(commit.parents);
+                }
+                Err(error) => {
+                    self.report.damaged.insert(id.into());
+                    let text = format!("commit {}: {}", id.short(), describe(&error));
+                    self.report.problems.push(text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn staged(&mut self) {
+        let staging = match self.repository.staging() {
+            Ok(staging) => staging,
+            Err(error) => return self.problem(&error),
+        };
+        for entry in staging.iter() {
+            if let StagedKind::File { content, .. } = entry.kind {
+                self.file(content, entry.stat.size, &entry.path, Holder::Staged);
+            }
+        }
+        if let Err(error) = staging.check() {
+            self.problem(&error);
+        }
+    }
+
+    /// What `undo` and `op restore` need: what each operation staged and kept.
+    fn operations(&mut self) -> Result<()> {
+        let log = match self.repository.operations() {
+            Ok(log) => log,
+            Err(error) => {
+                self.problem(&error);
+                return Ok(());
+            }
+        };
+        for record in log.backwards() {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    self.problem(&error);
+                    break;
+                }
+            };
+            self.report.operations += 1;
+            let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
+            for tree in trees.into_iter().chain([record.kept]).flatten() {
+                // A repository without a record of a tree that holds nothing never stored it.
+                if tree != super::super::trees::empty_tree() && self.trees.insert(tree) {
+                    self.tree(tree, Holder::Operation(record.link.seq))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what a tree does not share with the last one that was whole; at all of it where
+    /// that cannot be told.
+    fn tree(&mut self, tree: TreeId, holder: Holder) -> Result<()> {
+        let before = (self.report.affected.len(), self.report.damaged.len());
+        if !self.differing(tree, holder)? {
+            self.report.affected.truncate(before.0);
+            self.whole_tree(tree, holder)?;
+        }
+        if (self.report.affected.len(), self.report.damaged.len()) == before {
+            self.whole = Some(tree);
+        }
+        Ok(())
+    }
+
+    fn differing(&mut self, tree: TreeId, holder: Holder) -> Result<bool> {
+        let Some(whole) = self.whole else { return Ok(false) };
+        for change in TreeDiff::new(self.repository.objects()?, Some(whole), Some(tree)) {
+            self.repository.stop_if_cancelled()?;
+            let Ok(change) = change else { return Ok(false) };
+            if let Some(EntryKind::File { content, size, .. }) = change.new {
+                self.file(content, size, &change.path, holder);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Every directory that can be read, also behind one that cannot.
+    fn whole_tree(&mut self, tree: TreeId, holder: Holder) -> Result<()> {
+        let objects = self.repository.objects()?;
+        let mut stack = vec![(RepoPath::root(), objects.tree(&tree))];
+        loop {
+            let depth = stack.len();
+            let Some((dir, iter)) = stack.last_mut() else { return Ok(()) };
+            self.repository.stop_if_cancelled()?;
+            let Some(entry) = iter.next() else {
+                stack.pop();
+                continue;
+            };
+            let read = entry.map_err(RepoError::from).and_then(|entry| {
+                let path = dir.join(&entry.name).map_err(|source| {
+                    let path = entry.name.clone();
+                    RepoError::BadPath { path, source }
+                })?;
+                Ok((path, entry.kind))
+            });
+            match read {
+                Ok((path, EntryKind::File { content, size, .. })) => {
+                    self.file(content, size, &path, holder);
+                }
+                Ok((path, EntryKind::Dir { tree, .. })) if depth < MAX_DEPTH => {
+                    stack.push((path, objects.tree(&tree)));
+                }
+                Ok((path, EntryKind::Dir { .. })) => {
+                    self.lost(holder, path, None);
+                }
+                Ok((_, EntryKind::Symlink { .. })) => {}
+                Err(error) => {
+                    let dir = dir.clone();
+                    stack.pop();
+                    self.note_object(&error);
+                    self.problem(&error);
+                    self.lost(holder, dir, None);
+                }
+            }
+        }
+    }
+
+    fn note_object(&mut self, error: &RepoError) {
+        if let RepoError::Store(StoreError::Missing(id) | StoreError::Object { id, .. }) = error {
+            self.report.damaged.insert(*id);
+        }
+    }
+
+    fn lost(&mut self, holder: Holder, path: RepoPath, content: Option<(Content, u64)>) {
+        self.report.affected.push(Affected { holder, path, content });
+    }
+
+    fn file(&mut self, content: Content, size: u64, path: &RepoPath, holder: Holder) {
+        if !self.is_whole(&content, size) {
+            self.lost(holder, path.clone(), Some((content, size)));
+        }
+    }
+
+    fn is_whole(&mut self, content: &Content, size: u64) -> bool {
+        if let Some(whole) = self.known.get(content) {
+            return *whole;
+        }
+        let Ok(objects) = self.repository.objects() else { return false };
+        let (mut total, mut whole) = (0, true);
+        for chunk in objects.chunks(content, size, 0) {
+            let (id, len) = match chunk {
+                Ok((_, chunk)) => (ObjectId::from(chunk.id), chunk.len),
+                Err(error) => {
+                    whole = false;
+                    let error = error.into();
+                    self.note_object(&error);
+                    self.problem(&error);
+                    break;
+                }
+            };
+            total += u64::from(len);
+            match objects.reader().store().locate(&id) {
+                None => {
+                    whole = false;
+                    if self.report.damaged.insert(id) {
+                        self.problem(&StoreError::Missing(id));
+                    }
+                }
+                Some(found) => {
+                    whole &= found.chunk.len == len && !self.report.damaged.contains(&id);
+                }
+            }
+        }
+        let whole = whole && total == size;
+        self.known.put(*content, whole);
+        whole
+    }
+}

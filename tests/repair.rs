@@ -1,0 +1,213 @@
+//! `store repair`: what is damaged comes back where something else holds it, and nothing is lost by it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that fails says so, and damages files by any means"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Sandbox, assert_same, files_below, flip, noise, overwrite, text};
+
+/// Two commits, a branch, an annotated tag, something staged, in several packs.
+fn fixture() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("big", noise(1, 3_000_000));
+    sandbox.write("dir/a", text(2, 4000));
+    sandbox.save("first");
+    sandbox.write("other", noise(3, 900_000));
+    sandbox.save("second");
+    sandbox.ok(["branch", "side"]);
+    sandbox.ok(["tag", "v1", "-m", "one"]);
+    sandbox.write("staged", text(4, 3000));
+    sandbox.ok(["add", "-A"]);
+    sandbox
+}
+
+fn stored(sandbox: &Sandbox, name: &str) -> PathBuf {
+    sandbox.path(".digstore").join(name)
+}
+
+/// A dry run changes nothing and tells; the repair restores all, and keeps the damaged bytes.
+fn heals(sandbox: &Sandbox, file: &Path) {
+    let damaged = fs::read(file).ok();
+    let before = common::snapshot(&sandbox.path(".digstore"));
+    let told = sandbox.run(["store", "repair"]).expect_code(21);
+    assert!(told.text().contains("would restore: "), "{told:?}");
+    assert_same(&before, &common::snapshot(&sandbox.path(".digstore")));
+    let done = sandbox.run(["store", "repair", "--apply"]);
+    assert_eq!(done.code, 0, "{}: {done:?}", file.display());
+    let below = file.strip_prefix(sandbox.path(".digstore")).unwrap();
+    if let Some(damaged) = damaged.filter(|_| !below.starts_with("index")) {
+        let kept = files_below(&stored(sandbox, "damaged"));
+        let is_kept = |path: &PathBuf| fs::read(path).unwrap() == damaged;
+        assert!(kept.iter().any(is_kept), "{}: {kept:?}", below.display());
+    }
+    sandbox.ok(["store", "verify", "--data"]);
+    assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
+    assert_same(
+        &sandbox.restored("HEAD"),
+        &common::without_leftovers({
+            let mut tree = sandbox.snapshot();
+            tree.remove(std::ffi::OsStr::new("staged"));
+            tree
+        }),
+    );
+    assert_eq!(sandbox.status(), ["A  staged"]);
+    for revision in ["side", "v1"] {
+        sandbox.ok(["log", revision]);
+    }
+}
+
+#[test]
+fn refs_and_head_come_back_from_the_log_of_operations() {
+    for name in ["refs/heads/main", "refs/heads/side", "refs/tags/v1", "HEAD"] {
+        let sandbox = fixture();
+        let file = stored(&sandbox, name);
+        let sound = fs::read(&file).unwrap();
+        for damaged in [Some(&sound[..0]), Some(&sound[..9]), None] {
+            match damaged {
+                Some(bytes) => overwrite(&file, bytes),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            heals(&sandbox, &file);
+        }
+    }
+}
+
+#[test]
+fn header_footer_and_trailer_of_packs_come_back_from_their_frames() {
+    let sandbox = fixture();
+    for kind in [1, 2] {
+        for pack in sandbox.packs(kind) {
+            let sound = fs::read(&pack).unwrap();
+            for offset in [3, 30, sound.len() - 3, sound.len() - 100] {
+                flip(&pack, offset);
+                heals(&sandbox, &pack);
+                assert!(fs::read(&pack).unwrap() == sound, "the pack came back as it was");
+            }
+            overwrite(&pack, &sound[..sound.len() - 20]);
+            heals(&sandbox, &pack);
+        }
+    }
+}
+
+#[test]
+fn damaged_chunks_come_back_from_the_work_tree() {
+    let sandbox = fixture();
+    for pack in sandbox.packs(1) {
+        let len = fs::metadata(&pack).unwrap().len() as usize;
+        flip(&pack, len / 3);
+        heals(&sandbox, &pack);
+        assert!(!pack.exists());
+    }
+    for pack in sandbox.packs(1) {
+        let sound = fs::read(&pack).unwrap();
+        overwrite(&pack, &sound[..sound.len() / 2]);
+        heals(&sandbox, &pack);
+    }
+}
+
+#[test]
+fn the_index_comes_back_from_the_packs() {
+    let sandbox = Sandbox::new();
+    for number in 0..20 {
+        sandbox.write(format!("f{number}"), text(number, 4000));
+        sandbox.save("x");
+    }
+    sandbox.write("staged", "1");
+    sandbox.ok(["add", "-A"]);
+    sandbox.ok(["branch", "side"]);
+    sandbox.ok(["branch", "v1"]);
+    let index = files_below(&stored(&sandbox, "index")).pop().unwrap();
+    let len = fs::metadata(&index).unwrap().len() as usize;
+    flip(&index, len / 2);
+    heals(&sandbox, &index);
+}
+
+#[test]
+fn the_staging_area_comes_back_from_the_last_operation() {
+    for name in ["staging/base", "staging/log"] {
+        let sandbox = fixture();
+        let file = stored(&sandbox, name);
+        flip(&file, 20);
+        heals(&sandbox, &file);
+    }
+    let sandbox = fixture();
+    fs::remove_file(stored(&sandbox, "staging/base")).unwrap();
+    heals(&sandbox, &stored(&sandbox, "staging/base"));
+}
+
+#[test]
+fn a_damaged_log_of_operations_keeps_its_sound_records() {
+    let sandbox = fixture();
+    let file = stored(&sandbox, "operations");
+    let before = sandbox.ok(["op", "log", "--json"]).json();
+    let count = before["operations"].as_array().unwrap().len();
+    let len = fs::metadata(&file).unwrap().len() as usize;
+    flip(&file, len / 2);
+    heals(&sandbox, &file);
+    let after = sandbox.ok(["op", "log", "--json"]).json();
+    assert_eq!(after["operations"].as_array().unwrap().len(), count - 1);
+    sandbox.ok(["undo"]);
+    flip(&file, 2);
+    sandbox.run(["store", "repair", "--apply"]).expect_code(0);
+    sandbox.ok(["redo"]);
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn what_is_lost_is_named_and_the_rest_of_its_pack_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.write("there", noise(1, 900_000));
+    for number in 0..8 {
+        sandbox.write(format!("kept{number}"), noise(10 + number, 900_000));
+    }
+    sandbox.save("x");
+    for number in 0..8 {
+        sandbox.remove(format!("kept{number}"));
+    }
+    let mut damaged = 0;
+    for pack in sandbox.packs(1) {
+        let len = fs::metadata(&pack).unwrap().len() as usize;
+        if len > 1_000_000 && damaged == 0 {
+            flip(&pack, len / 2);
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1);
+    let before = sandbox.run(["store", "verify", "--data", "--json"]).expect_code(21).json();
+    let done = sandbox.run(["store", "repair", "--apply", "--json"]).expect_code(21).json();
+    let paths = |report: &serde_json::Value| -> Vec<String> {
+        let affected = report["affected"].as_array().unwrap();
+        affected.iter().map(|path| path["path"].to_string()).collect()
+    };
+    // What lies in the work tree still came back.
+    let mut gone = paths(&before);
+    gone.retain(|path| path != "\"there\"");
+    assert_eq!(gone, paths(&done));
+    let lost = paths(&done);
+    assert!(lost.len() < 8, "{lost:?}");
+    for number in 0..8 {
+        let name = format!("kept{number}");
+        let code = if lost.contains(&format!("\"{name}\"")) { 21 } else { 0 };
+        let got = sandbox.run(["get", &name]).expect_code(code);
+        assert!(noise(10 + number, 900_000).starts_with(&got.stdout));
+    }
+}
+
+#[test]
+fn a_ref_that_is_gone_since_the_last_command_comes_back() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("only");
+    let id = sandbox.ok(["log", "--json"]).stdout;
+    fs::remove_file(stored(&sandbox, "refs/heads/main")).unwrap();
+    sandbox.ok(["store", "repair", "--apply"]);
+    assert_eq!(sandbox.ok(["log", "--json"]).stdout, id);
+    sandbox.ok(["store", "verify", "--data"]);
+}
