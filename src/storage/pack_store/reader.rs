@@ -184,11 +184,13 @@ impl ObjectReader {
 
     /// Finds an object.
     pub fn locate(&self, id: &ObjectId) -> Result<Location> {
-        let Some(location) = self.store.locate(id) else {
-            self.store.check_tables()?;
-            return Err(StoreError::Missing(*id));
-        };
-        Ok(location)
+        if let Some(location) = self.store.locate(id) {
+            return Ok(location);
+        }
+        self.store.check_tables()?;
+        // A ref may lead to what was stored after the packs were opened.
+        self.store.refresh()?;
+        self.store.locate(id).ok_or(StoreError::Missing(*id))
     }
 
     /// The bytes of an object, checked against its id.
