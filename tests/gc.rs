@@ -538,6 +538,77 @@ fn damage_ends_it_before_anything_goes() {
     verify(&sandbox);
 }
 
+/// The packs that a run made.
+fn new_packs(sandbox: &Sandbox, run: impl FnOnce()) -> Vec<PathBuf> {
+    let before = files_below(&sandbox.path(".digstore/packs"));
+    run();
+    let mut packs = files_below(&sandbox.path(".digstore/packs"));
+    packs.retain(|pack| !before.contains(pack));
+    packs
+}
+
+#[test]
+fn a_pack_that_cannot_be_opened_keeps_everything() {
+    let sandbox = Sandbox::new();
+    sandbox.write("kept", noise(1, 100_000));
+    sandbox.save("kept");
+    let metas = new_packs(&sandbox, || {
+        sandbox.write("gone", noise(2, 100_000));
+        sandbox.save("gone");
+    });
+    let metas: Vec<_> = metas.into_iter().filter(|pack| sandbox.packs(2).contains(pack)).collect();
+    assert!(!metas.is_empty());
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    let last = |pack: &PathBuf| pack.metadata().unwrap().len() as usize - 1;
+    for pack in &metas {
+        common::flip(pack, last(pack));
+    }
+    // A repair brings these trees back. They would count as stored, with chunks below them that are
+    // gone.
+    let before = files_below(&sandbox.path(".digstore/packs"));
+    let log = std::fs::read(sandbox.path(".digstore/operations")).unwrap();
+    for args in [&["--now"][..], &["--now", "-n"], &[]] {
+        let error = sandbox.fails(21, [&["gc"], &FORGET[..], args].concat());
+        assert!(error.contains("store repair"), "{error}");
+    }
+    assert_eq!(files_below(&sandbox.path(".digstore/packs")), before);
+    assert!(sandbox.fails(21, ["obliterate", "--yes", "kept"]).contains("store repair"));
+    assert_eq!(std::fs::read(sandbox.path(".digstore/operations")).unwrap(), log);
+    sandbox.ok(["store", "repair", "--apply"]);
+    verify(&sandbox);
+    gc_all(&sandbox, &["--now"]);
+    verify(&sandbox);
+    assert!(holds(&sandbox, &noise(2, 64)).is_empty());
+}
+
+#[test]
+fn a_ref_that_is_damaged_or_missing_keeps_everything() {
+    for is_missing in [true, false] {
+        let sandbox = Sandbox::new();
+        sandbox.write("kept", noise(1, 100_000));
+        sandbox.save("kept");
+        sandbox.ok(["switch", "-c", "side"]);
+        sandbox.write("side", noise(2, 100_000));
+        let side = sandbox.save("side");
+        sandbox.ok(["switch", "main"]);
+        let file = sandbox.path(".digstore/refs/heads/side");
+        if is_missing {
+            std::fs::remove_file(&file).unwrap();
+        } else {
+            common::flip(&file, 20);
+        }
+        for args in [&["--now"][..], &["--now", "-n"], &[]] {
+            sandbox.fails(21, [&["gc"], &FORGET[..], args].concat());
+        }
+        // Also the log is there, by which it comes back.
+        sandbox.ok(["store", "repair", "--apply"]);
+        gc_all(&sandbox, &["--now"]);
+        verify(&sandbox);
+        assert_eq!(sandbox.restored("side"), sandbox.restored(&side));
+        assert_eq!(sandbox.restored("side").len(), 2);
+    }
+}
+
 #[test]
 fn what_was_copied_is_found_among_many_packs() {
     let sandbox = Sandbox::new();

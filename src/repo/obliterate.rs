@@ -70,6 +70,8 @@ impl Repository {
     /// tree stay.
     pub fn obliterate(&self, paths: &Pathspec, dry_run: bool) -> Result<ObliterateReport> {
         let mut op = self.begin(description("obliterate", paths.shown()))?;
+        // What is repaired later would bring the files back.
+        self.check_sound()?;
         if let Some(state) = self.merge_state()? {
             return Err(MergeError::Waiting(state.kind).into());
         }

@@ -12,12 +12,20 @@
 //! has all below it, and who stores need not look.
 //!
 //! Readers hold a shared lock while they have the packs open. While they do, nothing is removed.
+//!
+//! Where anything is found damaged or missing, nothing is done at all: what leads to an object may be
+//! what is lost. A damaged pack above all, whose trees count again when it is repaired, must not find
+//! gone what they need.
 
 mod condemn;
 mod mark;
 mod repack;
 mod roots;
 mod sweep;
+
+use std::ops::Range;
+
+use thiserror::Error;
 
 use condemn::{Fate, Judged, condemned};
 use mark::Marked;
@@ -29,6 +37,24 @@ use crate::progress::Phase;
 use crate::storage::disk::DiskError;
 use crate::storage::oplog::{OpLog, OpLogError, OpRecord};
 use crate::storage::pack_store::StoreError;
+
+/// Why `gc` does nothing, where reading does not fail.
+#[derive(Debug, Error)]
+pub enum GcError {
+    /// A pack that cannot be opened.
+    #[error("nothing is removed while something is damaged: {0}")]
+    Damaged(String),
+    /// A ref that is gone without having been deleted.
+    #[error(
+        "nothing is removed while a ref is missing: the log of operations says that '{name}' is at {at}"
+    )]
+    MissingRef {
+        /// The ref.
+        name: String,
+        /// Its commit, shortened.
+        at: String,
+    },
+}
 
 /// How `gc` runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,13 +113,17 @@ impl Repository {
     /// Frees what nothing reaches.
     pub fn gc(&self, options: GcOptions) -> Result<GcReport> {
         let _lock = self.lock_alone()?;
-        if let Some(damage) = self.store()?.damaged().first() {
-            self.monitor().warn(&format!("a pack is left alone: {damage}"));
-        }
+        self.check_sound()?;
         let mut report = GcReport::default();
-        let first = self.expire_operations(options, &mut report)?;
+        let log = self.operations()?;
+        let oldest = log.first_seq()?.unwrap_or(0);
+        let first = self.first_kept(&log)?.max(oldest);
         self.monitor().phase(Phase::Marking);
-        let marked = self.mark_soundly(first)?;
+        let mut marked = self.mark_soundly(first, options.dry_run)?;
+        // Only now, when all is sound: the log is what a damaged ref comes back from.
+        if !self.expire_operations(log, oldest..first, options, &mut report)? {
+            marked = self.mark_soundly(oldest, options.dry_run)?;
+        }
         (report.objects, report.commits) = (marked.objects, marked.commits);
         let store = self.store()?;
         let thorough = options.thorough || store.is_thorough();
@@ -123,45 +153,66 @@ impl Repository {
         Ok(report)
     }
 
+    /// Whether all packs can be opened, and all refs are there of which the log of operations knows.
+    pub(super) fn check_sound(&self) -> Result<()> {
+        if let Some(damage) = self.store()?.damaged().into_iter().next() {
+            return Err(GcError::Damaged(damage).into());
+        }
+        match self.missing_refs()?.into_iter().next() {
+            Some((name, value)) => {
+                Err(GcError::MissingRef { name, at: value.commit.short() }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Marks what stays. The merged index may be what is damaged: without it, all is found in the
     /// footers.
-    fn mark_soundly(&self, first: u64) -> Result<Marked> {
+    fn mark_soundly(&self, first: u64, dry_run: bool) -> Result<Marked> {
         match self.mark(first) {
             Err(RepoError::Store(error)) if error.is_corruption() => {
-                self.store()?.drop_index()?;
+                if dry_run {
+                    self.store()?.look_past_index()?;
+                } else {
+                    self.store()?.drop_index()?;
+                }
+                self.check_sound()?;
                 self.mark(first)
             }
             other => other,
         }
     }
 
-    /// Lets old operations go; the number of the first that stays.
-    fn expire_operations(&self, options: GcOptions, report: &mut GcReport) -> Result<u64> {
-        let log = self.operations()?;
-        let Some(oldest) = log.first_seq()? else { return Ok(0) };
-        let first = self.first_kept(&log)?;
-        if first <= oldest {
-            return Ok(oldest);
+    /// Lets old operations go; whether they went.
+    fn expire_operations(
+        &self,
+        log: OpLog,
+        old: Range<u64>,
+        options: GcOptions,
+        report: &mut GcReport,
+    ) -> Result<bool> {
+        if old.is_empty() {
+            return Ok(true);
         }
         let before = log.file_len();
-        let after = log.len_from(first)?;
+        let after = log.len_from(old.end)?;
         if !options.dry_run {
-            let mut expired = log.expire(first);
+            let mut expired = log.expire(old.end);
             if matches!(&expired, Err(OpLogError::Disk(error)) if is_full(error)) {
                 self.make_room()?;
-                expired = self.operations()?.expire(first);
+                expired = self.operations()?.expire(old.end);
             }
             match expired {
                 Err(OpLogError::Disk(error)) if is_full(&error) => {
                     self.monitor().warn("the disk is full: old operations stay in the log");
-                    return Ok(oldest);
+                    return Ok(false);
                 }
                 expired => expired.map(drop)?,
             }
         }
-        report.expired = first - oldest;
+        report.expired = old.end - old.start;
         report.expired_bytes = before.saturating_sub(after);
-        Ok(first)
+        Ok(true)
     }
 
     /// Removes what is only a cache: the merged index, and the history of runs.

@@ -181,7 +181,12 @@ impl PackStore {
         for name in self.disk.list(INDEX_DIR.as_ref())? {
             self.disk.remove_durably(&Path::new(INDEX_DIR).join(name))?;
         }
-        let fresh = State::load(&*self.disk)?;
+        self.look_past_index()
+    }
+
+    /// Looks everything up in the footers of the packs from now on, whatever the merged index says.
+    pub fn look_past_index(&self) -> Result<()> {
+        let fresh = State::load_with(&*self.disk, read_lenient(&*self.disk)?, Vec::new())?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }

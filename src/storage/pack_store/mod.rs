@@ -30,6 +30,7 @@ pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack, new_nonce};
 
 use super::disk::{Disk, DiskError};
 use super::format::FormatError;
+use super::format::condemned::Condemned;
 use super::format::pack::{BlockKind, ChunkEntry};
 use crate::id::{IdPrefix, ObjectId, PackId};
 
@@ -186,6 +187,11 @@ impl State {
                 merged.push(Arc::new(index));
             }
         }
+        Self::load_with(disk, list, merged)
+    }
+
+    /// The packs that are there, of which an index covers some.
+    fn load_with(disk: &dyn Disk, list: Condemned, merged: Vec<Arc<MergedIndex>>) -> Result<Self> {
         let mut state = Self {
             live: list_packs(disk)?,
             merged,
