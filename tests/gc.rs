@@ -676,6 +676,31 @@ fn an_index_that_lies_is_not_believed() {
     sandbox.ok(["get", "f"]);
 }
 
+/// As `gc` does while it removes packs, for longer than anybody waits.
+#[test]
+fn who_did_not_see_what_went_changes_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("kept", "kept");
+    sandbox.save("kept");
+    sandbox.write("new", "new");
+    let readers = std::fs::File::open(sandbox.path(".digstore/readers")).unwrap();
+    readers.lock().unwrap();
+    sandbox.ok(["get", "kept"]);
+    sandbox.fails(11, ["add", "-A"]);
+    sandbox.fails(11, ["branch", "side"]);
+    assert!(sandbox.fails(11, ["gc", "--now"]).contains("another digstore command"));
+    readers.unlock().unwrap();
+    // A repository of an older release has no such file; what needs two locks makes it once.
+    std::fs::remove_file(sandbox.path(".digstore/readers")).unwrap();
+    sandbox.ok(["get", "kept"]);
+    sandbox.ok(["add", "-A"]);
+    std::fs::remove_file(sandbox.path(".digstore/readers")).unwrap();
+    sandbox.ok(["obliterate", "--yes", "kept"]);
+    assert!(sandbox.path(".digstore/readers").exists());
+    sandbox.ok(["gc", "--now"]);
+    verify(&sandbox);
+}
+
 #[test]
 fn another_command_keeps_it_out() {
     let sandbox = Sandbox::new();

@@ -50,6 +50,7 @@ pub mod worktree;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -111,15 +112,33 @@ fn is_repository(dir: &Path) -> bool {
     dir.join(FILE_NAME).is_file()
 }
 
-/// Shares the lock of those who read. While `gc` removes packs, which takes moments, it waits; it goes
-/// on without where that takes long, or where there are no such locks.
-fn share(disk: &dyn Disk) -> Option<Box<dyn SharedLock>> {
-    let start = Instant::now();
-    loop {
-        match disk.try_share(READERS_FILE.as_ref()) {
-            Ok(Some(lock)) => return Some(lock),
-            Ok(None) if start.elapsed() < READERS_PATIENCE => std::thread::sleep(READERS_PAUSE),
-            Ok(None) | Err(_) => return None,
+/// The lock of those who read, from before anything is looked up.
+enum Reading {
+    /// While it is held no pack goes.
+    Held(Box<dyn SharedLock>),
+    /// `gc` was removing packs all the time: what is looked up may go.
+    KeptOut,
+    /// The repository is of an older release and had no such file; whether this process made it.
+    NoFile(AtomicBool),
+    /// There are no such locks here, so that `gc` removes nothing.
+    NoLocks,
+}
+
+impl Reading {
+    /// Shares the lock. While `gc` removes packs, which takes moments, it waits; it goes on without
+    /// where that takes long.
+    fn begin(disk: &dyn Disk) -> Self {
+        let start = Instant::now();
+        loop {
+            match disk.try_share(READERS_FILE.as_ref()) {
+                Ok(Some(lock)) => return Self::Held(lock),
+                Ok(None) if start.elapsed() < READERS_PATIENCE => std::thread::sleep(READERS_PAUSE),
+                Ok(None) => return Self::KeptOut,
+                Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
+                    return Self::NoFile(AtomicBool::new(false));
+                }
+                Err(_) => return Self::NoLocks,
+            }
         }
     }
 }
@@ -134,8 +153,7 @@ pub struct Repository {
     /// The operation behind which it is looked at.
     looked_at: Option<u64>,
     objects: OnceLock<Objects>,
-    /// That of [`READERS_FILE`], from before anything is looked up; none where it cannot be had.
-    reading: Option<Box<dyn SharedLock>>,
+    reading: Reading,
     cancel: CancelToken,
     monitor: Arc<dyn Monitor>,
 }
@@ -206,7 +224,7 @@ impl Repository {
         let bytes = bytes.ok_or_else(|| RepoError::NoRepositoryAt(place.repository.clone()))?;
         let format = RepositoryFormat::decode(&bytes)
             .map_err(|source| RepoError::Format { path: place.repository.clone(), source })?;
-        let reading = share(&*disk);
+        let reading = Reading::begin(&*disk);
         let refs = RefStore::new(Arc::clone(&disk));
         let cancel = CancelToken::default();
         Ok(Self {
@@ -309,14 +327,39 @@ impl Repository {
         for name in self.disk.list(TMP_DIR.as_ref())? {
             self.disk.remove(&Path::new(TMP_DIR).join(name))?;
         }
-        if self.disk.file_kind(READERS_FILE.as_ref())?.is_none() {
-            // A repository of an older release; on a full disk it must do without.
-            let _ = self.disk.publish(READERS_FILE.as_ref(), b"", false);
-        }
+        self.check_reading()?;
         if let Some(objects) = self.objects.get() {
             objects.reader().store().refresh()?;
         }
         Ok(guard)
+    }
+
+    /// Nothing that was looked up before the lock was taken may have gone meanwhile: a commit that is
+    /// to get a branch is not looked at again.
+    fn check_reading(&self) -> Result<()> {
+        let locked = || RepoError::Locked(self.place.repository.clone());
+        match &self.reading {
+            Reading::Held(_) | Reading::NoLocks => Ok(()),
+            Reading::KeptOut => Err(locked()),
+            Reading::NoFile(made) if !made.load(Ordering::Relaxed) => {
+                if self.disk.file_kind(READERS_FILE.as_ref())?.is_some() {
+                    return Err(locked());
+                }
+                made.store(true, Ordering::Relaxed);
+                // On a full disk it must do without.
+                let _ = self.disk.publish(READERS_FILE.as_ref(), b"", false);
+                Ok(())
+            }
+            Reading::NoFile(_) => Ok(()),
+        }
+    }
+
+    /// The lock of those who read, if it is held.
+    fn reading_lock(&self) -> Option<&dyn SharedLock> {
+        match &self.reading {
+            Reading::Held(lock) => Some(&**lock),
+            _ => None,
+        }
     }
 
     /// A handle of the work tree's root.

@@ -36,6 +36,14 @@ impl Sweep<'_> {
         self.due(pack).is_some_and(|due| self.grace.is_none() || due <= self.now)
     }
 
+    /// Whether metadata may go before the list can be written. Nothing refers to what is not in use but
+    /// other such metadata: all of that goes, or is on the list that is there.
+    fn may_go_unlisted(&self, doomed: &[Judged], listed: &BTreeMap<PackId, i64>) -> bool {
+        let is_unused = |pack: &&Judged| pack.kind == PackKind::Meta && pack.fate != Fate::Keep;
+        let goes = |pack: &Judged| doomed.iter().any(|other| other.id == pack.id);
+        self.judged.iter().filter(is_unused).all(|pack| listed.contains_key(&pack.id) || goes(pack))
+    }
+
     /// The packs that go, those of metadata first: what refers goes before what it refers to.
     fn doomed(&self) -> Vec<Judged> {
         let due = self.judged.iter().filter(|pack| self.is_due(pack)).copied();
@@ -54,7 +62,7 @@ impl Repository {
         report: &mut GcReport,
     ) -> Result<()> {
         let mut doomed = sweep.doomed();
-        let lock = self.reading.as_deref();
+        let lock = self.reading_lock();
         let is_alone = lock.is_some_and(SharedLock::make_exclusive);
         if !is_alone {
             report.in_use = !doomed.is_empty();
@@ -97,11 +105,12 @@ impl Repository {
         }
         let mut doomed = doomed;
         if is_out_of_room(&published) {
-            // Nothing refers to metadata that is not in use but other such metadata.
             let meta = doomed.partition_point(|pack| pack.kind == PackKind::Meta);
-            self.remove_packs(&doomed[..meta])?;
-            doomed = &doomed[meta..];
-            published = publish();
+            if sweep.may_go_unlisted(&doomed[..meta], &store.condemned()) {
+                self.remove_packs(&doomed[..meta])?;
+                doomed = &doomed[meta..];
+                published = publish();
+            }
         }
         published?;
         self.remove_packs(doomed)
