@@ -16,6 +16,7 @@ use super::merge::MergeError;
 use super::merge::state::{ASIDE_FILE, STATE_FILE};
 use super::operation::{Operation, description};
 use super::pathspec::Pathspec;
+use super::repair::DAMAGED_DIR;
 use super::source::WorkTreeSource;
 use super::trees::{Stop, TreeDiff, edit_tree_by};
 use super::{RepoError, Repository, Result};
@@ -109,6 +110,11 @@ impl Repository {
         op.staging().apply_frame(frame)?;
         op.forget_all()?;
         self.forget_traces()?;
+        if !self.disk.list(DAMAGED_DIR.as_ref())?.is_empty() {
+            let dir = self.place.repository.join(DAMAGED_DIR);
+            let what = format!("what repairs put aside may hold the files: '{}'", dir.display());
+            self.monitor().warn(&what);
+        }
         drop(op);
         let next = GcOptions { dry_run: true, now: true, thorough: true };
         rewritten.report.freed_bytes = Some(self.gc(next)?.freed_bytes());

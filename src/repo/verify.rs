@@ -123,9 +123,9 @@ impl Repository {
         let store = self.store()?;
         report.problems.extend(store.damaged());
         report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
-        report
-            .problems
-            .extend(PackStore::check_condemned(&**store.disk()).err().map(|e| describe(&e)));
+        if let Err(error) = PackStore::check_condemned(&**store.disk()) {
+            report.problems.push(format!("{}; 'digstore gc' makes a new one", describe(&error)));
+        }
         let (kept, condemned) = (Mutex::new(Tally::default()), store.condemned());
         let going = Mutex::new(Tally::default());
         for id in store.packs() {

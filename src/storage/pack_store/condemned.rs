@@ -74,6 +74,18 @@ pub(super) fn read_lenient(disk: &dyn Disk) -> Result<Condemned> {
     }
 }
 
+/// Condemns a pack that takes the place of another one, if that is condemned. A damaged list says
+/// nothing: until `gc` makes a new one, nobody stores.
+pub(super) fn condemn_too(disk: &dyn Disk, old: &PackId, new: PackId) -> Result<()> {
+    let mut list = read_lenient(disk)?;
+    let since = list.packs.iter().find(|(id, _)| id == old).map(|(_, since)| *since);
+    let Some(since) = since.filter(|_| *old != new) else { return Ok(()) };
+    list.packs.push((new, since));
+    list.packs.sort_unstable();
+    list.packs.dedup_by_key(|(id, _)| *id);
+    Ok(disk.publish(Path::new(CONDEMNED_FILE), &list.encode(), true)?)
+}
+
 impl PackStore {
     /// The record of an object.
     pub fn slot(&self, id: &ObjectId) -> Option<(Slot, Location)> {

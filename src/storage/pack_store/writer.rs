@@ -136,6 +136,16 @@ impl PackWriter {
         self.len + footer as u64 + TRAILER_LEN as u64
     }
 
+    /// The id that the pack will have when it is sealed.
+    pub(super) fn sealed_id(&mut self) -> PackId {
+        self.sort_chunks();
+        PackId::of(&self.footer())
+    }
+
+    fn footer(&self) -> Vec<u8> {
+        pack::encode_footer(self.kind, &self.nonce, &self.blocks, &self.chunks)
+    }
+
     fn sort_chunks(&mut self) {
         self.chunks.sort_unstable_by_key(|chunk| chunk.0);
         // An object that came twice (two writers raced for it) is listed once.
@@ -154,7 +164,7 @@ impl PackWriter {
 
     fn seal_as(mut self, replace: bool) -> Result<SealedPack> {
         self.sort_chunks();
-        let footer = pack::encode_footer(self.kind, &self.nonce, &self.blocks, &self.chunks);
+        let footer = self.footer();
         let id = PackId::of(&footer);
         let trailer =
             Trailer { footer_offset: self.len, footer_len: footer.len() as u64, pack: id };
