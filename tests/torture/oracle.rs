@@ -6,7 +6,7 @@ use std::path::Path;
 use digstore::repo::Repository;
 use digstore::repo::add::AddOptions;
 
-use crate::script::{empty_commit, open};
+use crate::script::{REMOVE_ALL, empty_commit, open};
 use crate::sim::SimFs;
 
 /// What a command leaves, as far as a user sees it.
@@ -103,6 +103,26 @@ pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), Stri
             return Err(format!("the commit after the recovery was lost with {loss:?}"));
         }
         verify(&repository)?;
+    }
+    Ok(())
+}
+
+/// Removes all that is not in use: nobody may see a difference, and nothing is left to be removed.
+pub(crate) fn check_gc(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
+    let facts = || Facts::of(&open(fs, work_tree).map_err(|error| chain(&error))?);
+    let before = facts()?;
+    let gc = || {
+        let repository = open(fs, work_tree).map_err(|error| chain(&error))?;
+        repository.gc(REMOVE_ALL).map_err(|error| format!("cannot gc: {}", chain(&error)))
+    };
+    let report = gc()?;
+    if facts()? != before || report.in_use {
+        return Err(format!("gc changed something: {report:?} {before:#?} {:#?}", facts()?));
+    }
+    verify(&open(fs, work_tree).map_err(|error| chain(&error))?)?;
+    let again = gc()?;
+    if (again.removed, again.condemned, again.freed_bytes()) != (0, 0, 0) {
+        return Err(format!("gc left something: {again:?}"));
     }
     Ok(())
 }
