@@ -6,9 +6,11 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Dice, Sandbox, Tree, assert_same, files_below, noise, text};
@@ -389,59 +391,113 @@ fn readers_keep_what_they_read() {
     sandbox.fails(20, ["get", &format!("big@{lost}")]);
 }
 
-#[test]
-fn beside_writers_and_readers_everything_stays_whole() {
+/// What runs beside the writer: a run of `gc`, whole or killed, and commands that read.
+fn beside(sandbox: &Sandbox, number: u64, dice: &mut Dice) {
+    let thorough: &[&str] = if dice.roll() % 2 == 0 { &["--thorough"] } else { &[] };
+    let now: &[&str] = if dice.roll() % 4 == 0 { &[] } else { &["--now"] };
+    let args = [&["gc"], &FORGET[..], thorough, now].concat();
+    match number {
+        0 => {
+            let output = sandbox.run(args);
+            assert!(matches!(output.code, 0 | 11), "{output:?}");
+        }
+        1 => {
+            let mut child = sandbox.command(args).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_micros(dice.roll() % 30_000));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        2 => {
+            let output = sandbox.run(["get", "start@main"]);
+            assert_eq!((output.code, &output.stdout[..]), (0, &b"start"[..]), "{output:?}");
+        }
+        _ => assert!(sandbox.restored("main").contains_key(OsStr::new("start"))),
+    }
+}
+
+/// Runs `gc` beside a writer and readers, while the writer makes so many rounds.
+fn stays_whole_beside(rounds: u64) {
     let sandbox = Sandbox::new();
     sandbox.write("start", "start");
     sandbox.save("start");
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
+    let (sandbox, is_over) = (&sandbox, &is_over);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                let args = [&["gc", "--now", "--thorough"], &FORGET[..]].concat();
-                let output = sandbox.run(args);
-                assert!(matches!(output.code, 0 | 11), "{output:?}");
-            }
-        });
-        scope.spawn(|| {
-            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                let output = sandbox.run(["get", "start@main"]);
-                assert_eq!((output.code, &output.stdout[..]), (0, &b"start"[..]), "{output:?}");
-            }
-        });
+        for number in 0..4 {
+            scope.spawn(move || {
+                let _over = Over(is_over);
+                let mut dice = Dice::new(number);
+                while !is_over.load(Ordering::Relaxed) {
+                    beside(sandbox, number, &mut dice);
+                }
+            });
+        }
         let retry = |args: &[&str]| {
             loop {
                 let output = sandbox.run(args);
                 match output.code {
                     11 => std::thread::sleep(Duration::from_millis(5)),
-                    0 => return output,
-                    _ => {
-                        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
-                        panic!("{args:?}: {output:?}");
-                    }
+                    0 => return,
+                    // Nothing to undo, or to put aside.
+                    1 if matches!(args[0], "undo" | "stash") => return,
+                    _ => panic!("{args:?}: {output:?}"),
                 }
             }
         };
+        let _over = Over(is_over);
         let mut dice = Dice::new(3);
-        for round in 0..25 {
+        for round in (0..rounds).take_while(|_| !is_over.load(Ordering::Relaxed)) {
             // The same contents come and go, so that what is condemned is wanted again.
-            sandbox.write(format!("f{}", round % 3), noise(dice.roll() % 4, 150_000));
+            for number in 0..=dice.roll() % 8 {
+                let bytes = noise(dice.roll() % 4, 1000 << (dice.roll() % 9));
+                sandbox.write(format!("d{}/f{number}", dice.roll() % 3), bytes);
+            }
             retry(&["add", "-A"]);
             retry(&["commit", "--allow-empty", "-m", "x"]);
-            if round % 2 == 1 {
-                retry(&["reset", "--soft", "HEAD~1"]);
+            match dice.roll() % 6 {
+                0 | 1 => retry(&["reset", "--soft", "HEAD~1"]),
+                2 => {
+                    sandbox.write("stashed", noise(dice.roll() % 4, 150_000));
+                    retry(&["stash", "push", "-u"]);
+                    retry(&["stash", if dice.roll() % 2 == 0 { "drop" } else { "pop" }]);
+                }
+                3 => retry(&["undo", "--force"]),
+                _ => {}
+            }
+            if round % 50 == 49 {
+                verify(sandbox);
             }
         }
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    verify(&sandbox);
-    gc_all(&sandbox, &["--now"]);
-    verify(&sandbox);
+    verify(sandbox);
+    gc_all(sandbox, &["--now"]);
+    verify(sandbox);
     assert_same(&sandbox.snapshot(), &{
         sandbox.ok(["add", "-A"]);
         sandbox.ok(["commit", "--allow-empty", "-m", "last"]);
         sandbox.restored("HEAD")
     });
+}
+
+/// Ends the other threads with this one, also where it panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn beside_writers_and_readers_everything_stays_whole() {
+    stays_whole_beside(20);
+}
+
+#[test]
+#[ignore = "takes minutes: DIGSTORE_GC_ROUNDS says how many"]
+fn beside_writers_and_readers_everything_stays_whole_for_long() {
+    let rounds = std::env::var("DIGSTORE_GC_ROUNDS").ok();
+    stays_whole_beside(rounds.map_or(1000, |rounds| rounds.parse().unwrap()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use digstore::repo::Repository;
 use digstore::repo::add::AddOptions;
 
-use crate::script::{REMOVE_ALL, empty_commit, open};
+use crate::script::{REMOVE_ALL, TOGGLED, empty_commit, open};
 use crate::sim::SimFs;
 
 /// What a command leaves, as far as a user sees it.
@@ -128,7 +128,7 @@ pub(crate) fn check_gc(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
 }
 
 fn stage_something(repository: &Repository, work_tree: &Path) -> Result<(), String> {
-    let toggled = work_tree.join("toggled");
+    let toggled = work_tree.join(TOGGLED);
     if std::fs::remove_file(&toggled).is_err() {
         std::fs::write(&toggled, "x").map_err(|error| chain(&error))?;
     }

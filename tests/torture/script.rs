@@ -27,6 +27,9 @@ use crate::sim::{SimFs, State};
 /// What leaves nothing that is not in use.
 pub(crate) const REMOVE_ALL: GcOptions = GcOptions { dry_run: false, now: true, thorough: true };
 
+/// A file that a check stages.
+pub(crate) const TOGGLED: &str = "toggled";
+
 /// Where the repository lies in the simulated file system.
 pub(crate) const ROOT: &str = "/r";
 
@@ -172,6 +175,7 @@ impl World {
 
     /// Makes the work tree hold just these.
     pub(crate) fn put_files(&self, files: &BTreeMap<PathBuf, Vec<u8>>) {
+        let _ = std::fs::remove_file(self.work_tree().join(TOGGLED));
         let dir = self.work_tree().join("d");
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
