@@ -118,6 +118,25 @@ fn what_is_condemned_waits_and_can_be_rescued() {
 }
 
 #[test]
+fn what_is_not_whole_any_more_is_not_rescued() {
+    let sandbox = Sandbox::new();
+    sandbox.write("kept", noise(1, 300_000));
+    sandbox.save("kept");
+    sandbox.write("gone", noise(2, 500_000));
+    let lost = sandbox.save("gone");
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    gc_all(&sandbox, &[]);
+    // As where a run was killed that removed it.
+    std::fs::remove_file(&holds(&sandbox, &noise(2, 64))[0]).unwrap();
+    for args in [&["branch", "rescued", &lost][..], &["tag", "t", &lost], &["reset", &lost]] {
+        assert!(sandbox.fails(21, args).contains("missing"), "{args:?}");
+    }
+    assert_eq!(sandbox.restored("HEAD").len(), 1);
+    gc_all(&sandbox, &["--now"]);
+    verify(&sandbox);
+}
+
+#[test]
 fn what_was_rescued_can_be_worked_with() {
     let sandbox = Sandbox::new();
     sandbox.write("base", "base");
@@ -438,8 +457,8 @@ fn stays_whole_beside(rounds: u64) {
                 match output.code {
                     11 => std::thread::sleep(Duration::from_millis(5)),
                     0 => return,
-                    // Nothing to undo, or to put aside.
-                    1 if matches!(args[0], "undo" | "stash") => return,
+                    // Nothing to undo, to put aside or to bring back.
+                    1 | 20 if matches!(args[0], "undo" | "stash") => return,
                     _ => panic!("{args:?}: {output:?}"),
                 }
             }

@@ -38,10 +38,9 @@ struct Usage {
 }
 
 impl Usage {
-    fn of(footer: &Footer<'_>, used: Option<&Bits>) -> Self {
+    fn of(footer: &Footer<'_>, used: &Bits) -> Self {
         let objects = u64::from(footer.chunk_count());
         let mut usage = Self { objects, used_objects: 0, bytes: footer.plain_bytes, used_bytes: 0 };
-        let Some(used) = used else { return usage };
         for number in (0..footer.chunk_count()).filter(|number| used.contains(*number as usize)) {
             usage.used_objects += 1;
             usage.used_bytes += u64::from(footer.chunk(number).1.len);
@@ -67,18 +66,18 @@ impl Usage {
 }
 
 impl Repository {
-    /// Judges every pack, in order of their ids.
+    /// Judges every pack that was there when marking began, in order of their ids.
     pub(super) fn judge(&self, marked: &Marked, sparse_percent: u64) -> Result<Vec<Judged>> {
         let store = self.store()?;
         let mut judged = Vec::new();
-        for id in store.packs() {
+        for (id, used) in &marked.packs {
             self.stop_if_cancelled()?;
-            let pack = store.pack(&id)?;
+            let pack = store.pack(id)?;
             let footer = pack.footer()?;
-            let usage = Usage::of(&footer, marked.packs.get(&id));
+            let usage = Usage::of(&footer, used);
             pack.check_footer()?;
             let fate = usage.fate(footer.kind, sparse_percent);
-            judged.push(Judged { id, kind: footer.kind, fate, len: pack.len() });
+            judged.push(Judged { id: *id, kind: footer.kind, fate, len: pack.len() });
         }
         Ok(judged)
     }

@@ -16,7 +16,7 @@ use crate::id::{CommitId, ListId, ObjectId, PackId, TagId, TreeId};
 use crate::storage::format::object::{Content, EntryKind, ListPage, TreePage};
 use crate::storage::format::pack::ChunkEntry;
 use crate::storage::objects::Objects;
-use crate::storage::pack_store::{PackStore, StoreError};
+use crate::storage::pack_store::{PackStore, Snapshot, StoreError};
 
 /// Finds that wait to be looked up in their footers: 40 MiB.
 const MOST_FOUND: usize = 1 << 19;
@@ -30,13 +30,13 @@ impl Bits {
         Self(vec![0; len.div_ceil(64)])
     }
 
-    /// Adds a number below the length; whether it is new.
-    fn insert(&mut self, number: usize) -> bool {
-        let Some(word) = self.0.get_mut(number / 64) else { return false };
+    /// Adds a number; whether it is new. None if it is not below the length.
+    fn insert(&mut self, number: usize) -> Option<bool> {
+        let word = self.0.get_mut(number / 64)?;
         let bit = 1 << (number % 64);
         let is_new = *word & bit == 0;
         *word |= bit;
-        is_new
+        Some(is_new)
     }
 
     pub(super) fn contains(&self, number: usize) -> bool {
@@ -56,7 +56,7 @@ enum Todo {
 /// Everything that is in use.
 #[derive(Debug, Default)]
 pub(super) struct Marked {
-    /// The objects of each pack, by their numbers in its footer. A pack without any has none.
+    /// The objects of each pack, by their numbers in its footer. A pack that came later is not there.
     pub(super) packs: BTreeMap<PackId, Bits>,
     /// How many objects there are.
     pub(super) objects: u64,
@@ -69,6 +69,7 @@ struct Marker<'r> {
     repository: &'r Repository,
     objects: &'r Objects,
     store: &'r Arc<PackStore>,
+    snapshot: Snapshot,
     visited: Vec<Bits>,
     found: Vec<(PackId, ObjectId, ChunkEntry)>,
     stack: Vec<Todo>,
@@ -82,18 +83,32 @@ impl Repository {
         let mut marker = self.marker()?;
         self.visit_roots(first, &mut |root| marker.reach(root))?;
         marker.look_up()?;
-        self.store()?.check_tables()?;
+        marker.snapshot.check_tables()?;
         self.objects()?.reader().trim();
+        for pack in marker.snapshot.packs() {
+            marker.marked.packs.entry(pack).or_default();
+        }
         Ok(marker.marked)
+    }
+
+    /// Whether all is there that a commit needs which is to be in use from now on. One that counts as
+    /// stored has it; of one that only condemned packs hold, a `gc` that was killed may have removed some.
+    pub(in crate::repo) fn check_whole(&self, commit: CommitId) -> Result<()> {
+        if self.store()?.contains(&commit.into()) {
+            return Ok(());
+        }
+        self.marker()?.reach(Root::Commit(commit))
     }
 
     fn marker(&self) -> Result<Marker<'_>> {
         let store = self.store()?;
+        let snapshot = store.snapshot();
         Ok(Marker {
             repository: self,
             objects: self.objects()?,
             store,
-            visited: store.tables()?.into_iter().map(Bits::new).collect(),
+            visited: snapshot.tables()?.into_iter().map(Bits::new).collect(),
+            snapshot,
             found: Vec::new(),
             stack: Vec::new(),
             marked: Marked::default(),
@@ -119,7 +134,7 @@ impl Marker<'_> {
             Root::Commit(id) => self.push(id.into(), Todo::Commit(id)),
             Root::Tag(id) => self.push(id.into(), Todo::Tag(id)),
             // It is named where nothing was ever staged, and need not be stored for that.
-            Root::Tree(id) if is_empty_tree(&id) && self.store.locate(&id.into()).is_none() => {
+            Root::Tree(id) if is_empty_tree(&id) && self.snapshot.slot(&id.into()).is_none() => {
                 Ok(())
             }
             Root::Tree(id) => self.push(id.into(), Todo::Tree(id)),
@@ -177,13 +192,15 @@ impl Marker<'_> {
 
     /// Marks an object; whether it was not marked before.
     fn mark(&mut self, id: ObjectId) -> Result<bool> {
-        let Some((slot, location)) = self.store.slot(&id) else {
-            self.store.check_tables()?;
+        let Some((slot, location)) = self.snapshot.slot(&id) else {
+            self.snapshot.check_tables()?;
             return Err(StoreError::Missing(id).into());
         };
         let table = self.visited.get_mut(slot.table);
-        if !table.is_some_and(|table| table.insert(slot.number)) {
-            return Ok(false);
+        match table.and_then(|table| table.insert(slot.number)) {
+            Some(true) => {}
+            Some(false) => return Ok(false),
+            None => return Err(PackStore::index_lies(&location.pack).into()),
         }
         self.marked.objects += 1;
         self.repository.monitor().advance(1, 0);
@@ -202,16 +219,18 @@ impl Marker<'_> {
             let id = finds[0].0;
             let pack = self.store.pack(&id)?;
             let footer = pack.footer()?;
-            let bits = self.marked.packs.entry(id);
-            let bits = bits.or_insert_with(|| Bits::new(footer.chunk_count() as usize));
+            let len = footer.chunk_count() as usize;
+            let bits = self.marked.packs.entry(id).or_insert_with(|| Bits::new(len));
             for (_, object, chunk) in finds {
                 match footer.position(object) {
-                    Some((number, there)) if there == *chunk => bits.insert(number as usize),
+                    Some((number, there)) if there == *chunk => {
+                        bits.insert(number as usize);
+                    }
                     _ => {
                         pack.check_footer()?;
                         return Err(PackStore::index_lies(&id).into());
                     }
-                };
+                }
             }
         }
         found.clear();
@@ -231,8 +250,9 @@ mod tests {
             let mut bits = Bits::new(len);
             let mut model = std::collections::BTreeSet::new();
             for number in numbers.into_iter().filter(|number| *number < len) {
-                prop_assert_eq!(bits.insert(number), model.insert(number));
+                prop_assert_eq!(bits.insert(number), Some(model.insert(number)));
             }
+            prop_assert_eq!(bits.insert(len + 64), None);
             for number in 0..len {
                 prop_assert_eq!(bits.contains(number), model.contains(&number));
             }

@@ -233,6 +233,12 @@ impl<'r> Operation<'r> {
         }
         let store = self.repository.refs();
         store.check(&refs)?;
+        let commits = refs.iter().filter_map(|change| change.new).map(|value| value.commit);
+        let head = match &after.head {
+            Head::Detached(commit) if after.head != self.before.head => Some(*commit),
+            _ => None,
+        };
+        commits.chain(head).try_for_each(|commit| self.repository.check_whole(commit))?;
         let seq = self.append(after.clone(), refs.clone())?;
         store.apply(&refs)?;
         if after.head != self.before.head {

@@ -17,7 +17,7 @@ use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::oplog::OpRecord;
 use crate::storage::pack_store::{StoreError, describe};
-use crate::storage::refs::RefValue;
+use crate::storage::refs::{Head, RefValue};
 
 /// Files whose soundness is remembered, so that those of many commits are looked up once: 8 MiB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
@@ -29,11 +29,12 @@ impl Repository {
             repository: self,
             report,
             known: LruCache::new(REMEMBERED),
+            commits: HashSet::new(),
             trees: HashSet::new(),
             whole: None,
         };
         let tips = reach.tips();
-        reach.commits(tips)?;
+        reach.commits(tips, None)?;
         reach.staged();
         reach.operations()?;
         if let Err(error) = self.merge_state() {
@@ -72,10 +73,23 @@ struct Reach<'a> {
     report: &'a mut VerifyReport,
     /// Files whose content was looked up.
     known: LruCache<Content, bool>,
+    /// Commits that were walked.
+    commits: HashSet<CommitId>,
     /// Trees of commits that were walked.
     trees: HashSet<TreeId>,
     /// The last tree that is whole.
     whole: Option<TreeId>,
+}
+
+/// Where refs and `HEAD` were before and after an operation.
+fn commits_of(record: &OpRecord) -> Vec<CommitId> {
+    let values = record.refs.iter().flat_map(|change| [change.old, change.new]).flatten();
+    let heads =
+        [&record.before.head, &record.after.head].into_iter().filter_map(|head| match head {
+            Head::Detached(commit) => Some(*commit),
+            Head::Branch(_) => None,
+        });
+    values.map(|value| value.commit).chain(heads).collect()
 }
 
 impl Reach<'_> {
@@ -127,17 +141,19 @@ impl Reach<'_> {
         }
     }
 
-    fn commits(&mut self, tips: Vec<CommitId>) -> Result<()> {
-        let mut seen = HashSet::new();
+    /// Walks commits and those before them; of those that only an operation names, that one holds what
+    /// they need.
+    fn commits(&mut self, tips: Vec<CommitId>, operation: Option<u64>) -> Result<()> {
         let mut stack = tips;
         while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
+            if !self.commits.insert(id) {
                 continue;
             }
-            self.report.commits += 1;
+            self.report.commits += u64::from(operation.is_none());
             match self.repository.objects()?.commit(&id) {
                 Ok(commit) => {
-                    self.tree(commit.tree, Holder::Commit(id))?;
+                    let holder = operation.map_or(Holder::Commit(id), Holder::Operation);
+                    self.tree(commit.tree, holder)?;
                     self.trees.insert(commit.tree);
                     stack.extend(commit.parents);
                 }
@@ -166,7 +182,8 @@ impl Reach<'_> {
         }
     }
 
-    /// What `undo` and `op restore` need: what each operation staged and kept.
+    /// What `undo` and `op restore` need: where refs and `HEAD` were, and what each operation staged and
+    /// kept.
     fn operations(&mut self) -> Result<()> {
         let log = match self.repository.operations() {
             Ok(log) => log,
@@ -184,6 +201,7 @@ impl Reach<'_> {
                 }
             };
             self.report.operations += 1;
+            self.commits(commits_of(&record), Some(record.link.seq))?;
             let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
             for tree in trees.into_iter().chain([record.kept]).flatten() {
                 // A repository without a record of a tree that holds nothing never stored it.

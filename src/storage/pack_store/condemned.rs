@@ -18,14 +18,43 @@ pub const CONDEMNED_FILE: &str = "condemned";
 /// Larger than a list of a million packs.
 const MAX_LIST: u64 = 64 << 20;
 
-/// The record by which an object is found: the same for every look, as long as nothing is adopted
-/// or removed.
+/// The record by which an object is found in a [`Snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// Number of the table of records.
     pub table: usize,
     /// Number of the record in it.
     pub number: usize,
+}
+
+/// The packs and indexes of one moment: whatever the store comes to know later, the record by which
+/// an object is found is the same for every look.
+#[derive(Debug)]
+pub struct Snapshot(State);
+
+impl Snapshot {
+    /// The record of an object.
+    pub fn slot(&self, id: &ObjectId) -> Option<(Slot, Location)> {
+        self.0.slot(id, true)
+    }
+
+    /// The number of records in each table.
+    pub fn tables(&self) -> Result<Vec<usize>> {
+        let merged = self.0.merged.iter().map(|index| Ok(index.record_count()));
+        let recent = (self.0.recent.iter())
+            .map(|pack| pack.footer().map(|footer| footer.chunk_count() as usize));
+        merged.chain(recent).collect()
+    }
+
+    /// Whether the tables behind the lookups so far were whole.
+    pub fn check_tables(&self) -> Result<()> {
+        self.0.check_tables()
+    }
+
+    /// All packs, in order of their ids.
+    pub fn packs(&self) -> Vec<PackId> {
+        self.0.packs()
+    }
 }
 
 impl State {
@@ -87,19 +116,9 @@ pub(super) fn condemn_too(disk: &dyn Disk, old: &PackId, new: PackId) -> Result<
 }
 
 impl PackStore {
-    /// The record of an object.
-    pub fn slot(&self, id: &ObjectId) -> Option<(Slot, Location)> {
-        self.read_state(|state| state.slot(id, true))
-    }
-
-    /// The number of records in each table.
-    pub fn tables(&self) -> Result<Vec<usize>> {
-        self.read_state(|state| {
-            let merged = state.merged.iter().map(|index| Ok(index.record_count()));
-            let recent = (state.recent.iter())
-                .map(|pack| pack.footer().map(|footer| footer.chunk_count() as usize));
-            merged.chain(recent).collect()
-        })
+    /// The packs and indexes as they are known now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.read_state(State::clone))
     }
 
     /// Whether the list of condemned packs can be read: a writer that does not know them must not

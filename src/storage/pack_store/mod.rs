@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use lru::LruCache;
 use thiserror::Error;
 
-pub use condemned::{CONDEMNED_FILE, Slot};
+pub use condemned::{CONDEMNED_FILE, Slot, Snapshot};
 pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
@@ -134,7 +134,7 @@ pub fn pack_path(id: &PackId) -> PathBuf {
     PathBuf::from(format!("{PACKS_DIR}/{}/{hex}.pack", &hex[..2]))
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     live: HashSet<PackId>,
     /// Packs outside the merged index, oldest first.
@@ -215,6 +215,17 @@ impl State {
         }
         Ok(state)
     }
+
+    fn check_tables(&self) -> Result<()> {
+        self.recent.iter().try_for_each(|pack| pack.check_footer())?;
+        self.merged.iter().try_for_each(|part| part.check())
+    }
+
+    fn packs(&self) -> Vec<PackId> {
+        let mut packs: Vec<_> = self.live.iter().copied().collect();
+        packs.sort_unstable();
+        packs
+    }
 }
 
 impl PackStore {
@@ -245,7 +256,7 @@ impl PackStore {
     /// Finds an object; damage in a footer counts as absence here and is named by a read. Of its
     /// places one that is not condemned is preferred.
     pub fn locate(&self, id: &ObjectId) -> Option<Location> {
-        self.slot(id).map(|(_, location)| location)
+        self.read_state(|state| state.slot(id, true)).map(|(_, location)| location)
     }
 
     /// Whether the object need not be stored: a live pack holds it that is not condemned.
@@ -256,17 +267,12 @@ impl PackStore {
     /// Whether the tables behind the lookups so far were whole: asked before an absence is
     /// believed where it matters. A file that was cut off under the command is named.
     pub fn check_tables(&self) -> Result<()> {
-        let (recent, merged) =
-            self.read_state(|state| (state.recent.clone(), state.merged.clone()));
-        recent.iter().try_for_each(|pack| pack.check_footer())?;
-        merged.iter().try_for_each(|part| part.check())
+        self.snapshot().check_tables()
     }
 
     /// All packs, in order of their ids.
     pub fn packs(&self) -> Vec<PackId> {
-        let mut packs: Vec<_> = self.read_state(|state| state.live.iter().copied().collect());
-        packs.sort_unstable();
-        packs
+        self.read_state(State::packs)
     }
 
     /// Opens a pack, or takes it from the open ones.
