@@ -226,3 +226,26 @@ fn random_sequences_do_what_the_model_does() {
         assert!(missed.is_empty(), "never done: {missed:?}; done: {met:?}");
     }
 }
+
+#[test]
+fn what_was_there_as_a_state_has_it_stays_when_that_is_taken_back() {
+    use Action::{AddAll, GoBack, Rm, SwitchNew, Undo, Write};
+    run_from(
+        BASE,
+        &[
+            Rm(0, action::How::Force),
+            Write(1, 0),
+            GoBack(0),
+            Undo,
+            Undo,
+            SwitchNew(0),
+            AddAll,
+            Undo,
+            Undo,
+            GoBack(36),
+            GoBack(56),
+            Undo,
+            SwitchNew(12),
+        ],
+    );
+}

@@ -5,7 +5,7 @@
 
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::{CommittedEntry, as_staged};
-use super::super::operation::{Doomed, Keeper, Operation};
+use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::pathspec::Pathspec;
 use super::super::read::ByteRange;
 use super::super::switch::{Move, MoveReport, Overwrite};
@@ -165,7 +165,7 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let doomed: Vec<Doomed> = marked
             .iter()
-            .map(|(path, _)| Doomed { path: path.clone(), is_staged: true })
+            .map(|(path, _)| Doomed { path: path.clone(), held: Held::AsStaged })
             .filter(|doomed| matches!(stat_one(&root, &doomed.path), Ok(Some(_))))
             .collect();
         keeper.keep(&doomed, op.staged())?;
@@ -217,7 +217,7 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let doomed: Vec<Doomed> = chosen
             .iter()
-            .map(|conflict| Doomed { path: conflict.path.clone(), is_staged: false })
+            .map(|conflict| Doomed { path: conflict.path.clone(), held: Held::Unknown })
             .collect();
         if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
             return Err(RepoError::CannotKeep { path, why });

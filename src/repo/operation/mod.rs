@@ -22,7 +22,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use keep::{Doomed, Keeper};
+pub use keep::{Doomed, Held, Keeper};
 pub use undo::{UndoError, UndoOptions, UndoReport};
 pub use way::PastState;
 
