@@ -173,7 +173,7 @@ fn odd_surroundings_are_errors_and_no_panics() {
     assert!(gone.stderr.contains("cannot find the current directory"), "{}", gone.stderr);
     let mut command = sandbox.command(["status"]);
     Output::of(command.env_remove("HOME").env_remove("XDG_CONFIG_HOME")).expect_code(0);
-    sandbox.run([common::name(b"get"), common::name(b"\xff")]).expect_code(2);
+    sandbox.run([common::name(b"get"), common::name(b"\xff")]).expect_code(20);
     sandbox.run([common::name(b"add"), common::name(b"\xff")]).expect_code(20);
     sandbox.run([common::name(b"commit"), common::name(b"-m\xff")]).expect_code(2);
 }

@@ -462,3 +462,25 @@ proptest! {
         apply(&sandbox, &back, "HEAD", "HEAD~1");
     }
 }
+
+#[test]
+fn white_space_that_does_not_count_is_no_difference_for_the_exit_code() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "one two\n");
+    sandbox.save("x");
+    sandbox.write("a", "one  two \n");
+    for format in [
+        &["--quiet"][..],
+        &["--exit-code"],
+        &["--exit-code", "--stat"],
+        &["--exit-code", "--stat", "-p"],
+    ] {
+        let run = |flag: &str| sandbox.run(["diff", flag].iter().chain(format)).code;
+        assert_eq!((run("-w"), run("-b"), run("-a")), (0, 0, 1), "{format:?}");
+    }
+    sandbox.chmod("a", 0o755);
+    assert_eq!(sandbox.run(["diff", "--quiet", "-w"]).code, 1, "its mode counts");
+    sandbox.chmod("a", 0o644);
+    sandbox.write("a", "onetwo\n");
+    assert_eq!(sandbox.run(["diff", "--quiet", "-b"]).code, 1);
+}

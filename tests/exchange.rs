@@ -274,6 +274,33 @@ fn what_has_no_place_here_is_named_and_left_out() {
 }
 
 #[test]
+fn tags_that_lead_to_no_commit_are_named_and_stop_nothing() {
+    let sandbox = Sandbox::new();
+    let mut git = Git::init(&sandbox, "source");
+    history(&mut git);
+    for (name, target) in
+        [("note", "HEAD:d"), ("trees", "HEAD^{tree}"), ("good", "HEAD"), ("again", "good")]
+    {
+        git.run(&["tag", "-a", name, "-m", name, target]);
+    }
+    git.run(&["tag", "blob", "HEAD:d"]);
+    let out = sandbox.run(["import", "git", "../source"]).expect_code(3);
+    for name in ["note", "trees", "blob"] {
+        let told = format!("left out the ref 'refs/tags/{name}': it leads to no commit");
+        assert!(out.stderr.contains(&told), "{out:?}");
+    }
+    let id = |revision: &str| {
+        sandbox.ok(["log", "-n", "1", "--json", revision]).json()["commits"][0]["id"].clone()
+    };
+    assert_eq!(id("again"), id("trunk"));
+    sandbox.ok(["store", "verify", "--data"]);
+    // The same again changes nothing.
+    let before = sandbox.ok(["op", "log", "--json"]).stdout;
+    sandbox.run(["import", "git", "../source"]).expect_code(3);
+    assert_eq!(before, sandbox.ok(["op", "log", "--json"]).stdout);
+}
+
+#[test]
 fn an_export_says_what_git_cannot_hold_and_refuses_what_is_no_repository() {
     let sandbox = Sandbox::new();
     assert!(sandbox.fails(1, ["export", "git", "../out.git"]).contains("no branch"));

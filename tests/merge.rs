@@ -2,9 +2,10 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::process::Command;
 
-use common::{Dice, Output, Sandbox, assert_same, noise, snapshot};
+use common::{Dice, Node, Output, Sandbox, assert_same, noise, snapshot};
 
 /// `main` and `topic`, which changed different things since they parted.
 fn parted() -> Sandbox {
@@ -305,6 +306,114 @@ fn a_commit_is_amended() {
     assert_eq!(sandbox.ok(["log", "--json"]).json()["commits"][0]["message"], "better");
     sandbox.ok(["undo"]);
     assert_eq!(sandbox.ok(["log", "--json"]).json()["commits"][0]["message"], "two");
+}
+
+#[test]
+fn changes_follow_a_move_only_where_it_is_plain() {
+    let moved = |base: &[&str], ours: &[(&str, &str)], theirs: &[(&str, &str)]| {
+        let sandbox = Sandbox::new();
+        sandbox.write("other", "x");
+        base.iter().for_each(|name| sandbox.write(name, "same\n"));
+        sandbox.save("base");
+        sandbox.ok(["switch", "-c", "topic"]);
+        theirs.iter().for_each(|(name, text)| sandbox.write(name, text));
+        sandbox.save("theirs");
+        sandbox.ok(["switch", "main"]);
+        base.iter().for_each(|name| sandbox.remove(name));
+        ours.iter().for_each(|(name, text)| sandbox.write(name, text));
+        sandbox.save("ours");
+        sandbox
+    };
+    let sandbox = moved(&["a"], &[("c", "same\n")], &[("a", "changed\n")]);
+    sandbox.ok(["merge", "topic"]);
+    assert_eq!(sandbox.read("c"), b"changed\n");
+    // Two files of one content, and one place: neither change is lost.
+    let sandbox = moved(&["a", "b"], &[("c", "same\n")], &[("a", "one\n"), ("b", "two\n")]);
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert_eq!(sandbox.status(), ["DU a", "DU b"]);
+    assert_eq!(sandbox.read("c"), b"same\n");
+    // Theirs has something of its own at the new place.
+    let theirs = &[("a", "changed\n"), ("c", "their own\n")];
+    let sandbox = moved(&["a"], &[("c", "same\n")], theirs);
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert_eq!(sandbox.status(), ["DU a", "AA c"]);
+}
+
+#[test]
+fn a_moved_file_keeps_its_mode_and_what_the_other_side_did_to_it() {
+    let parted = |ours: &dyn Fn(&Sandbox), theirs: &dyn Fn(&Sandbox)| {
+        let sandbox = Sandbox::new();
+        sandbox.write("d/a", "same\n");
+        sandbox.write("other", "x");
+        sandbox.save("base");
+        sandbox.ok(["switch", "-c", "topic"]);
+        theirs(&sandbox);
+        sandbox.save("theirs");
+        sandbox.ok(["switch", "main"]);
+        ours(&sandbox);
+        sandbox.save("ours");
+        sandbox
+    };
+    let edit = |sandbox: &Sandbox| sandbox.write("d/a", "changed\n");
+    let rename = |sandbox: &Sandbox| {
+        sandbox.remove("d");
+        sandbox.write("b", "same\n");
+    };
+    let sandbox = parted(
+        &|sandbox| {
+            rename(sandbox);
+            sandbox.chmod("b", 0o755);
+        },
+        &edit,
+    );
+    sandbox.ok(["merge", "topic"]);
+    assert_eq!(sandbox.snapshot()[OsStr::new("b")], Node::File(b"changed\n".to_vec(), true));
+    // What replaced it is no change of its content.
+    let sandbox = parted(&rename, &|sandbox| {
+        sandbox.remove("d/a");
+        sandbox.link("d/a", "other");
+    });
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert_eq!(sandbox.status(), ["DU d/a"]);
+    assert_eq!(sandbox.read("b"), b"same\n");
+    // One side moved it, the other deleted it.
+    let delete = |sandbox: &Sandbox| sandbox.remove("d");
+    let sandbox = parted(&rename, &delete);
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert_eq!(sandbox.status(), ["UD b"]);
+    assert_eq!(sandbox.read("b"), b"same\n");
+    let sandbox = parted(&delete, &rename);
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert_eq!(sandbox.status(), ["DU b"]);
+    sandbox.ok(["restore", "--theirs", "b"]);
+    sandbox.ok(["add", "b"]);
+    sandbox.ok(["merge", "--continue"]);
+    assert_eq!(sandbox.ok(["get", "b"]).stdout, b"same\n");
+    // It moved to where ours has a directory with a change: both are there to be chosen from.
+    let sandbox = parted(&edit, &|sandbox| {
+        sandbox.remove("d");
+        sandbox.write("d", "same\n");
+    });
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    assert_eq!(sandbox.status(), ["UA d", "UD d/a"]);
+    assert_eq!(sandbox.read("d/a"), b"changed\n");
+}
+
+#[test]
+fn a_directory_that_one_side_emptied_is_no_conflict() {
+    let sandbox = Sandbox::new();
+    sandbox.write("d/a", "a");
+    sandbox.save("base");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.remove("d/a");
+    sandbox.save("an empty directory");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("d/b", "b");
+    sandbox.save("ours");
+    sandbox.ok(["merge", "topic"]);
+    assert_eq!(sandbox.read("d/b"), b"b");
+    assert!(!sandbox.path("d/a").exists());
+    assert!(sandbox.status().is_empty());
 }
 
 // ---- beside git ------------------------------------------------------------------------------

@@ -184,3 +184,42 @@ fn names_that_differ_in_case_and_paths_of_another_kind() {
     sandbox.commit("kinds");
     assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
 }
+
+#[test]
+fn what_is_in_conflict_stays_where_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("d/a", "base\n");
+    sandbox.write("b", "b");
+    sandbox.save("base");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("d/a", "theirs\n");
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("d/a", "ours\n");
+    sandbox.save("ours");
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    for args in [["mv", "d/a", "c"], ["mv", "d", "e"]] {
+        assert!(sandbox.fails(1, args).contains("'d/a' is in conflict"), "{args:?}");
+    }
+    assert!(sandbox.fails(1, ["mv", "-f", "b", "d/a"]).contains("'d/a' is in conflict"));
+    sandbox.ok(["mv", "b", "c"]);
+    sandbox.write("d/a", "both\n");
+    sandbox.ok(["add", "d/a"]);
+    sandbox.ok(["mv", "d/a", "e"]);
+    sandbox.ok(["merge", "--continue"]);
+    assert!(sandbox.status().is_empty());
+}
+
+#[test]
+fn a_file_that_is_overwritten_comes_back_in_one_step() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.write("b", "b");
+    sandbox.save("x");
+    sandbox.write("b", "unsaved");
+    let before = sandbox.snapshot();
+    sandbox.ok(["mv", "-f", "a", "b"]);
+    sandbox.ok(["undo"]);
+    assert_eq!(before, sandbox.snapshot());
+    assert_eq!(sandbox.status(), [" M b"]);
+}

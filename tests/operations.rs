@@ -16,6 +16,8 @@ struct State {
     status: Vec<String>,
     branches: Value,
     tags: Value,
+    stashes: Value,
+    merging: Value,
     head: Value,
 }
 
@@ -28,6 +30,8 @@ impl State {
             status: sandbox.status(),
             branches: sandbox.ok(["branch", "--json"]).json(),
             tags: sandbox.ok(["tag", "--json"]).json(),
+            stashes: sandbox.ok(["stash", "list", "--json"]).json(),
+            merging: sandbox.ok(["status", "--json"]).json()["merging"].take(),
             // What is staged as well.
             head: last["after"].take(),
         }
@@ -66,6 +70,51 @@ fn busy() -> Sandbox {
     sandbox
 }
 
+/// A command that ends with this code changes something and has one record; it is taken back and
+/// done again twice, and taken back in the end.
+fn comes_and_goes(sandbox: &Sandbox, code: i32, command: &[&str]) {
+    let (before, records) = (State::of(sandbox), operations(sandbox).len());
+    sandbox.run(command).expect_code(code);
+    let after = State::of(sandbox);
+    assert_ne!(before, after, "{command:?}");
+    assert_eq!(operations(sandbox).len(), records + 1, "{command:?} has one record");
+    for _ in 0..2 {
+        sandbox.ok(["undo"]);
+        assert_eq!(before, State::of(sandbox), "{command:?} taken back");
+        sandbox.ok(["redo"]);
+        assert_eq!(after, State::of(sandbox), "{command:?} done again");
+    }
+    sandbox.ok(["undo"]);
+}
+
+fn nothing_was_noticed(sandbox: &Sandbox) {
+    let noticed = operations(sandbox).into_iter().filter(|op| op["kind"] == "noticed");
+    assert_eq!(noticed.count(), 0, "each command entered all that it did");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+/// `main` and `two`, which differ in 600 files; `main` is checked out. And what the two hold.
+fn far_apart() -> (Sandbox, [Tree; 2]) {
+    let sandbox = Sandbox::new();
+    for number in 0..600 {
+        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
+    }
+    sandbox.save("one");
+    let one = sandbox.snapshot();
+    sandbox.ok(["switch", "-c", "two"]);
+    for number in 0..600 {
+        match number % 3 {
+            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
+            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
+            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
+        }
+    }
+    sandbox.save("two");
+    let two = sandbox.snapshot();
+    sandbox.ok(["switch", "main"]);
+    (sandbox, [one, two])
+}
+
 #[test]
 fn each_command_is_taken_back_and_done_again() {
     let sandbox = busy();
@@ -92,26 +141,89 @@ fn each_command_is_taken_back_and_done_again() {
         &["tag", "v2"],
         &["tag", "-f", "-a", "v1", "-m", "moved"],
         &["tag", "-d", "v1"],
+        &["add", "-u"],
+        &["commit", "-a", "-m", "all"],
+        &["commit", "--amend", "-m", "second, better"],
+        &["mv", "c", "e"],
+        &["mv", "-f", "c", "b"],
+        &["mv", "d", "e"],
+        &["clean", "-f", "-d"],
+        &["reset", "--soft", "HEAD~1"],
+        &["reset", "HEAD~1"],
+        &["reset", "b"],
+        &["reset", "--hard"],
+        &["reset", "--hard", "HEAD~1"],
+        &["stash", "push"],
+        &["stash", "push", "-u", "-k"],
         &["op", "restore", "--force", "2"],
         &["op", "restore", "--force", "0"],
     ];
     for command in commands {
-        let before = State::of(&sandbox);
-        sandbox.ok(*command);
-        let after = State::of(&sandbox);
-        assert_ne!(before, after, "{command:?}");
-        for _ in 0..2 {
-            sandbox.ok(["undo"]);
-            assert_eq!(before, State::of(&sandbox), "{command:?} taken back");
-            sandbox.ok(["redo"]);
-            assert_eq!(after, State::of(&sandbox), "{command:?} done again");
-        }
-        sandbox.ok(["undo"]);
+        comes_and_goes(&sandbox, 0, command);
     }
     assert_eq!(first, State::of(&sandbox));
-    let noticed = operations(&sandbox).into_iter().filter(|op| op["kind"] == "noticed");
-    assert_eq!(noticed.count(), 0, "each command entered all that it did");
-    sandbox.ok(["store", "verify", "--data"]);
+    nothing_was_noticed(&sandbox);
+}
+
+#[test]
+fn merges_and_stashes_are_taken_back_and_done_again() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b", "c"] {
+        sandbox.write(name, format!("{name} of old\n"));
+    }
+    sandbox.save("base");
+    sandbox.ok(["branch", "ahead"]);
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("b", "b of topic\n");
+    sandbox.write("d/new", "new");
+    sandbox.save("clean");
+    sandbox.write("a", "a of topic\n");
+    sandbox.remove("c");
+    sandbox.save("conflicting");
+    sandbox.ok(["switch", "ahead"]);
+    sandbox.write("f", "f");
+    sandbox.save("ahead");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "a, put aside\n");
+    sandbox.ok(["stash"]);
+    sandbox.write("a", "a of main\n");
+    sandbox.write("c", "c of main\n");
+    sandbox.save("main");
+    sandbox.write("local", "not tracked");
+    let commands: &[(i32, &[&str])] = &[
+        (0, &["merge", "ahead"]),
+        (0, &["merge", "--no-commit", "ahead"]),
+        (0, &["merge", "--squash", "ahead"]),
+        (0, &["cherry-pick", "topic~1"]),
+        (0, &["cherry-pick", "-n", "topic~1"]),
+        (0, &["revert", "HEAD"]),
+        (1, &["stash", "pop"]),
+        (1, &["stash", "apply"]),
+        (0, &["stash", "drop"]),
+        (0, &["stash", "clear"]),
+        (1, &["cherry-pick", "topic"]),
+        (1, &["merge", "topic"]),
+    ];
+    for (code, command) in commands {
+        comes_and_goes(&sandbox, *code, command);
+    }
+    sandbox.run(["merge", "topic"]).expect_code(1);
+    for command in [
+        &["merge", "--abort"][..],
+        &["merge", "--quit"],
+        &["reset", "--hard"],
+        &["reset"],
+        &["switch", "-f", "topic"],
+        &["restore", "--theirs", "a"],
+        &["restore", "--theirs", "c"],
+        &["add", "a"],
+        &["rm", "-f", "c"],
+    ] {
+        comes_and_goes(&sandbox, 0, command);
+    }
+    sandbox.ok(["add", "-A"]);
+    comes_and_goes(&sandbox, 0, &["merge", "--continue"]);
+    nothing_was_noticed(&sandbox);
 }
 
 #[test]
@@ -171,23 +283,7 @@ fn a_stored_change_is_no_step_of_its_own() {
 
 #[test]
 fn an_undo_that_is_killed_is_finished_by_the_next() {
-    let sandbox = Sandbox::new();
-    for number in 0..600 {
-        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
-    }
-    sandbox.save("one");
-    let one = sandbox.snapshot();
-    sandbox.ok(["switch", "-c", "two"]);
-    for number in 0..600 {
-        match number % 3 {
-            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
-            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
-            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
-        }
-    }
-    sandbox.save("two");
-    let two = sandbox.snapshot();
-    sandbox.ok(["switch", "main"]);
+    let (sandbox, [one, two]) = far_apart();
     let mut dice = Dice::new(11);
     let mut unfinished = 0;
     for round in 0..16 {
@@ -212,6 +308,75 @@ fn an_undo_that_is_killed_is_finished_by_the_next() {
         assert_eq!(shown.text().trim_end(), branch, "round {round}");
     }
     assert!(unfinished > 0, "none was killed in time");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn a_switch_that_is_killed_is_one_step_for_undo() {
+    let (sandbox, _) = far_apart();
+    // Kept by one that keeps local changes, stored by one that does not.
+    sandbox.write("d2/f2", "unsaved");
+    sandbox.write("mine", "not tracked");
+    let mut dice = Dice::new(23);
+    let (mut unfinished, before) = (0, sandbox.snapshot());
+    for round in 0..24 {
+        let last = last_operation(&sandbox)["seq"].clone();
+        let command: &[&str] =
+            if round % 2 == 0 { &["switch", "two"] } else { &["switch", "-f", "two"] };
+        let mut child = sandbox.command(command).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(dice.roll() % 60_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_entered = last_operation(&sandbox)["seq"] != last;
+        let is_begun = sandbox.path(".digstore/moving").exists();
+        unfinished += u32::from(is_begun && !is_entered);
+        if is_begun && round % 3 == 0 {
+            // Whoever changes something next enters it.
+            sandbox.ok(["tag", "-f", "seen"]);
+            sandbox.ok(["undo"]);
+        }
+        if is_entered || is_begun {
+            sandbox.ok(["undo"]);
+        }
+        // Temporary files are swept too.
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), [" M d2/f2", "?? mine"], "round {round}");
+        assert_eq!(sandbox.ok(["branch", "--show-current"]).text(), "main\n", "round {round}");
+    }
+    assert!(unfinished > 0, "none was killed in time");
+    sandbox.ok(["switch", "two"]);
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn what_was_there_as_a_switch_brings_it_stays_when_that_is_undone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("base", "base");
+    sandbox.write("edited", "one");
+    sandbox.ok(["add", "-A"]);
+    sandbox.commit("base");
+    sandbox.ok(["switch", "-c", "two"]);
+    sandbox.write("d/new", "the same");
+    sandbox.write("edited", "two");
+    sandbox.ok(["add", "-A"]);
+    sandbox.commit("two");
+    sandbox.ok(["switch", "main"]);
+    // By a person, who saved it nowhere else.
+    sandbox.write("d/new", "the same");
+    sandbox.write("edited", "two");
+    let (before, status) = (sandbox.snapshot(), sandbox.status());
+    assert_eq!(status, [" M edited", "?? d/"]);
+    for _ in 0..2 {
+        sandbox.ok(["switch", "two"]);
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), [""; 0]);
+        sandbox.ok(["undo"]);
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), status);
+        sandbox.ok(["redo"]);
+        assert_eq!(sandbox.status(), [""; 0]);
+        sandbox.ok(["undo"]);
+    }
     sandbox.ok(["store", "verify", "--data"]);
 }
 

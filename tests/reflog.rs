@@ -126,3 +126,20 @@ fn switching_back_counts_switches_only() {
     sandbox.ok(["branch", "again", "renamed@{1}"]);
     assert_eq!(at(&sandbox, "again"), at(&sandbox, "renamed@{1}"));
 }
+
+#[test]
+fn a_switch_that_was_undone_does_not_count() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("x");
+    sandbox.ok(["switch", "-c", "x"]);
+    sandbox.ok(["undo"]);
+    sandbox.fails(20, ["switch", "-"]);
+    sandbox.ok(["redo"]);
+    sandbox.ok(["switch", "-"]);
+    assert_eq!(sandbox.ok(["branch", "--show-current"]).text(), "main\n");
+    sandbox.ok(["switch", "-c", "y"]);
+    sandbox.ok(["undo"]);
+    sandbox.ok(["switch", "-"]);
+    assert_eq!(sandbox.ok(["branch", "--show-current"]).text(), "x\n");
+}

@@ -219,7 +219,7 @@ fn gc(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[test]

@@ -471,7 +471,6 @@ fn stash_takes_and_brings_back() {
     assert!(sandbox.status().is_empty());
     assert_held(&sandbox, &["tools/a.c"]);
     sandbox.ok(["undo"]);
-    sandbox.ok(["undo"]);
     assert_same(&before, &sandbox.snapshot());
     sandbox.ok(["stash", "-u"]);
     sandbox.ok(["sparse", "reapply"]);

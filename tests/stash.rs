@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Sandbox, assert_same};
+use std::process::Command;
+
+use common::{Output, Sandbox, assert_same, noise};
 
 /// Two commits, then a change of each kind: staged, not staged, both, added, deleted.
 fn changed() -> Sandbox {
@@ -70,29 +72,57 @@ fn a_stash_cleans_the_work_tree_and_comes_back() {
 }
 
 #[test]
-fn undo_takes_a_stash_back_and_a_pop() {
+fn a_stash_and_a_pop_are_one_step_each_for_undo() {
     let sandbox = changed();
     let before = sandbox.snapshot();
-    sandbox.ok(["stash"]);
+    sandbox.ok(["stash", "-u"]);
     let clean = sandbox.snapshot();
-    sandbox.ok(["undo"]);
-    assert_same(&before, &sandbox.snapshot());
-    sandbox.ok(["undo"]);
-    assert_eq!(sandbox.status(), CHANGES);
-    assert!(sandbox.ok(["stash", "list"]).text().is_empty());
-    sandbox.ok(["redo"]);
-    sandbox.ok(["redo"]);
-    assert_same(&clean, &sandbox.snapshot());
+    for _ in 0..2 {
+        sandbox.ok(["undo"]);
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), CHANGES);
+        assert!(sandbox.ok(["stash", "list"]).text().is_empty());
+        sandbox.ok(["redo"]);
+        assert_same(&clean, &sandbox.snapshot());
+        assert!(sandbox.status().is_empty());
+    }
     sandbox.ok(["stash", "pop"]);
+    let popped = sandbox.status();
+    for _ in 0..2 {
+        sandbox.ok(["undo"]);
+        assert_same(&clean, &sandbox.snapshot());
+        assert!(sandbox.status().is_empty());
+        assert!(!sandbox.ok(["stash", "list"]).text().is_empty());
+        sandbox.ok(["redo"]);
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), popped);
+    }
+    // What was changed since stops it.
+    sandbox.write("both", "since");
+    assert!(sandbox.fails(1, ["undo"]).contains("'both' (changed in the work tree)"));
+    sandbox.write("both", "both: mine\n");
     sandbox.ok(["undo"]);
-    assert!(!sandbox.ok(["stash", "list"]).text().is_empty());
-    sandbox.ok(["undo"]);
-    assert_same(&clean, &sandbox.snapshot());
     sandbox.ok(["stash", "drop"]);
     assert!(sandbox.fails(20, ["stash", "pop"]).contains("0 known"));
     sandbox.ok(["undo"]);
     sandbox.ok(["stash", "pop", "--index"]);
     assert_eq!(sandbox.status(), CHANGES);
+}
+
+#[test]
+fn what_was_not_tracked_does_not_replace_a_tracked_file_above_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("first");
+    sandbox.write("d/e", "not tracked");
+    sandbox.ok(["stash", "-u"]);
+    sandbox.write("d", "a file now");
+    sandbox.save("second");
+    assert!(sandbox.fails(1, ["stash", "pop"]).contains("'d' was not tracked"));
+    assert_eq!(sandbox.read("d"), b"a file now");
+    sandbox.ok(["switch", "--detach", "HEAD~1"]);
+    sandbox.ok(["stash", "pop"]);
+    assert_eq!(sandbox.read("d/e"), b"not tracked");
 }
 
 #[test]
@@ -139,7 +169,24 @@ fn a_stash_that_conflicts_is_kept_and_goes_to_a_branch() {
     assert!(String::from_utf8(sandbox.read("both")).unwrap().contains("<<<<<<<"));
     assert_eq!(sandbox.read("unstaged"), b"unstaged: mine\n");
     assert_eq!(sandbox.ok(["stash", "list"]).text().lines().count(), 1);
-    sandbox.ok(["reset", "--hard"]);
+    // It waits until the conflict is resolved.
+    assert!(sandbox.status().contains(&"UU both".to_owned()), "{:?}", sandbox.status());
+    assert!(sandbox.ok(["status"]).text().contains("A stash was brought back with conflicts."));
+    let refused = sandbox.fails(1, ["commit", "-m", "too early"]);
+    assert!(refused.contains("not resolved yet: 'both'"), "{refused}");
+    assert!(sandbox.fails(1, ["merge", "--abort"]).contains("is a stash"));
+    sandbox.ok(["restore", "--theirs", "both"]);
+    assert_eq!(sandbox.read("both"), b"both: mine\n");
+    sandbox.ok(["add", "both"]);
+    assert!(sandbox.status().contains(&"M  both".to_owned()));
+    sandbox.commit("resolved");
+    for _ in 0..3 {
+        sandbox.ok(["undo"]);
+    }
+    // Back before the conflict was resolved.
+    assert!(sandbox.status().contains(&"UU both".to_owned()), "{:?}", sandbox.status());
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.read("both"), b"both: theirs\n");
     sandbox.remove("other");
     sandbox.ok(["stash", "branch", "fix"]);
     assert_eq!(sandbox.ok(["branch", "--show-current"]).text(), "fix\n");
@@ -243,4 +290,39 @@ fn a_hard_reset_ends_a_merge() {
     assert_eq!(sandbox.read("a"), b"ours\n");
     assert!(sandbox.status().is_empty());
     assert!(sandbox.fails(1, ["merge", "--abort"]).contains("no merge"));
+    // Undo lets it wait again, with the conflict markers.
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.status(), ["UU a"]);
+    assert!(sandbox.read("a").starts_with(b"<<<<<<< ours"));
+    sandbox.write("a", "both\n");
+    sandbox.ok(["add", "a"]);
+    sandbox.ok(["merge", "--continue"]);
+    let commit = &sandbox.ok(["log", "-n", "1", "--json"]).json()["commits"][0];
+    assert_eq!(commit["parents"].as_array().map(Vec::len), Some(2));
+    sandbox.ok(["undo"]);
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.status(), ["UU a"]);
+    for end in [&["merge", "--abort"][..], &["merge", "--quit"], &["switch", "-f", "topic"]] {
+        sandbox.ok(end);
+        assert!(sandbox.fails(1, ["merge", "--continue"]).contains("no merge"), "{end:?}");
+        sandbox.ok(["undo"]);
+        assert_eq!(sandbox.status(), ["UU a"], "{end:?}");
+    }
+    assert!(sandbox.fails(1, ["switch", "topic"]).contains("a merge waits"));
+}
+
+#[test]
+fn a_stash_that_cannot_be_stored_says_why_and_changes_nothing() {
+    let sandbox = changed();
+    sandbox.write("large", noise(1, 2 << 20));
+    let (files, status) = (sandbox.snapshot(), sandbox.status());
+    let mut command = Command::new("sh");
+    sandbox.surround(&mut command);
+    command.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" stash -u"]);
+    let output = Output::of(command.arg(env!("CARGO_BIN_EXE_digstore"))).expect_code(1);
+    assert!(output.stderr.contains("too large"), "{output:?}");
+    assert_same(&files, &sandbox.snapshot());
+    assert_eq!(sandbox.status(), status);
+    sandbox.ok(["stash", "-u"]);
+    sandbox.ok(["store", "verify", "--data"]);
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::exit_code::ExitCode;
+use crate::path::REPOSITORY_DIR;
 use crate::repo::RepoError;
 use crate::repo::branches::BranchError;
 use crate::repo::exchange::ExchangeError;
@@ -40,12 +41,13 @@ fn text(hint: &str) -> Option<String> {
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
-    use ExitCode::{Failure, Interrupted, NotFound, Usage};
+    use ExitCode::{Corrupt, Failure, Interrupted, NotFound, Usage};
     match error {
         RepoError::NotARepository(_)
         | RepoError::NoRepositoryAt(_)
         | RepoError::Nested { .. }
         | RepoError::Format { .. }
+        | RepoError::OtherOwner { .. }
         | RepoError::Locked(_) => of_open(error),
         RepoError::PathNotFound { nearest, .. }
         | RepoError::RevisionNotFound { nearest, .. }
@@ -69,6 +71,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::BadRange { .. } => {
             (Usage, text("a range is FIRST-LAST, FIRST- or -COUNT, in bytes"))
         }
+        RepoError::BadStoredPath { .. } => (Corrupt, text(REPAIR)),
         RepoError::BadPath { .. } | RepoError::Outside { .. } => (Usage, None),
         RepoError::NoIdentity => (
             Failure,
@@ -99,7 +102,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Rename(error) => of_rename(error),
         RepoError::Merge(error) => of_merge(error),
         RepoError::Gc(_) => {
-            (ExitCode::Corrupt, text("'digstore store repair' says what can be brought back"))
+            (Corrupt, text("'digstore store repair' says what can be brought back"))
         }
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
@@ -137,6 +140,14 @@ fn of_open(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Format { .. } => {
             (Format, text("restore the file 'format' from a copy of the repository"))
         }
+        RepoError::OtherOwner { path, .. } => {
+            let dir = path.parent().filter(|_| path.ends_with(REPOSITORY_DIR)).unwrap_or(path);
+            let dir = dir.display();
+            let hint = format!(
+                "if you trust it: digstore config set --user safe.directories '{dir}' (with what is there already, ':' between them)"
+            );
+            (Failure, Some(hint))
+        }
         RepoError::Locked(_) => {
             (Locked, text("wait until it has ended, then try again; nothing needs to be unlocked"))
         }
@@ -147,6 +158,11 @@ fn of_open(error: &RepoError) -> (ExitCode, Option<String>) {
 fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
     let finish = |kind: &MergeKind| {
         let name = kind.name();
+        if *kind == MergeKind::Stash {
+            return text(
+                "resolve its conflicts and 'digstore add' the files; 'digstore undo' or 'digstore reset --hard' goes back",
+            );
+        }
         Some(format!(
             "'digstore {name} --continue' finishes it, 'digstore {name} --abort' goes back"
         ))
@@ -179,9 +195,7 @@ fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
         }
         MergeError::Damaged(_) => (
             ExitCode::Corrupt,
-            text(
-                "commits and work tree are not affected: remove the file 'merge' of the repository",
-            ),
+            text("commits and work tree are not affected: 'digstore reset' ends the merge"),
         ),
         MergeError::NoneWaits => (ExitCode::Failure, None),
     }
@@ -260,6 +274,7 @@ fn of_rename(error: &RenameError) -> (ExitCode, Option<String>) {
         RenameError::Exists(_) => {
             (Failure, text("--force overwrites a file; 'digstore undo' brings it back"))
         }
+        RenameError::InConflict(_) => (Failure, text("resolve it first, then 'digstore add' it")),
         RenameError::NoDirectory(_) => (NotFound, text("make it first")),
         RenameError::IntoItself(_)
         | RenameError::SameTarget(_)

@@ -83,6 +83,8 @@ impl<'a> Context<'a> {
     pub(crate) fn open_with(&self, monitor: Arc<dyn Monitor>) -> Result<Repository> {
         let place = self.place()?;
         let config = self.config(Some(&place))?;
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        place.check_owner(&config.safe.directories, home.as_deref())?;
         let mut repository = Repository::open(place, config, monitor)?;
         if let Some(seq) = self.at_op {
             repository = repository.at_operation(seq)?;

@@ -19,6 +19,7 @@ pub mod ui;
 mod usage;
 
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::process;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -109,9 +110,15 @@ fn not_parsed(
 ) -> process::ExitCode {
     let is_answer = usage::is_answer(error);
     if is_answer || (usage::is_empty_line(error) && !asks_for_json(line)) {
-        // Nowhere is left to report a failure to print the message.
-        let _ = error.print();
-        return if is_answer { ExitCode::Success } else { ExitCode::Usage }.into();
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        return match printed {
+            // A reader that has seen enough is no failure.
+            Err(error) if is_answer && error.kind() != ErrorKind::BrokenPipe => {
+                refuse(&anyhow::Error::from(RepoError::Output(error)).into(), line)
+            }
+            _ if is_answer => ExitCode::Success.into(),
+            _ => ExitCode::Usage.into(),
+        };
     }
     refuse(&usage::error_of(error, line, command), line)
 }

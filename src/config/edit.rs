@@ -130,8 +130,12 @@ mod tests {
     #[test]
     fn what_is_run_is_written_into_the_users_file_alone() {
         let user = Origin::User("config.toml".into());
-        for (key, value) in [("hooks.pre-commit", "true"), ("alias.x", "log"), ("ui.pager", "cat")]
-        {
+        for (key, value) in [
+            ("hooks.pre-commit", "true"),
+            ("alias.x", "log"),
+            ("ui.pager", "cat"),
+            ("safe.directories", "/srv/*:~/x"),
+        ] {
             let key = Key::parse(key).unwrap();
             for origin in [origin(), Origin::WorkTree("digstore.toml".into())] {
                 let refused = set_in("", &key, value, &origin);

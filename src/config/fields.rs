@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::alias::Aliases;
 use super::size::ByteSize;
-use super::value::{CompressionLevel, HomePath, ProgressMode, Script, Setting, When};
+use super::value::{CompressionLevel, DirList, HomePath, ProgressMode, Script, Setting, When};
 use super::{Origin, Origins, USER_SECTIONS};
 
 /// One setting.
@@ -225,6 +225,12 @@ settings! {
         pre_commit as "pre-commit": Script = Script::default(), in ();
         /// After a commit was made.
         post_commit as "post-commit": Script = Script::default(), in ();
+    }
+
+    /// Whom you trust; taken from your own settings alone.
+    safe: Safe {
+        /// Repositories of other users that are opened, 'DIR/*' for all below DIR, '*' for all.
+        directories: DirList = DirList::default(), in ();
     }
 }
 

@@ -28,7 +28,7 @@ pub use fields::{
 pub use key::Key;
 pub use size::{ByteSize, ParseSizeError};
 pub use source::{ConfigSources, MAX_FILE};
-pub use value::{CompressionLevel, HomePath, ProgressMode, Script, When};
+pub use value::{CompressionLevel, DirList, HomePath, ProgressMode, Script, When};
 
 use crate::path::escape;
 use crate::suggest::did_you_mean;
@@ -43,8 +43,8 @@ pub const NOT_IN_WORK_TREE: [&str; 1] = ["ignore.file"];
 /// look at it: its own file is passed over here.
 pub const USER_KEYS: [&str; 1] = ["ui.pager"];
 
-/// Sections that count in the user's own file alone: what they hold is run.
-pub const USER_SECTIONS: [&str; 2] = ["hooks", alias::SECTION];
+/// Sections that count in the user's own file alone: what they hold is run, or trusted.
+pub const USER_SECTIONS: [&str; 3] = ["hooks", alias::SECTION, "safe"];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -180,6 +180,50 @@ impl Setting for HomePath {
     }
 }
 
+/// Directories that do not depend on where a command runs, `*` for all; none when empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DirList(Vec<String>);
+
+impl DirList {
+    /// Whether a directory, whose links are resolved, is one of them. `DIR/*` names all below `DIR`;
+    /// what begins with `~/` lies below `home`.
+    pub fn names(&self, dir: &Path, home: Option<&Path>) -> bool {
+        self.0.iter().any(|text| {
+            let (text, below) = match text.strip_suffix("/*") {
+                Some(above) => (above, true),
+                None => (text.as_str(), false),
+            };
+            let path = match (text.strip_prefix("~/"), home) {
+                (Some(inner), Some(home)) => home.join(inner),
+                _ => PathBuf::from(text),
+            };
+            let path = path.canonicalize().unwrap_or(path);
+            text == "*" || path == dir || below && dir.starts_with(&path)
+        })
+    }
+}
+
+impl Setting for DirList {
+    type Bounds = ();
+    const QUOTED: bool = true;
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        let parts = text.split(':').map(str::trim).filter(|part| !part.is_empty());
+        let is_fixed = |part: &str| part == "*" || part.starts_with('/') || part.starts_with("~/");
+        let parts: Vec<String> = parts.map(str::to_owned).collect();
+        let is_right = parts.iter().all(|part| is_fixed(part) && !part.contains('\0'));
+        is_right.then_some(Self(parts))
+    }
+
+    fn show(&self) -> String {
+        self.0.join(":")
+    }
+
+    fn expects((): &()) -> String {
+        "paths that begin with '/' or '~/', or '*', with ':' between them".to_owned()
+    }
+}
+
 /// How hard new chunks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CompressionLevel {

@@ -104,8 +104,8 @@ impl Repository {
         }
         let mut op = self.begin(description("add", options.paths.shown()))?;
         let report = self.add_to(op.staging(), options)?;
+        self.resolve_conflicts(&mut op, &options.paths)?;
         op.finish()?;
-        self.resolve_conflicts(&options.paths)?;
         Ok(report)
     }
 

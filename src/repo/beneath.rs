@@ -168,6 +168,21 @@ pub fn read_link(root: &OwnedFd, path: &RepoPath) -> io::Result<Vec<u8>> {
     Ok(target.into_bytes())
 }
 
+/// The first of a directory and those above it, from the root down, that is something else than a
+/// directory; `None` where all are, or where there is nothing.
+pub(super) fn first_non_directory(root: &OwnedFd, dir: &RepoPath) -> io::Result<Option<RepoPath>> {
+    let above = std::iter::successors(Some(dir.clone()), RepoPath::parent);
+    let mut above: Vec<RepoPath> = above.take_while(|dir| !dir.is_root()).collect();
+    while let Some(dir) = above.pop() {
+        match stat_one(root, &dir)? {
+            Some((PathKind::Dir, _)) => {}
+            Some(_) => return Ok(Some(dir)),
+            None => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,6 +42,8 @@ pub struct CommitReport {
     pub commit: Commit,
     /// The branch that moved; `None` when `HEAD` is detached.
     pub branch: Option<String>,
+    /// The sequence of commits that goes on behind it, if one waits.
+    pub rest: Option<MergeState>,
     /// Counters of the run.
     pub metrics: MetricsSnapshot,
     /// How it worked.
@@ -64,12 +66,14 @@ impl Repository {
         check_message(&options.message)?;
         let summary = options.message.lines().find(|line| !line.trim().is_empty());
         let mut op = self.begin(format!("commit: {}", summary.unwrap_or_default().trim()))?;
+        let head = op.head_commit()?;
+        let waiting = self.merge_state()?;
+        let begun = waiting.as_ref().filter(|state| !state.is_between());
+        let (parents, unchanged) = self.parents(head, begun, options.amend)?;
         if options.all {
             let tracked = AddOptions { tracked_only: true, ..AddOptions::default() };
             self.add_to(op.staging(), &tracked)?;
         }
-        let head = op.head_commit()?;
-        let (parents, unchanged) = self.parents(head, options.amend)?;
         let is_new = head.is_some() || !op.staged().is_empty();
         if !is_new && !options.allow_empty {
             return Err(RepoError::NothingToCommit);
@@ -93,11 +97,12 @@ impl Repository {
         let id = self.write_commit(&engine, &commit)?;
         engine.metrics.add_processing_time(started.elapsed());
         let branch = op.move_head(id)?;
+        // What waited for this commit waits no more, but what follows it.
+        let rest = waiting.and_then(|state| state.rest(id, staged.tree));
+        op.set_merge(rest.as_ref())?;
         op.checkpoint()?;
-        // What waited for this commit waits no more.
-        self.forget_merge()?;
         let (metrics, plan) = (engine.metrics.snapshot(), engine.plan());
-        Ok(CommitReport { id, commit, branch, metrics, plan })
+        Ok(CommitReport { id, commit, branch, rest, metrics, plan })
     }
 
     /// Whether no conflict keeps what is staged from being committed.
@@ -109,10 +114,10 @@ impl Repository {
     fn parents(
         &self,
         head: Option<CommitId>,
+        merging: Option<&MergeState>,
         amend: bool,
     ) -> Result<(Vec<CommitId>, Option<TreeId>)> {
-        let merging = self.merge_state()?;
-        if let (Some(state), true) = (&merging, amend) {
+        if let (Some(state), true) = (merging, amend) {
             return Err(MergeError::Waiting(state.kind).into());
         }
         match (head, merging) {
@@ -120,9 +125,9 @@ impl Repository {
             (Some(head), _) if amend => Ok((self.objects()?.commit(&head)?.parents, None)),
             (head, None) => Ok((head.into_iter().collect(), self.tree_of(head)?)),
             (head, Some(state)) => {
-                check_resolved(&state)?;
+                check_resolved(state)?;
                 let is_merge = state.kind == MergeKind::Merge;
-                let others = state.others.into_iter().filter(|_| is_merge);
+                let others = state.others.iter().copied().filter(|_| is_merge);
                 Ok((head.into_iter().chain(others).collect(), None))
             }
         }

@@ -57,6 +57,14 @@ pub enum RepoError {
         /// What is wrong.
         source: FormatError,
     },
+    /// The repository is another user's.
+    #[error("the repository '{}' belongs to another user (number {owner})", path.display())]
+    OtherOwner {
+        /// The repository.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
     /// Another process changes the repository.
     #[error("another digstore command is changing the repository '{}'", .0.display())]
     Locked(PathBuf),
@@ -102,6 +110,14 @@ pub enum RepoError {
     BadPath {
         /// The path.
         path: Vec<u8>,
+        /// Why.
+        source: crate::path::PathError,
+    },
+    /// A name in a stored tree that makes a path which no tree may have.
+    #[error("a stored tree is damaged: its entry '{}' makes no path", escape(name))]
+    BadStoredPath {
+        /// The name.
+        name: Vec<u8>,
         /// Why.
         source: crate::path::PathError,
     },

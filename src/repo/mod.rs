@@ -19,6 +19,7 @@ pub mod limits;
 pub mod merge;
 pub mod obliterate;
 pub mod operation;
+mod owner;
 pub mod path_filter;
 pub mod pathspec;
 pub mod plan;
@@ -339,7 +340,6 @@ impl Repository {
     fn check_reading(&self) -> Result<()> {
         let locked = || RepoError::Locked(self.place.repository.clone());
         match &self.reading {
-            Reading::Held(_) | Reading::NoLocks => Ok(()),
             Reading::KeptOut => Err(locked()),
             Reading::NoFile(made) if !made.load(Ordering::Relaxed) => {
                 if self.disk.file_kind(READERS_FILE.as_ref())?.is_some() {
@@ -350,7 +350,7 @@ impl Repository {
                 let _ = self.disk.publish(READERS_FILE.as_ref(), b"", false);
                 Ok(())
             }
-            Reading::NoFile(_) => Ok(()),
+            Reading::Held(_) | Reading::NoLocks | Reading::NoFile(_) => Ok(()),
         }
     }
 
@@ -420,7 +420,8 @@ impl Repository {
             metrics: Arc::default(),
             planner,
             compression_threshold: self.config.performance.compression_threshold.as_usize(),
-            cancel: self.cancel.clone(),
+            // A failure stops the workers, not what the command does about it.
+            cancel: self.cancel.child(),
             monitor: Arc::clone(&self.monitor),
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! Every commit that a branch, a tag, a stash or `HEAD` leads to is written again without them, with
 //! what comes after it, and the refs are moved. That is one operation; then what would bring the files
-//! back goes: the log of operations begins anew, an undone merge and the notes of imports are
-//! forgotten, and the next `gc` frees every byte that nothing reaches.
+//! back goes: the log of operations begins anew, the notes of imports are forgotten, and the next `gc`
+//! frees every byte that nothing reaches.
 //!
 //! A run that is killed has moved all refs or none, and another run goes on from there.
 
@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use super::gc::GcOptions;
 use super::merge::MergeError;
-use super::merge::state::{ASIDE_FILE, STATE_FILE};
 use super::operation::{Operation, description};
 use super::pathspec::Pathspec;
 use super::repair::DAMAGED_DIR;
@@ -108,6 +107,8 @@ impl Repository {
         let mut frame = Frame::default();
         staged.iter().for_each(|path| frame.remove(path.as_bytes()));
         op.staging().apply_frame(frame)?;
+        // One that waits no more, because HEAD went elsewhere, leads to what was.
+        op.set_merge(None)?;
         op.forget_all()?;
         self.forget_traces()?;
         if !self.disk.list(DAMAGED_DIR.as_ref())?.is_empty() {
@@ -245,9 +246,6 @@ impl Repository {
 
     /// Removes what else could bring the files back.
     fn forget_traces(&self) -> Result<()> {
-        for file in [STATE_FILE, ASIDE_FILE] {
-            self.disk.remove_durably(Path::new(file))?;
-        }
         for name in self.disk.list(IMPORT_DIR.as_ref())? {
             self.disk.remove_durably(&Path::new(IMPORT_DIR).join(name))?;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::branches::BranchError;
-use super::operation::{OpRecord, RefChange};
+use super::operation::{OpKind, OpRecord, RefChange};
 use super::{RepoError, Repository, Result};
 use crate::date::parse_date;
 use crate::id::CommitId;
@@ -259,28 +259,35 @@ impl Repository {
     }
 
     /// What `HEAD` named so many switches ago; at least one. Commits are no switches, nor is a new
-    /// name of the branch.
+    /// name of the branch, nor what was undone.
     pub fn previous_head(&self, switches: u64) -> Result<Head> {
         let mut left = switches;
         let log = self.operations()?;
-        for record in self.done(&log) {
-            let record = record?;
+        let newest = self.done(&log).next().transpose()?;
+        let mut next = newest.and_then(|newest| newest.undo);
+        while let Some(link) = next {
+            let record = log.follow(link)?;
             if is_switch(&record) {
                 left -= 1;
                 if left == 0 {
                     return Ok(record.before.head);
                 }
             }
+            next = log.before(&record)?.and_then(|below| below.undo);
         }
         Err(BranchError::NoPrevious.into())
     }
 }
 
 fn is_switch(record: &OpRecord) -> bool {
+    let description = match record.kind {
+        OpKind::Redo { .. } => record.description.split_once(": ").map_or("", |(_, what)| what),
+        _ => &record.description,
+    };
     match (&record.before.head, &record.after.head) {
         (before, after) if before == after => false,
         // A commit or a merge on no branch goes on from where it was.
-        (Head::Detached(_), Head::Detached(_)) => record.description.starts_with("switch: "),
+        (Head::Detached(_), Head::Detached(_)) => description.starts_with("switch: "),
         (Head::Branch(name), _) => {
             let full = format!("{BRANCHES}/{name}");
             let is_gone = |change: &RefChange| change.name == full && change.new.is_none();

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use check::{Item, RenamePlan};
 
-use super::operation::{Doomed, Keeper, Operation, description};
+use super::operation::{Doomed, Held, Keeper, Operation, description};
 use super::scan::is_same_file;
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -71,6 +71,9 @@ pub enum RenameError {
     /// There is no directory to move into.
     #[error("there is no directory '{0}'")]
     NoDirectory(RepoPath),
+    /// A merge left the path in conflict.
+    #[error("'{0}' is in conflict")]
+    InConflict(RepoPath),
     /// The repository itself would be moved, or a path into it.
     #[error("'{0}' holds the repository, or lies in it")]
     Repository(RepoPath),
@@ -108,7 +111,8 @@ impl Repository {
         op.moves_work_tree();
         for item in &plan.items[..done] {
             stage_rename(&mut op, &before, &work_tree, item)?;
-            remove_empty_dirs(&work_tree, &item.from, &options.keep_dir)?;
+            let is_where_user_is = |dir: &RepoPath| options.keep_dir.is_within(dir);
+            work_tree.remove_empty_dirs_unless(&item.from, is_where_user_is)?;
             self.write_newly_wanted(&mut op, &item.from, &item.to)?;
         }
         before.check()?;
@@ -122,7 +126,7 @@ impl Repository {
             .items
             .iter()
             .filter(|item| item.overwrites)
-            .map(|item| Doomed { path: item.to.clone(), is_staged: false })
+            .map(|item| Doomed { path: item.to.clone(), held: Held::Unknown })
             .collect();
         if doomed.is_empty() {
             return Ok(());
@@ -134,9 +138,8 @@ impl Repository {
             return Err(RepoError::CannotKeep { path, why });
         }
         op.keep(keeper.finish()?);
-        op.moves_work_tree();
-        op.checkpoint()?;
-        Ok(())
+        let staged = op.staged_tree()?.tree;
+        op.announce(staged)
     }
 }
 
@@ -181,18 +184,4 @@ fn renamed(entry: StagedEntry, work_tree: &WorkTree, item: &Item) -> Result<Stag
         stat = now;
     }
     Ok(StagedEntry { path, stat, ..entry })
-}
-
-/// Removes the directories above `path` that are empty now, but not the one where the user is.
-pub(super) fn remove_empty_dirs(
-    work_tree: &WorkTree,
-    path: &RepoPath,
-    keep: &RepoPath,
-) -> Result<()> {
-    for dir in std::iter::successors(path.parent(), RepoPath::parent) {
-        if dir.is_root() || keep.is_within(&dir) || !work_tree.remove_dir(&dir)? {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -84,10 +84,10 @@ impl Repository {
         if let Some(to) = to {
             op.move_head(to)?;
         }
-        op.finish()?;
         if mode != ResetMode::Soft {
-            self.forget_merge()?;
+            op.set_merge(None)?;
         }
+        op.finish()?;
         Ok(ResetReport { from, to, moved, given_up: Obstacles::default() })
     }
 

@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::add::nearest_staged;
-use super::beneath::{PathKind, stat_one};
+use super::beneath::{PathKind, first_non_directory, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
-use super::operation::{Doomed, Keeper, Operation, description};
+use super::operation::{Doomed, Held, Keeper, Operation, description};
 use super::pathspec::Pathspec;
 use super::sparse::Wanted as Sparse;
 use super::trees::{TreeWalk, find, is_empty_tree};
@@ -82,15 +82,19 @@ impl Repository {
         self.monitor().phase(Phase::Filtering);
         let mut wanted = Wanted::new(self, options, (&staging, &root))?;
         let mut batch = wanted.next(Some(&mut sweep))?;
-        report.skipped = self.keep_overwritten(&mut op, &batch, options, (&staging, &root))?;
+        report.skipped = self.keep_overwritten(&mut op, &mut batch, options, (&staging, &root))?;
         let spared: HashSet<RepoPath> =
             report.skipped.iter().map(|(path, _)| path.clone()).collect();
         loop {
             batch.entries.retain(|entry| !spared.contains(&entry.path));
+            batch.blocking.retain(|path| !spared.contains(path));
             self.monitor().phase(Phase::Restoring);
             if batch.is_last && report.files == 0 {
                 let bytes = batch.entries.iter().map(|entry| entry.size).sum();
                 self.monitor().totals(batch.entries.len() as u64, bytes);
+            }
+            for path in &batch.blocking {
+                work_tree.remove_file(path)?;
             }
             report.add(self.restore_some(&work_tree, &batch.entries)?);
             let noted = refreshed(&work_tree, &root, &staging, batch.entries);
@@ -113,32 +117,36 @@ impl Repository {
         Ok(report)
     }
 
-    /// Stores what the restore will overwrite, all of it before anything is; returns what could not
-    /// be stored, and why. Where the entries take several batches, they are looked at twice.
+    /// Stores what the restore will overwrite, all of it before anything is, and notes what it
+    /// writes; returns what could not be stored, and why. Where the entries take several
+    /// batches, they are looked at twice.
     fn keep_overwritten(
         &self,
         op: &mut Operation<'_>,
-        first: &Batch,
+        first: &mut Batch,
         options: &RestoreOptions,
         (staging, root): (&BinaryStagingArea, &OwnedFd),
     ) -> Result<Vec<(RepoPath, String)>> {
-        let mut keeper = Keeper::new(self, root);
+        let (mut keeper, mut written) = (Keeper::new(self, root), Keeper::new(self, root));
         let mut failed = keeper.keep(&first.doomed, staging)?;
+        written.enter(std::mem::take(&mut first.written))?;
         if !first.is_last {
             let mut wanted = Wanted::new(self, options, (staging, root))?;
             let mut batch = wanted.next(None)?;
             while !batch.is_last {
                 batch = wanted.next(None)?;
                 failed.extend(keeper.keep(&batch.doomed, staging)?);
+                written.enter(batch.written)?;
             }
         }
         op.keep(keeper.finish()?);
+        op.writes(written.finish()?);
         op.moves_work_tree();
         op.checkpoint()?;
         Ok(failed)
     }
 
-    fn restore_some(
+    pub(super) fn restore_some(
         &self,
         work_tree: &WorkTree,
         wanted: &[CommittedEntry],
@@ -147,12 +155,18 @@ impl Repository {
         self.checkout(work_tree, wanted.iter().cloned().map(Ok))
     }
 
-    /// Removes empty directories in the place of files: they hold nothing to lose. One that is not
-    /// empty stays, and the file is reported.
+    /// Removes empty directories in the place of files, which hold nothing to lose, and files in the
+    /// place of directories, which are stored. A directory that is not empty stays, and the file is
+    /// reported.
     fn clear_the_way(work_tree: &WorkTree, wanted: &[CommittedEntry]) -> Result<()> {
-        for entry in wanted {
-            if !matches!(entry.kind, StagedKind::EmptyDir) {
-                clear_empty_dir(work_tree, &entry.path)?;
+        for CommittedEntry { path, kind, .. } in wanted {
+            let wants_dir = matches!(kind, StagedKind::EmptyDir);
+            match work_tree.stat(path) {
+                Ok(Some((PathKind::Dir, _))) if !wants_dir => drop(work_tree.remove_dir(path)?),
+                Ok(Some((PathKind::File { .. } | PathKind::Symlink, _))) if wants_dir => {
+                    work_tree.remove_file(path)?;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -401,10 +415,15 @@ impl Unstaging {
 }
 
 /// Entries that are not in the work tree as they should be, as many as a plan may hold.
+#[derive(Default)]
 struct Batch {
     entries: Vec<CommittedEntry>,
-    /// What lies in their places.
+    /// What lies in their places, or where directories above them go.
     doomed: Vec<Doomed>,
+    /// Files and links where directories go.
+    blocking: Vec<RepoPath>,
+    /// The entries, for the log of operations.
+    written: Vec<StagedEntry>,
     /// Whether no others follow.
     is_last: bool,
 }
@@ -416,6 +435,8 @@ struct Wanted<'a> {
     paths: &'a Pathspec,
     staging: &'a BinaryStagingArea,
     root: &'a OwnedFd,
+    /// The directory looked at last.
+    last_dir: Option<RepoPath>,
     /// What the work tree is to hold.
     sparse: Sparse,
     /// Paths left out because it need not hold them.
@@ -430,13 +451,13 @@ impl<'a> Wanted<'a> {
     ) -> Result<Self> {
         let entries = repository.entries(options, Some(staging))?;
         let (paths, sparse) = (&options.paths, repository.wanted()?);
-        Ok(Self { repository, entries, paths, staging, root, sparse, left_out: 0 })
+        Ok(Self { repository, entries, paths, staging, root, sparse, left_out: 0, last_dir: None })
     }
 
     fn next(&mut self, mut sweep: Option<&mut Sweep<'_>>) -> Result<Batch> {
-        let mut batch = Batch { entries: Vec::new(), doomed: Vec::new(), is_last: false };
+        let mut batch = Batch::default();
         let (mut cost, limit) = (0, self.repository.read_limits().plan);
-        for entry in self.entries.by_ref() {
+        while let Some(entry) = self.entries.next() {
             let entry = entry?;
             if let Some(sweep) = &mut sweep {
                 sweep.pass(&entry.path);
@@ -453,11 +474,18 @@ impl<'a> Wanted<'a> {
                 continue;
             }
             cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
-            if let Some(is_modified) = is_modified {
-                cost += size_of::<Doomed>() + entry.path.as_bytes().len();
-                let path = entry.path.clone();
-                batch.doomed.push(Doomed { path, is_staged: !is_modified });
+            match is_modified {
+                Some(is_modified) if !self.is_dir(&entry.path)? => {
+                    cost += size_of::<Doomed>() + entry.path.as_bytes().len();
+                    let path = entry.path.clone();
+                    batch.doomed.push(Doomed { path, held: Held::as_modified(Some(is_modified)) });
+                }
+                _ => self.look_above(&entry.path, &mut batch)?,
             }
+            cost += size_of::<StagedEntry>() + entry.path.as_bytes().len();
+            let CommittedEntry { path, kind, size } = entry.clone();
+            let stat = FileStat { size, ..FileStat::default() };
+            batch.written.push(StagedEntry { path, kind, stat, racy: true });
             batch.entries.push(entry);
             if cost > limit {
                 return Ok(batch);
@@ -465,6 +493,32 @@ impl<'a> Wanted<'a> {
         }
         batch.is_last = true;
         Ok(batch)
+    }
+
+    fn is_dir(&self, path: &RepoPath) -> Result<bool> {
+        let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+        Ok(matches!(stat_one(self.root, path).map_err(read)?, Some((PathKind::Dir, _))))
+    }
+
+    /// Notes a file or link that stands where a directory above the path goes.
+    fn look_above(&mut self, path: &RepoPath, batch: &mut Batch) -> Result<()> {
+        let dir = path.parent().filter(|dir| !dir.is_root());
+        let Some(dir) = dir.filter(|dir| self.last_dir.as_ref() != Some(dir)) else {
+            return Ok(());
+        };
+        let read = |source| RepoError::WorkTreeRead { path: dir.to_os().to_owned(), source };
+        let blocking = first_non_directory(self.root, &dir).map_err(read)?;
+        // Of several directories in its place, the first one has noted it.
+        let is_noted =
+            |path: &RepoPath| self.last_dir.as_ref().is_some_and(|last| last.is_within(path));
+        if let Some(path) = blocking.filter(|path| !is_noted(path)) {
+            let is_modified = self.repository.is_modified(self.root, self.staging, &path)?;
+            let held = Held::as_modified(is_modified);
+            batch.doomed.push(Doomed { path: path.clone(), held });
+            batch.blocking.push(path);
+        }
+        self.last_dir = Some(dir);
+        Ok(())
     }
 }
 
@@ -512,13 +566,6 @@ pub(super) fn refreshed(
         is_there.then_some(StagingOp::Put(StagedEntry { path, kind, stat, racy }))
     };
     restored.into_iter().filter(|entry| is_staged(staging, entry)).filter_map(refresh).collect()
-}
-
-fn clear_empty_dir(work_tree: &WorkTree, path: &RepoPath) -> Result<()> {
-    if let Ok(Some((PathKind::Dir, _))) = work_tree.stat(path) {
-        work_tree.remove_dir(path)?;
-    }
-    Ok(())
 }
 
 /// Sorted, without paths that lie below others; the root when there are none.

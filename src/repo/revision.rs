@@ -1,6 +1,9 @@
 //! Revisions as a user types them: `HEAD`, branches, tags, ids and their prefixes, `~n`, `^n`;
 //! those with `@{…}` are in [`super::reflog`].
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, IdPrefix};
 use crate::path::RepoPath;
@@ -17,7 +20,7 @@ pub struct RevisionPath {
     /// The revision as typed; `None` for the default.
     pub revision: Option<String>,
     /// The path as typed.
-    pub path: String,
+    pub path: OsString,
 }
 
 /// A step from a commit to one of its ancestors.
@@ -60,6 +63,11 @@ fn split_point(text: &str) -> Option<(usize, char)> {
     // `file@{1}` is the file at `@{1}`.
     let braces = || text.find("@{").filter(|at| *at > 0 && text[*at..].contains('}'));
     last.or_else(|| braces().map(|at| (at, '@')))
+}
+
+/// The same bytes with a letter for each that is not ASCII: a path may be of any bytes, marks are not.
+fn in_ascii(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { 'x' }).collect()
 }
 
 /// The characters of a text that are not in the braces of an `@{…}`.
@@ -165,20 +173,28 @@ impl Repository {
         }
     }
 
-    /// Takes `REV:PATH` and `PATH@REV` apart. A path that is there as typed comes first.
-    pub fn split_revision_path(&self, text: &str, exists: impl Fn(&str) -> bool) -> RevisionPath {
+    /// Takes `REV:PATH` and `PATH@REV` apart. A path that is there as typed comes first, and one
+    /// with a revision that is no text.
+    pub fn split_revision_path(
+        &self,
+        text: &OsStr,
+        exists: impl Fn(&OsStr) -> bool,
+    ) -> RevisionPath {
         let plain = RevisionPath { revision: None, path: text.to_owned() };
         if exists(text) {
             return plain;
         }
-        let Some((at, mark)) = split_point(text) else { return plain };
-        let (before, behind) = (&text[..at], &text[at + 1..]);
+        let bytes = text.as_bytes();
+        let Some((at, mark)) = split_point(&in_ascii(bytes)) else { return plain };
+        let (before, behind) = (&bytes[..at], &bytes[at + 1..]);
         let (revision, path) = match mark {
             ':' => (before, behind),
-            _ if behind.starts_with('{') => (&text[at..], before),
+            _ if behind.starts_with(b"{") => (&bytes[at..], before),
             _ => (behind, before),
         };
-        RevisionPath { revision: Some(revision.to_owned()), path: path.to_owned() }
+        let Ok(revision) = std::str::from_utf8(revision) else { return plain };
+        let path = OsStr::from_bytes(path).to_owned();
+        RevisionPath { revision: Some(revision.to_owned()), path }
     }
 
     /// Checks a path of the repository that a user typed.
@@ -203,7 +219,7 @@ mod tests {
     }
     #[test]
     fn a_path_and_its_revision_are_told_apart() {
-        let cut = |text: &str| split_point(text).map(|(at, _)| at);
+        let cut = |text: &str| split_point(&in_ascii(text.as_bytes())).map(|(at, _)| at);
         for (text, at) in [
             ("a", None),
             ("a@", None),

@@ -4,16 +4,21 @@
 //! commit of what was staged and, if files that were not tracked went too, one of these. Refs
 //! `stash/NUMBER` lead to stashes; `stash@{0}` is the one with the highest number.
 //!
-//! Everything is staged first, so that all of it is stored, then entered in the log of operations
-//! together with the ref, and only then taken out of the work tree. Bringing back goes the other
-//! way round: the work tree is moved, with everything staged, and then what was not staged is
-//! unstaged. So both are two steps for `undo`, and a kill between them loses nothing.
+//! Everything is staged first, so that all of it is stored, and then taken out of the work tree.
+//! Bringing back goes the other way round: the work tree is moved, with everything staged, and then
+//! what was not staged is unstaged. Either is one record in the log of operations, and a kill in
+//! between loses nothing: what the work tree held is announced before it is touched.
+//!
+//! A stash that conflicts waits as a merge does until each conflict is resolved, with `add` or `rm`.
+
+mod kept;
+
+use std::collections::BTreeMap;
 
 use thiserror::Error;
 
 use super::add::AddOptions;
 use super::diff_trees::as_staged;
-use super::merge::MergeError;
 use super::operation::Operation;
 use super::pathspec::Pathspec;
 use super::switch::{Move, MoveReport, Reach};
@@ -22,7 +27,7 @@ use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
-use crate::storage::format::merge_state::Conflict;
+use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState};
 use crate::storage::format::object::{Commit, EntryKind, Signature};
 use crate::storage::format::refs::Head;
 use crate::storage::objects::TreeTotals;
@@ -47,7 +52,7 @@ pub enum StashError {
     /// What was staged cannot be staged again.
     #[error("what was staged then does not go together with what is staged now: '{0}'")]
     IndexConflict(RepoPath),
-    /// A file that was not tracked, where there is a tracked one now.
+    /// A file that was not tracked, where there is a tracked one now, or above it.
     #[error("'{0}' was not tracked when it was put aside, and is tracked now")]
     Tracked(RepoPath),
 }
@@ -116,28 +121,22 @@ impl Repository {
     /// Puts local changes aside; `None` where there are none.
     pub fn stash(&self, options: &StashOptions) -> Result<Option<(Stash, MoveReport)>> {
         let mut op = self.begin("stash push")?;
-        self.check_no_merge()?;
+        self.check_none_waits()?;
         let head = op.head_commit()?.ok_or_else(|| Self::unborn(op.head()))?;
         let before = op.staged_tree()?;
         let made = match self.make_stash(&mut op, head, before, options) {
             Ok(Some(made)) => made,
             other => {
-                op.stage_tree(before.tree)?;
-                return other.map(|_| None);
+                // Where the disk is full it may fail as well, and the first error says why.
+                let restaged = op.stage_tree(before.tree);
+                return other.and_then(|_| restaged.map(|()| None));
             }
         };
         let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
+        self.keep_unstaged(&mut op, before.tree, &made)?;
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)))?;
-        op.keep(self.unwanted_part(&made)?);
         op.finish()?;
         Ok(Some((stash, moved)))
-    }
-
-    fn check_no_merge(&self) -> Result<()> {
-        match self.merge_state()? {
-            Some(state) => Err(MergeError::Waiting(state.kind).into()),
-            None => Ok(()),
-        }
     }
 
     /// Stages and stores what is to be put aside.
@@ -185,7 +184,7 @@ impl Repository {
         Ok(Some(Made { message, index, work, untracked, all: all.tree, target }))
     }
 
-    /// Makes the commits and lets a ref lead to them, durably.
+    /// Makes the commits and lets a ref lead to them.
     fn enter_stash(
         &self,
         op: &mut Operation<'_>,
@@ -216,28 +215,8 @@ impl Repository {
         let newest = self.stash_refs()?.first().map_or(0, |(number, ..)| *number);
         let reference = format!("{STASHES}/{}", newest + 1);
         op.set_ref(&reference, Some(id.into()))?;
-        let description = format!("stash push: {message}");
-        op.describe(format!("{description}: stored"));
-        op.checkpoint()?;
-        op.describe(description);
+        op.describe(format!("stash push: {message}"));
         Ok(Stash { id, message: message.clone(), made: committer.clone(), reference })
-    }
-
-    /// What goes from the work tree and would not come back with a move, because the work tree
-    /// need not hold it.
-    fn unwanted_part(&self, made: &Made) -> Result<Option<TreeId>> {
-        let wanted = self.wanted()?;
-        if wanted.is_everything() {
-            return Ok(None);
-        }
-        let mut edits =
-            self.edits(made.target, made.all, |path, _| !wanted.wants(path.as_bytes(), false))?;
-        edits.retain(|(_, new)| new.is_some());
-        if edits.is_empty() {
-            return Ok(None);
-        }
-        let empty = TreeTotals { tree: super::trees::empty_tree(), files: 0, bytes: 0 };
-        Ok(Some(self.write_edited(empty, &edits)?.tree))
     }
 
     /// A tree with what another one has at some paths.
@@ -250,8 +229,7 @@ impl Repository {
     /// A tree with only what was added between two.
     fn added_alone(&self, old: TreeId, new: TreeId) -> Result<TreeTotals> {
         let edits = self.edits(old, new, |_, is_added| is_added)?;
-        let empty = TreeTotals { tree: super::trees::empty_tree(), files: 0, bytes: 0 };
-        self.write_edited(empty, &edits)
+        self.write_alone(&edits)
     }
 
     fn edits(
@@ -318,8 +296,8 @@ impl Repository {
     /// files stop it before anything is touched.
     pub fn apply_stash(&self, index: usize, options: ApplyOptions) -> Result<ApplyReport> {
         let word = if options.pop { "stash pop" } else { "stash apply" };
-        let mut op = self.begin(format!("{word}: merged"))?;
-        self.check_no_merge()?;
+        let mut op = self.begin(word)?;
+        self.check_none_waits()?;
         let stash = self.find_stash(index)?;
         let commit = self.objects()?.commit(&stash.id)?;
         let [base, index_commit, rest @ ..] = commit.parents.as_slice() else {
@@ -337,18 +315,29 @@ impl Repository {
         };
         let untracked = rest.first().copied();
         let target = self.with_untracked(combined.tree, self.tree_of(untracked)?)?;
+        op.describe(format!("{word}: {}", stash.message));
+        let unseen = self.unseen_conflicts(&combined.conflicts, &combined.marked)?;
+        let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
+        let besides: BTreeMap<_, _> = marked.chain(unseen).collect();
+        self.keep_before(&mut op, (ours.tree, target.tree), &besides)?;
         // What is not staged then lies in the work tree alone, wanted there or not.
         let reach = Reach::Everything;
         let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
         let work_tree = WorkTree::open(&self.place().work_tree)?;
-        let unseen = self.unseen_conflicts(&combined.conflicts, &combined.marked)?;
-        let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
-        self.write_over(&work_tree, marked.chain(unseen).collect())?;
-        op.checkpoint()?;
-        op.describe(format!("{word}: {}", stash.message));
+        self.write_over(&work_tree, besides.into_iter().collect())?;
         op.stage_tree(staged.tree)?;
-        if options.pop && combined.conflicts.is_empty() {
-            op.set_ref(&stash.reference, None)?;
+        if combined.conflicts.is_empty() {
+            if options.pop {
+                op.set_ref(&stash.reference, None)?;
+            }
+        } else if let Some(head) = op.head_commit()? {
+            let (others, message) = (vec![stash.id], stash.message.clone());
+            let state = MergeState {
+                merged: combined.tree.tree,
+                conflicts: combined.conflicts.clone(),
+                ..MergeState::new(MergeKind::Stash, head, others, message, staged.tree)
+            };
+            op.set_merge(Some(&state))?;
         }
         op.finish()?;
         Ok(ApplyReport { stash, moved, conflicts: combined.conflicts })
@@ -382,8 +371,17 @@ impl Repository {
                 Some(kind) if kind != item.kind => {
                     return Err(StashError::Tracked(item.path).into());
                 }
-                _ => edits.push((item.path, Some(item.kind))),
+                _ => {}
             }
+            let above = std::iter::successors(item.path.parent(), RepoPath::parent);
+            for dir in above.take_while(|dir| !dir.is_root()) {
+                if find(objects, &merged.tree, &dir)?
+                    .is_some_and(|kind| !matches!(kind, EntryKind::Dir { .. }))
+                {
+                    return Err(StashError::Tracked(dir).into());
+                }
+            }
+            edits.push((item.path, Some(item.kind)));
         }
         self.write_edited(merged, &edits)
     }

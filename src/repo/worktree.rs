@@ -436,8 +436,17 @@ impl WorkTree {
 
     /// Removes the directories above `path` that are empty now, from the deepest up.
     pub fn remove_empty_dirs_up(&self, path: &RepoPath) -> Result<()> {
+        self.remove_empty_dirs_unless(path, |_| false)
+    }
+
+    /// The same, up to the first one that stays.
+    pub fn remove_empty_dirs_unless(
+        &self,
+        path: &RepoPath,
+        stays: impl Fn(&RepoPath) -> bool,
+    ) -> Result<()> {
         let mut dir = path.parent();
-        while let Some(at) = dir.filter(|at| !at.is_root()) {
+        while let Some(at) = dir.filter(|at| !at.is_root() && !stays(at)) {
             match self.remove_dir(&at) {
                 Ok(true) => {}
                 Ok(false) | Err(WorkTreeError::Obstructed { .. }) => break,

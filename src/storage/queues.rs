@@ -14,17 +14,28 @@ pub fn available_cores() -> usize {
 
 /// Tells every worker to stop at the next file, segment or block.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken {
+    asked: Arc<AtomicBool>,
+    /// Of the whole, which this is a part of.
+    above: Option<Arc<AtomicBool>>,
+}
 
 impl CancelToken {
     /// Asks for the stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether a stop was asked for.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        asked(&self.asked) || self.above.as_deref().is_some_and(asked)
+    }
+
+    /// A token for a part, which can be stopped by itself and stops with the whole.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { asked: Arc::default(), above: Some(Arc::clone(&self.asked)) }
     }
 }
 
@@ -217,6 +228,16 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_stops_by_itself_and_with_the_whole() {
+        let whole = CancelToken::default();
+        let (part, other) = (whole.child(), whole.child());
+        part.clone().cancel();
+        assert!(part.is_cancelled() && !whole.is_cancelled() && !other.is_cancelled());
+        whole.cancel();
+        assert!(other.is_cancelled());
+    }
 
     #[test]
     fn the_order_is_that_of_the_items_whatever_the_timing() {

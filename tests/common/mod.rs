@@ -16,6 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -350,6 +351,29 @@ pub(crate) fn overwrite(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Calls `change` again and again in another thread while `work` runs, however that ends; returns
+/// how often.
+#[track_caller]
+pub(crate) fn while_changing(change: impl Fn(u64) + Sync, work: impl FnOnce()) -> u64 {
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let (ended, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let _end = End(&ended);
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                change(count.fetch_add(1, Ordering::Relaxed));
+            }
+        });
+        work();
+    });
+    count.into_inner()
+}
+
 /// Numbers that look random and are the same in every run.
 pub(crate) struct Dice(u64);
 
@@ -433,6 +457,16 @@ mod itself {
         assert_eq!(sandbox.read("d/x"), b"nne two");
         assert_eq!(bytes_of(name(b"a\xff")), b"a\xff");
         assert_eq!(text(1, 99).len(), 99);
+    }
+
+    #[test]
+    fn what_changes_stops_when_the_work_ends() {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(0);
+        let change = |number| {
+            let _ = sender.try_send(number);
+        };
+        let count = while_changing(change, || assert!(receiver.recv().is_ok()));
+        assert!(count > 0);
     }
 
     #[test]

@@ -41,8 +41,45 @@ pub(crate) enum Action {
     Unstage(usize),
     /// `restore --staged --source REV PATH`
     UnstageTo(usize, usize),
+    /// `add -u`
+    AddTracked,
+    /// `mv [--force] FROM TO`
+    Move(usize, usize, bool),
+    /// `clean -f -d`
+    Clean,
     /// `commit`
     Commit,
+    /// `commit --amend`
+    Amend,
+    /// `reset --soft|--mixed|--hard REV`
+    Reset(Mode, usize),
+    /// `merge [--no-ff] REV`
+    Merge(usize, bool),
+    /// `merge REV` of the commit so many before the last that was made
+    MergeRecent(usize),
+    /// `cherry-pick REV`
+    Pick(usize),
+    /// `revert REV`
+    Revert(usize),
+    /// `merge --continue`, or of what waits
+    Continue,
+    /// `merge --abort`, or of what waits
+    Abort,
+    /// `restore --ours|--theirs PATH`
+    TakeSide(usize, usize),
+    /// `stash push [--include-untracked]`
+    Stash(bool),
+    /// `stash apply|pop [--index] N`
+    Unstash {
+        /// Which.
+        number: usize,
+        /// `--index`
+        index: bool,
+        /// `pop`
+        pops: bool,
+    },
+    /// `stash drop N`
+    DropStash(usize),
     /// `branch NAME REV`
     Branch(usize, usize),
     /// `branch -d NAME`
@@ -57,6 +94,8 @@ pub(crate) enum Action {
     DeleteTag(usize),
     /// `switch NAME`
     Switch(usize),
+    /// `switch -f NAME`
+    SwitchForce(usize),
     /// `switch -c NAME`
     SwitchNew(usize),
     /// `switch -c NAME REV`
@@ -69,6 +108,30 @@ pub(crate) enum Action {
     Undo,
     /// `redo`
     Redo,
+    /// `op restore --force SEQ`
+    GoBack(usize),
+}
+
+/// What `reset` takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// `--soft`
+    Soft,
+    /// `--mixed`
+    Mixed,
+    /// `--hard`
+    Hard,
+}
+
+impl Mode {
+    /// The flag.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Self::Soft => "--soft",
+            Self::Mixed => "--mixed",
+            Self::Hard => "--hard",
+        }
+    }
 }
 
 /// How `rm` removes.
@@ -103,7 +166,11 @@ fn file_command() -> impl Strategy<Value = Action> {
         2 => path.clone().prop_map(Action::Restore),
         2 => (rev.clone(), path.clone()).prop_map(|(rev, path)| Action::RestoreFrom(rev, path)),
         1 => path.clone().prop_map(Action::Unstage),
-        1 => (rev, path).prop_map(|(rev, path)| Action::UnstageTo(rev, path)),
+        1 => (rev, path.clone()).prop_map(|(rev, path)| Action::UnstageTo(rev, path)),
+        2 => Just(Action::AddTracked),
+        3 => (path.clone(), path, any::<bool>())
+            .prop_map(|(from, to, force)| Action::Move(from, to, force)),
+        1 => Just(Action::Clean),
         6 => Just(Action::Commit),
     ]
 }
@@ -118,10 +185,31 @@ fn ref_command() -> impl Strategy<Value = Action> {
         2 => (name.clone(), rev.clone()).prop_map(|(name, rev)| Action::Tag(name, rev)),
         3 => name.clone().prop_map(Action::DeleteTag),
         4 => name.clone().prop_map(Action::Switch),
+        1 => name.clone().prop_map(Action::SwitchForce),
         3 => name.clone().prop_map(Action::SwitchNew),
         2 => (name, rev.clone()).prop_map(|(name, rev)| Action::SwitchNewAt(name, rev)),
         2 => rev.prop_map(Action::Detach),
         2 => Just(Action::SwitchBack),
+    ]
+}
+
+fn history_command() -> impl Strategy<Value = Action> {
+    let (rev, path) = (0..CHOICES, 0..CHOICES);
+    let mode = prop_oneof![Just(Mode::Soft), Just(Mode::Mixed), Just(Mode::Hard)];
+    let stash = 0..3_usize;
+    prop_oneof![
+        6 => (rev.clone(), any::<bool>()).prop_map(|(rev, no_ff)| Action::Merge(rev, no_ff)),
+        3 => rev.clone().prop_map(Action::Pick),
+        3 => rev.clone().prop_map(Action::Revert),
+        4 => Just(Action::Continue),
+        2 => Just(Action::Abort),
+        2 => (path, 0..2_usize).prop_map(|(path, side)| Action::TakeSide(path, side)),
+        2 => Just(Action::Amend),
+        2 => (mode, rev).prop_map(|(mode, rev)| Action::Reset(mode, rev)),
+        4 => any::<bool>().prop_map(Action::Stash),
+        4 => (stash.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|(number, index, pops)| Action::Unstash { number, index, pops }),
+        1 => stash.prop_map(Action::DropStash),
     ]
 }
 
@@ -131,7 +219,34 @@ pub(crate) fn action() -> impl Strategy<Value = Action> {
         8 => edit(),
         6 => file_command(),
         5 => ref_command(),
-        2 => Just(Action::Undo),
-        1 => Just(Action::Redo),
+        5 => history_command(),
+        3 => Just(Action::Undo),
+        2 => Just(Action::Redo),
+        1 => (0..64_usize).prop_map(Action::GoBack),
     ]
+}
+
+/// Two branches that change one path, and a merge of both: by chance alone they hardly meet.
+fn fork() -> impl Strategy<Value = Vec<Action>> {
+    let end = prop_oneof![Just(Action::Continue), Just(Action::Abort), action()];
+    let change = || (0..PATHS.len(), 0..6_usize);
+    let paths = prop_oneof![2 => Just(None), 1 => change().prop_map(Some)];
+    (change(), 0..6_usize, paths, 0..CHOICES, edit(), end).prop_map(
+        |((path, theirs), ours, other, name, mend, end)| {
+            let save = [Action::AddAll, Action::Commit];
+            let other = other.map(|(path, content)| Action::Write(path, content));
+            let mut steps = save.to_vec();
+            steps.extend([Action::SwitchNew(name), Action::Write(path, theirs)]);
+            steps.extend(other.into_iter().chain(save));
+            steps.extend([Action::SwitchBack, Action::Write(path, ours)]);
+            steps.extend(save);
+            steps.extend([Action::MergeRecent(1), mend, Action::Add(path), end]);
+            steps
+        },
+    )
+}
+
+/// A few steps that belong together, or one.
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Action>> {
+    prop_oneof![32 => action().prop_map(|action| vec![action]), 1 => fork()]
 }

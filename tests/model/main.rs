@@ -1,8 +1,8 @@
 //! A model of version control beside the binary: random sequences of edits and commands are done in
 //! both, and after each command everything that can be seen is compared.
 //!
-//! `DIGSTORE_MODEL_CASES` is the number of sequences, `DIGSTORE_MODEL_SEED` where they begin; a
-//! failure prints its seed and the shortest sequence that still fails, which is valid Rust for a
+//! `DIGSTORE_MODEL_CASES` is the number of sequences, `DIGSTORE_MODEL_SEED` where they begin;
+//! `DIGSTORE_MODEL_TRACE` prints the commands. A failure prints its seed and the shortest sequence that still fails, which is valid Rust for a
 //! test of its own here, from the same files.
 
 #![expect(clippy::panic, reason = "a test that fails says so")]
@@ -11,13 +11,22 @@
 mod common;
 
 mod action;
+mod back;
+mod commands;
+mod compare;
+mod files;
+mod merge;
+mod moves;
+mod report;
+mod shown;
+mod stash;
 mod state;
 mod world;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use action::{Action, KNOWN, PATHS, action};
+use action::{Action, KNOWN, PATHS, steps};
 use proptest::collection::vec;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use world::World;
@@ -51,10 +60,10 @@ fn sequences(seed: u64, cases: u32) -> BTreeSet<String> {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let config =
-        Config { cases, max_shrink_iters: 300, failure_persistence: None, ..Config::default() };
+        Config { cases, max_shrink_iters: 100, failure_persistence: None, ..Config::default() };
     let met = Mutex::new(BTreeSet::new());
-    let tried = TestRunner::new_with_rng(config, rng).run(&vec(action(), 1..=STEPS), |actions| {
-        let done = run_from(BASE, &actions);
+    let tried = TestRunner::new_with_rng(config, rng).run(&vec(steps(), 1..=STEPS), |actions| {
+        let done = run_from(BASE, &actions.concat());
         met.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(done);
         Ok(())
     });
@@ -117,6 +126,48 @@ fn a_restore_that_finds_a_directory_in_the_way_leaves_the_staged_size_alone() {
     run(&[Write(file, 1), AddAll, Write(inner, 2), Restore(known(file)), Commit]);
 }
 
+#[test]
+fn an_abort_leaves_what_lies_in_a_directory_that_is_staged_as_empty() {
+    use Action::{
+        Abort, Add, AddAll, Commit, Link, MergeRecent, Remove, SwitchBack, SwitchNew, Write,
+    };
+    run_from(
+        BASE,
+        &[
+            Write(2, 0),
+            AddAll,
+            Commit,
+            SwitchNew(0),
+            Write(0, 0),
+            AddAll,
+            Commit,
+            SwitchBack,
+            Write(0, 0),
+            AddAll,
+            Commit,
+            MergeRecent(1),
+            Link(7, 0),
+            Add(0),
+            Remove(7),
+            AddAll,
+            Commit,
+            SwitchNew(0),
+            Write(3, 0),
+            Write(2, 0),
+            AddAll,
+            Commit,
+            SwitchBack,
+            Write(3, 0),
+            AddAll,
+            Commit,
+            MergeRecent(1),
+            Link(6, 0),
+            Add(3),
+            Abort,
+        ],
+    );
+}
+
 /// The number that gives a command this path, whatever is there.
 fn known(path: usize) -> usize {
     KNOWN.next_multiple_of(PATHS.len()) + path
@@ -126,23 +177,40 @@ fn known(path: usize) -> usize {
 const MET: &[&str] = &[
     "add",
     "add -A",
+    "add -u",
     "branch",
     "branch -D",
     "branch -d",
     "branch -m",
+    "cherry-pick",
+    "clean -f -d",
+    "commit --amend -m",
     "commit -m",
+    "merge",
+    "merge --abort",
+    "merge --continue",
+    "merge --no-ff",
+    "mv",
+    "op --force",
     "redo",
+    "reset --hard",
+    "reset --mixed",
+    "reset --soft",
     "restore",
     "restore --source",
     "restore --staged",
     "restore --staged --source",
+    "revert",
     "rm -r",
     "rm -r --cached",
     "rm -r --force",
+    "stash",
+    "stash --include-untracked",
     "switch",
     "switch --detach",
     "switch -",
     "switch -c",
+    "switch -f",
     "tag",
     "tag -d",
     "undo",
@@ -150,11 +218,34 @@ const MET: &[&str] = &[
 
 #[test]
 fn random_sequences_do_what_the_model_does() {
-    let cases = setting("DIGSTORE_MODEL_CASES").unwrap_or(40);
-    let seed = setting("DIGSTORE_MODEL_SEED").unwrap_or(4);
+    let cases = setting("DIGSTORE_MODEL_CASES").unwrap_or(60);
+    let seed = setting("DIGSTORE_MODEL_SEED").unwrap_or(6);
     let met = sequences(seed, u32::try_from(cases).unwrap_or(u32::MAX));
-    if cases >= 40 {
+    if cases >= 60 {
         let missed: Vec<_> = MET.iter().filter(|command| !met.contains(**command)).collect();
         assert!(missed.is_empty(), "never done: {missed:?}; done: {met:?}");
     }
+}
+
+#[test]
+fn what_was_there_as_a_state_has_it_stays_when_that_is_taken_back() {
+    use Action::{AddAll, GoBack, Rm, SwitchNew, Undo, Write};
+    run_from(
+        BASE,
+        &[
+            Rm(0, action::How::Force),
+            Write(1, 0),
+            GoBack(0),
+            Undo,
+            Undo,
+            SwitchNew(0),
+            AddAll,
+            Undo,
+            Undo,
+            GoBack(36),
+            GoBack(56),
+            Undo,
+            SwitchNew(12),
+        ],
+    );
 }

@@ -1,57 +1,10 @@
 //! The state of version control in plain Rust: what each command should make of it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 
-use super::common::{Node, Tree};
-
-/// Entries by their path. A directory is there only where it holds nothing.
-pub(crate) type Files = BTreeMap<String, Node>;
-
-/// What a snapshot of a directory tree holds; all names of the model are UTF-8.
-pub(crate) fn files(tree: Tree) -> Files {
-    let name = |name: OsString| name.into_string().unwrap_or_default();
-    tree.into_iter().map(|(path, node)| (name(path), node)).collect()
-}
-
-/// Whether `path` is `dir` or lies below it; `""` is the root.
-pub(crate) fn is_within(path: &str, dir: &str) -> bool {
-    dir.is_empty()
-        || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Whether something lies below `dir`.
-pub(crate) fn holds_below(tree: &Files, dir: &str) -> bool {
-    tree.keys().any(|path| path != dir && is_within(path, dir))
-}
-
-/// The directories above a path, the outermost first.
-pub(crate) fn above(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(at, _)| &path[..at])
-}
-
-/// The entries at and below `dir`.
-pub(crate) fn within(tree: &Files, dir: &str) -> Files {
-    let inside = tree.iter().filter(|(path, _)| is_within(path, dir));
-    inside.map(|(path, node)| (path.clone(), node.clone())).collect()
-}
-
-/// Puts an entry, in the place of whatever keeps it from being there.
-pub(crate) fn put(tree: &mut Files, path: &str, node: Node) {
-    above(path).for_each(|dir| drop(tree.remove(dir)));
-    tree.retain(|other, _| !is_within(other, path));
-    tree.insert(path.to_owned(), node);
-}
-
-/// Removes an entry as a person does: the directory around it stays.
-pub(crate) fn remove_by_hand(tree: &mut Files, path: &str) {
-    tree.retain(|other, _| !is_within(other, path));
-    if let Some(dir) = above(path).last()
-        && !holds_below(tree, dir)
-    {
-        tree.insert(dir.to_owned(), Node::EmptyDir);
-    }
-}
+use super::common::Node;
+use super::files::{Files, above, holds_below, is_within, put, remove_by_hand, within};
+use super::merge::{Merging, Stash};
 
 /// What `HEAD` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +35,10 @@ pub(crate) struct Refs {
     pub(crate) head: Head,
     /// What the next commit would hold.
     pub(crate) staged: Files,
+    /// What was put aside, the newest first.
+    pub(crate) stashes: Vec<Stash>,
+    /// What waits to be finished.
+    pub(crate) merging: Option<Merging>,
 }
 
 /// Everything.
@@ -108,12 +65,13 @@ pub(crate) const PARTIAL: Code = 3;
 /// There is no such path, branch, tag or commit.
 pub(crate) const UNKNOWN: Code = 20;
 
-/// The ignore rule of the model.
-pub(crate) fn is_ignored(path: &str) -> bool {
-    path.strip_suffix(".ign").is_some()
-}
-
 impl State {
+    /// The ignore rule of the model, as long as its file is there.
+    pub(crate) fn ignores(&self, path: &str) -> bool {
+        self.work.contains_key(".digignore")
+            && path.split('/').any(|part| part.strip_suffix(".ign").is_some())
+    }
+
     /// The commit that `HEAD` leads to.
     pub(crate) fn head_id(&self) -> &str {
         match &self.refs.head {
@@ -134,22 +92,26 @@ impl State {
 
     /// The work tree as `add` and `status` see it: what is ignored and not staged is not there. A
     /// directory that holds nothing else is empty.
-    fn seen(&self) -> Files {
+    pub(crate) fn seen(&self) -> Files {
         let mut seen = self.work.clone();
-        let hidden = self.work.keys().filter(|path| is_ignored(path));
+        let hidden = self.work.keys().filter(|path| self.ignores(path));
         for path in hidden.filter(|path| !self.refs.staged.contains_key(*path)) {
             remove_by_hand(&mut seen, path);
         }
+        let staged = &self.refs.staged;
+        seen.retain(|path, node| {
+            *node != Node::EmptyDir || !self.ignores(path) || staged.contains_key(path)
+        });
         seen
     }
 
     /// `add`.
     pub(crate) fn add(&mut self, root: &str) -> Code {
         let is_there = !within(&self.work, root).is_empty();
-        if !is_there && within(&self.refs.staged, root).is_empty() {
+        if !root.is_empty() && !is_there && within(&self.refs.staged, root).is_empty() {
             return UNKNOWN;
         }
-        if is_ignored(root) && !self.refs.staged.contains_key(root) {
+        if self.ignores(root) && !self.refs.staged.contains_key(root) {
             return PARTIAL;
         }
         let found = within(&self.seen(), root);
@@ -157,18 +119,38 @@ impl State {
         for (path, node) in found {
             put(&mut self.refs.staged, &path, node);
         }
+        self.resolve(root);
         OK
     }
 
-    /// `commit`; the id is what the command printed.
-    pub(crate) fn commit(&mut self, id: String) {
-        let parents = vec![self.head_id().to_owned()];
-        self.commits.insert(id.clone(), Commit { parents, tree: self.refs.staged.clone() });
-        self.order.push(id.clone());
-        self.move_head(id);
+    /// The tracked paths as the work tree has them. An emptied directory comes with what was in it.
+    pub(crate) fn tracked(&self) -> Files {
+        let staged = &self.refs.staged;
+        let is_tracked = |path: &String, node: &Node| {
+            staged.contains_key(path)
+                || *node == Node::EmptyDir && staged.keys().any(|other| is_within(other, path))
+        };
+        self.seen().into_iter().filter(|(path, node)| is_tracked(path, node)).collect()
     }
 
-    fn move_head(&mut self, id: String) {
+    /// `add -u`.
+    pub(crate) fn add_tracked(&mut self) -> Code {
+        self.refs.staged = self.tracked();
+        self.resolve("");
+        OK
+    }
+
+    /// A new commit, with the id that the command printed.
+    pub(crate) fn commit(&mut self, id: String, parents: Vec<String>, tree: Files) {
+        let is_new = self.commits.insert(id.clone(), Commit { parents, tree }).is_none();
+        if is_new {
+            self.order.push(id.clone());
+        }
+        self.move_head(id);
+        self.refs.merging = None;
+    }
+
+    pub(crate) fn move_head(&mut self, id: String) {
         match &self.refs.head {
             Head::Branch(name) => drop(self.refs.branches.insert(name.clone(), id)),
             Head::Detached(_) => self.refs.head = Head::Detached(id),
@@ -195,11 +177,12 @@ impl State {
                 |path: &str, node: &Node| doomed.contains_key(path) && *node != Node::EmptyDir;
             self.work.retain(|path, node| !is_file(path, node));
         }
+        self.resolve(path);
         OK
     }
 
     /// Whether something else lies in the work tree than `node`; nothing is no difference.
-    fn differs(&self, path: &str, node: &Node) -> bool {
+    pub(crate) fn differs(&self, path: &str, node: &Node) -> bool {
         match self.work.get(path) {
             Some(found) => found != node,
             None => holds_below(&self.work, path) && *node != Node::EmptyDir,
@@ -233,157 +216,81 @@ impl State {
     }
 
     fn restore_one(&mut self, path: &str, node: Node) -> bool {
-        let is_blocked =
-            above(path).any(|dir| self.work.get(dir).is_some_and(|node| *node != Node::EmptyDir));
         let is_dir = holds_below(&self.work, path);
-        let is_file = !is_dir && self.work.get(path).is_some_and(|found| *found != Node::EmptyDir);
-        match node {
-            Node::EmptyDir if is_dir => true,
-            // A file is no less in the way of an empty directory than of one that holds something.
-            Node::EmptyDir if is_file => false,
-            _ if is_blocked || is_dir => false,
-            node => {
-                put(&mut self.work, path, node);
-                true
-            }
-        }
-    }
-
-    /// What a move of the work tree from one tree to another would lose.
-    fn is_in_the_way(&self, base: &Files, target: &Files, path: &str) -> bool {
-        let at = |tree: &Files| tree.get(path).cloned();
-        let (base_node, target_node, staged) = (at(base), at(target), at(&self.refs.staged));
-        if staged != base_node && staged != target_node {
-            return true;
-        }
-        // Staged where this is a directory, or below it, and with no change of its own.
-        let is_around = |(other, node): (&String, &Node)| {
-            let is_other = other != path && (is_within(other, path) || is_within(path, other));
-            is_other && *node != Node::EmptyDir && !base.contains_key(other)
-        };
-        let is_staged = target_node.is_some() && staged != target_node;
-        if is_staged && self.refs.staged.iter().any(is_around) {
-            return true;
-        }
-        let found = at(&self.work);
-        let is_dir = holds_below(&self.work, path) || found == Some(Node::EmptyDir);
-        let Some(target_node) = target_node else {
-            return staged.is_some() && found.is_some() && found != staged && !is_dir;
-        };
-        // Moved before: what was done to it since is a local change.
-        if staged.as_ref() == Some(&target_node)
-            || found.as_ref() == Some(&target_node)
-            || found.is_some() && found == staged
-        {
-            return false;
-        }
-        if target_node == Node::EmptyDir && is_dir {
-            return false;
-        }
         if is_dir {
-            let is_tracked =
-                |path: &String| base.contains_key(path) && self.refs.staged.contains_key(path);
-            return within(&self.work, path)
-                .iter()
-                .any(|(path, node)| *node != Node::EmptyDir && !is_tracked(path));
+            return node == Node::EmptyDir;
         }
-        found.is_some()
-            || above(path).any(|dir| {
-                self.work.get(dir).is_some_and(|node| *node != Node::EmptyDir)
-                    && !self.refs.staged.contains_key(dir)
-            })
+        // A file where a directory goes is stored and replaced.
+        put(&mut self.work, path, node);
+        true
     }
 
-    /// Moves staging area and work tree from what `base` holds to `target`.
-    pub(crate) fn move_to(&mut self, base: &Files, target: &Files) -> Code {
-        let paths = base.keys().chain(target.keys());
-        let mut paths: Vec<String> =
-            paths.filter(|path| base.get(*path) != target.get(*path)).cloned().collect();
-        paths.sort();
-        paths.dedup();
-        if paths.iter().any(|path| self.is_in_the_way(base, target, path)) {
-            return FAILED;
-        }
-        for path in paths.iter().filter(|path| !target.contains_key(*path)) {
-            let staged = self.refs.staged.remove(path);
-            if staged.is_some() && self.work.get(path) == staged.as_ref() {
-                self.work.remove(path);
-            }
-        }
-        for path in &paths {
-            let Some(node) = target.get(path) else { continue };
-            if self.refs.staged.get(path) == Some(node) {
-                continue;
-            }
-            put(&mut self.refs.staged, path, node.clone());
-            if !(*node == Node::EmptyDir && holds_below(&self.work, path)) {
-                put(&mut self.work, path, node.clone());
+    /// `clean -f -d`.
+    pub(crate) fn clean(&mut self) -> Code {
+        let staged = &self.refs.staged;
+        let holds = |dir: &str| staged.keys().any(|path| is_within(path, dir));
+        let stays = |path: &String, node: &Node| match node {
+            Node::EmptyDir => holds(path) || self.ignores(path),
+            _ => staged.contains_key(path) || self.ignores(path),
+        };
+        let gone = self.work.iter().filter(|(path, node)| !stays(path, node));
+        let gone: Vec<String> = gone.map(|(path, _)| path.clone()).collect();
+        self.work.retain(|path, _| !gone.contains(path));
+        for path in gone {
+            let mut dirs: Vec<&str> = above(&path).collect();
+            while let Some(dir) = dirs.pop() {
+                if holds_below(&self.work, dir) || self.work.contains_key(dir) {
+                    break;
+                }
+                if holds(dir) {
+                    self.work.insert(dir.to_owned(), Node::EmptyDir);
+                    break;
+                }
             }
         }
         OK
     }
 
-    /// `switch` to what `head` names.
-    pub(crate) fn switch(&mut self, head: Head) -> Code {
-        let goal = match &head {
-            Head::Branch(name) => match self.refs.branches.get(name) {
-                Some(id) => id.clone(),
-                None => return UNKNOWN,
-            },
-            Head::Detached(id) => id.clone(),
+    /// `mv`.
+    pub(crate) fn rename(&mut self, from: &str, target: &str, force: bool) -> Code {
+        let is_dir = |work: &Files, path: &str| {
+            path.is_empty() || holds_below(work, path) || work.get(path) == Some(&Node::EmptyDir)
         };
-        let (base, target) = (self.head_tree().clone(), self.commits[&goal].tree.clone());
-        let code = if goal == self.head_id() { OK } else { self.move_to(&base, &target) };
-        if code == OK {
-            self.refs.head = head;
+        let name = from.rsplit('/').next().unwrap_or(from);
+        let to =
+            if is_dir(&self.work, target) { format!("{target}/{name}") } else { target.to_owned() };
+        let moves_dir = is_dir(&self.work, from);
+        if !moves_dir && !self.work.contains_key(from) {
+            return UNKNOWN;
         }
-        code
-    }
-
-    /// What `status` lists as staged and as changed in the work tree: path and letter.
-    pub(crate) fn changes(&self) -> [BTreeMap<String, char>; 2] {
-        let letters = |old: &Files, new: &Files| {
-            let mut letters = BTreeMap::new();
-            for (path, node) in old {
-                let letter = match (node, new.get(path)) {
-                    (_, None) => 'D',
-                    (node, Some(found)) if node == found => continue,
-                    (Node::File(..), Some(Node::File(..)))
-                    | (Node::Link(_), Some(Node::Link(_))) => 'M',
-                    _ => 'T',
-                };
-                letters.insert(path.clone(), letter);
-            }
-            letters
-        };
-        let mut staged = letters(self.head_tree(), &self.refs.staged);
-        let added = self.refs.staged.keys().filter(|path| !self.head_tree().contains_key(*path));
-        staged.extend(added.map(|path| (path.clone(), 'A')));
-        [staged, letters(&self.refs.staged, &self.seen())]
-    }
-
-    /// What `status` lists as untracked: a directory that holds nothing staged as a whole.
-    pub(crate) fn untracked(&self) -> Vec<String> {
-        let holds = |dir: &str| self.refs.staged.keys().any(|path| is_within(path, dir));
-        let mut untracked = Vec::new();
-        for (path, node) in &self.seen() {
-            let is_empty_dir = *node == Node::EmptyDir;
-            if self.refs.staged.contains_key(path) {
-                continue;
-            }
-            // An emptied directory shows as the files that are gone from it.
-            if is_empty_dir && holds(path) {
-                continue;
-            }
-            let top = above(path).find(|dir| !holds(dir));
-            untracked.push(match top {
-                Some(dir) => format!("{dir}/"),
-                None if is_empty_dir => format!("{path}/"),
-                None => path.clone(),
-            });
+        let staged = within(&self.refs.staged, from);
+        let is_tracked = if moves_dir { !staged.is_empty() } else { staged.contains_key(from) };
+        let is_in_conflict = self.waits().is_some_and(|merging| {
+            merging.open().any(|path| is_within(path, from) || is_within(path, &to))
+        });
+        if !is_tracked || is_within(&to, from) || is_in_conflict {
+            return FAILED;
         }
-        untracked.sort();
-        untracked.dedup();
-        untracked
+        let parent = above(&to).last().unwrap_or_default();
+        if !is_dir(&self.work, parent) {
+            return UNKNOWN;
+        }
+        let is_taken = self.work.contains_key(&to) || is_dir(&self.work, &to);
+        if is_taken && (!force || moves_dir || is_dir(&self.work, &to)) {
+            return FAILED;
+        }
+        let renamed = |path: &str| format!("{to}{}", &path[from.len()..]);
+        for (is_staged, tree) in [(false, &mut self.work), (true, &mut self.refs.staged)] {
+            let moved = within(tree, from);
+            tree.retain(|path, _| !is_within(path, from));
+            if is_staged {
+                tree.retain(|path, _| !is_within(path, &to));
+                above(&to).for_each(|dir| drop(tree.remove(dir)));
+            }
+            for (path, node) in moved {
+                put(tree, &renamed(&path), node);
+            }
+        }
+        OK
     }
 }

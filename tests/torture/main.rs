@@ -17,6 +17,7 @@
 mod common;
 
 mod oracle;
+mod rot;
 mod script;
 mod sim;
 

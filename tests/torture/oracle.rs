@@ -36,6 +36,11 @@ impl Facts {
         })
     }
 
+    /// Whether refs and `HEAD` are the same.
+    pub(crate) fn has_refs_of(&self, other: &Self) -> bool {
+        (&self.head, &self.refs) == (&other.head, &other.refs)
+    }
+
     /// Whether each ref, `HEAD` and each staged path is as in one of these two: none is torn.
     fn is_between(&self, old: &Self, new: &Self) -> bool {
         let names: BTreeSet<_> =

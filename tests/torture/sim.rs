@@ -19,6 +19,8 @@ use digstore::storage::mapped::Mapped;
 use crate::below;
 use crate::common::Dice;
 
+/// "Not a directory", as Linux numbers it.
+const ENOTDIR: i32 = 20;
 /// What a disk writes as a whole.
 const SECTOR: usize = 512;
 
@@ -120,6 +122,32 @@ impl State {
         }
         crashed.drop_lost_dirs();
         crashed
+    }
+
+    /// All files that are there, with their lengths.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, usize)> {
+        let mut files = Vec::new();
+        for (dir, held) in &self.dirs {
+            for (name, node) in &held.now {
+                if let Node::File(inode) = node {
+                    files.push((dir.join(name), self.inodes[*inode].now.len()));
+                }
+            }
+        }
+        files
+    }
+
+    /// The same with other bytes in a file: what a disk may make of it in time.
+    pub(crate) fn with(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut changed = self.clone();
+        let held = split(path).and_then(|(dir, name)| self.dirs.get(dir)?.now.get(&name));
+        if let Some(Node::File(inode)) = held {
+            let inode = &mut changed.inodes[*inode];
+            change(Arc::make_mut(&mut inode.now));
+            inode.pending.clear();
+            inode.durable = Arc::clone(&inode.now);
+        }
+        changed
     }
 
     /// What lay in a directory whose own name was lost is lost with it.
@@ -443,8 +471,11 @@ impl FileSystem for SimFs {
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let shared = self.shared();
-        let dir = shared.state.dirs.get(path).ok_or_else(not_found)?;
-        Ok(dir.now.keys().cloned().collect())
+        match (shared.state.dirs.get(path), shared.state.find(path)) {
+            (Some(dir), _) => Ok(dir.now.keys().cloned().collect()),
+            (None, Ok(Node::File(_))) => Err(io::Error::from_raw_os_error(ENOTDIR)),
+            (None, _) => Err(not_found()),
+        }
     }
 
     fn kind(&self, path: &Path) -> io::Result<(bool, u64)> {

@@ -10,7 +10,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::context::Context;
-use crate::repo::diff::{DiffSpec, Differ, FileChange, RenameOptions, TextOptions, Whitespace};
+use crate::repo::diff::{
+    DiffSpec, Differ, FileChange, RenameOptions, Status, TextCount, TextOptions, Whitespace,
+};
 use crate::repo::{RepoError, Result};
 
 pub(crate) use names::quoted;
@@ -176,6 +178,10 @@ impl<'a> Printer<'a> {
             [one] => self.stream(*one, spec),
             _ => {
                 let changes = self.gather(spec)?;
+                let mut differs = false;
+                for change in &changes {
+                    differs = differs || self.counts(change)?;
+                }
                 for (at, format) in self.formats.iter().enumerate() {
                     if at > 0 && *format == Format::Patch && !changes.is_empty() {
                         self.line("")?;
@@ -184,7 +190,7 @@ impl<'a> Printer<'a> {
                     changes.iter().try_for_each(|change| shown.take(self, change))?;
                     shown.finish(self)?;
                 }
-                Ok(!changes.is_empty())
+                Ok(differs)
             }
         }
     }
@@ -197,17 +203,31 @@ impl<'a> Printer<'a> {
     ) -> Result<bool> {
         let mut differs = false;
         let note = self.differ.for_each_change(spec, |change| {
-            differs = true;
+            differs = differs || self.counts(&change)?;
             take(json::change(self, &change)?).map_err(RepoError::Output)
         })?;
         self.note(note.as_ref());
         Ok(differs)
     }
 
+    /// Whether a change counts: not if it is white space alone, and that is left out.
+    fn counts(&self, change: &FileChange) -> Result<bool> {
+        let is_plain = change.status() == Status::Modified && stat::same_mode(change);
+        if self.text.whitespace == Whitespace::Counts || !is_plain {
+            return Ok(true);
+        }
+        let pair = self.differ.pair(change.old.as_ref(), change.new.as_ref())?;
+        if !self.differ.is_text(&pair, &self.text)? {
+            return Ok(true);
+        }
+        let lines = self.differ.count_lines(&pair, &self.text)?;
+        Ok(lines.is_none_or(|lines| lines != TextCount::default()))
+    }
+
     fn count(&self, spec: &DiffSpec<'_>) -> Result<bool> {
         let mut differs = false;
-        self.differ.for_each_change(spec, |_| {
-            differs = true;
+        self.differ.for_each_change(spec, |change| {
+            differs = differs || self.counts(&change)?;
             Ok(())
         })?;
         Ok(differs)
@@ -227,7 +247,7 @@ impl<'a> Printer<'a> {
         let mut shown = Shown::begin(format);
         let mut differs = false;
         let note = self.differ.for_each_change(spec, |change| {
-            differs = true;
+            differs = differs || self.counts(&change)?;
             shown.take(self, &change)
         })?;
         shown.finish(self)?;

@@ -65,7 +65,7 @@ impl Stat {
     }
 }
 
-fn same_mode(change: &FileChange) -> bool {
+pub(super) fn same_mode(change: &FileChange) -> bool {
     let mode = |item: &Option<crate::repo::diff::Item>| match item.as_ref().map(|item| &item.kind) {
         Some(ItemKind::File { executable, .. }) => Some(*executable),
         _ => None,

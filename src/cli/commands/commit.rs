@@ -128,7 +128,8 @@ fn earlier(
         let commit = repository.objects()?.commit(&head).map_err(RepoError::from)?;
         return Ok(Some((commit.message, Some(commit.author))));
     }
-    Ok(repository.merge_state()?.map(|state| (state.message, state.author)))
+    let waiting = repository.merge_state()?.filter(|state| !state.is_between());
+    Ok(waiting.map(|state| (state.message, state.author)))
 }
 
 fn print(report: &CommitReport, context: &Context<'_>) -> anyhow::Result<()> {
@@ -153,5 +154,9 @@ fn print(report: &CommitReport, context: &Context<'_>) -> anyhow::Result<()> {
         report.id.short(),
         format::bytes(report.commit.bytes)
     ));
+    if let Some(rest) = &report.rest {
+        let (name, left) = (rest.kind.name(), format::counted(rest.todo.len() as u64, "commit"));
+        context.ui.message(format!("{left} left: 'digstore {name} --continue' goes on"));
+    }
     Ok(())
 }

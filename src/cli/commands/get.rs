@@ -1,5 +1,6 @@
 //! `digstore get`.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use crate::storage::format::run_history::RunCommand;
 pub struct GetArgs {
     /// The file: PATH, PATH@REVISION or REVISION:PATH, also PATH#bytes=FIRST-LAST.
     #[arg(value_name = "FILE")]
-    file: String,
+    file: OsString,
     /// Write to a file instead; it appears whole or not at all.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -51,10 +52,7 @@ struct Found {
 
 pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let (file, fragment) = match args.file.rsplit_once("#bytes=") {
-        Some((file, range)) => (file, Some(range)),
-        None => (args.file.as_str(), None),
-    };
+    let (file, fragment) = split_range(&args.file);
     let found = find(&repository, context, file)?;
     let range = match args.range.as_deref().or(fragment) {
         Some(text) => parse_range(text, found.size).ok_or_else(|| RepoError::BadRange {
@@ -90,18 +88,18 @@ pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
 
 /// Prints a whole file.
 pub(super) fn print(file: &str, context: &Context<'_>) -> CommandResult {
-    run(&GetArgs { file: file.to_owned(), output: None, range: None }, context)
+    run(&GetArgs { file: file.into(), output: None, range: None }, context)
 }
 
 /// Looks the file up in the revision named, else in the last commit, else in the staging area.
-fn find(repository: &Repository, context: &Context<'_>, text: &str) -> anyhow::Result<Found> {
+fn find(repository: &Repository, context: &Context<'_>, text: &OsStr) -> anyhow::Result<Found> {
     let staging = repository.staging()?;
-    let exists = |typed: &str| {
-        let path = context.repo_path(repository, typed.as_ref());
+    let exists = |typed: &OsStr| {
+        let path = context.repo_path(repository, typed);
         path.is_ok_and(|path| repository.find_file(None, &path, &staging).is_ok())
     };
     let typed = repository.split_revision_path(text, exists);
-    let path = context.repo_path(repository, typed.path.as_ref())?;
+    let path = context.repo_path(repository, &typed.path)?;
     let (content, size, executable) =
         repository.find_file(typed.revision.as_deref(), &path, &staging)?;
     Ok(Found { path, content, size, executable })
@@ -154,6 +152,18 @@ fn to_stdout(
         .with_context(|| format!("cannot get '{}'", found.path))
 }
 
+/// Takes `#bytes=RANGE` off the end of a file as typed.
+fn split_range(file: &OsStr) -> (&OsStr, Option<&str>) {
+    const MARK: &[u8] = b"#bytes=";
+    let bytes = file.as_bytes();
+    let at = bytes.windows(MARK.len()).rposition(|window| window == MARK);
+    let range = at.and_then(|at| std::str::from_utf8(&bytes[at + MARK.len()..]).ok());
+    match (at, range) {
+        (Some(at), Some(range)) => (OsStr::from_bytes(&bytes[..at]), Some(range)),
+        _ => (file, None),
+    }
+}
+
 /// `A-B` with both ends included, `A-` and `-N`, as in HTTP; the end is clipped to the file.
 fn parse_range(text: &str, size: u64) -> Option<ByteRange> {
     let (first, last) = text.split_once('-')?;
@@ -170,6 +180,16 @@ fn parse_range(text: &str, size: u64) -> Option<ByteRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_behind_a_file_is_taken_off() {
+        let split = |text: &'static [u8]| split_range(OsStr::from_bytes(text));
+        assert_eq!(split(b"a#bytes=1-2"), (OsStr::new("a"), Some("1-2")));
+        assert_eq!(split(b"\xff#bytes=#bytes=-2").1, Some("-2"));
+        for whole in [&b"a#byte=1-2"[..], b"\xff", b"", b"a#bytes=\xff"] {
+            assert_eq!(split(whole), (OsStr::from_bytes(whole), None));
+        }
+    }
 
     #[test]
     fn ranges_include_both_ends() {

@@ -11,9 +11,10 @@ use crate::cli::error::CliError;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::hooks;
 use crate::cli::message::{MessageArgs, signature};
-use crate::repo::merge::{FastForward, MergeError, MergeOptions, MergeOutcome, PickOptions};
+use crate::repo::merge::{FastForward, MergeError, MergeOptions, MergeOutcome};
 use crate::repo::{RepoError, Repository};
 use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind};
+use crate::storage::format::object::Signature;
 
 /// Bring another branch into this one.
 ///
@@ -76,14 +77,7 @@ pub(crate) fn run(args: &MergeArgs, context: &Context<'_>) -> CommandResult {
     let committer = signature(repository.config(), None)?;
     if args.continue_ {
         let before = repository.refs().head_commit().map_err(RepoError::from)?;
-        let options = PickOptions {
-            kind: MergeKind::Merge,
-            parent: None,
-            note_origin: false,
-            no_commit: false,
-            committer,
-        };
-        let outcome = go_on(&options, args.no_verify, &repository, context)?;
+        let outcome = go_on(MergeKind::Merge, &committer, args.no_verify, &repository, context)?;
         let told = tell(&outcome, MergeKind::Merge, &repository, context)?;
         hooks::post_commits(&repository, context, before)?;
         return Ok(told);
@@ -111,16 +105,17 @@ pub(crate) fn run(args: &MergeArgs, context: &Context<'_>) -> CommandResult {
 
 /// Commits what was resolved and goes on, with the hooks of a commit.
 pub(super) fn go_on(
-    options: &PickOptions,
+    kind: MergeKind,
+    committer: &Signature,
     no_verify: bool,
     repository: &Repository,
     context: &Context<'_>,
 ) -> anyhow::Result<MergeOutcome> {
-    if !no_verify && repository.merge_state()?.is_some_and(|state| state.kind == options.kind) {
+    if !no_verify && repository.merge_state()?.is_some_and(|state| state.kind == kind) {
         repository.check_resolved()?;
         hooks::pre_commit(repository, context, false)?;
     }
-    Ok(repository.continue_merge(options.kind, None, options)?)
+    Ok(repository.continue_merge(kind, None, committer)?)
 }
 
 impl MergeError {

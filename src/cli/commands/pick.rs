@@ -11,7 +11,7 @@ use crate::cli::message::signature;
 use crate::id::CommitId;
 use crate::repo::merge::PickOptions;
 use crate::repo::{RepoError, Repository};
-use crate::storage::format::merge_state::MergeKind;
+use crate::storage::format::merge_state::{MergeKind, PickFlags};
 
 /// Bring single commits into this branch.
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ struct PickArgs {
     /// Give this commit up and go on.
     #[arg(long, group = "end", conflicts_with = "begin")]
     skip: bool,
-    /// Go back to the state before this commit.
+    /// Go back to the state before the first of the commits.
     #[arg(long, group = "end", conflicts_with = "begin")]
     abort: bool,
     /// Forget what waits, and leave the work tree as it is.
@@ -90,15 +90,15 @@ fn run(
     }
     let options = PickOptions {
         kind,
-        parent: args.parent,
-        note_origin,
-        no_commit: args.no_commit,
+        how: PickFlags { parent: args.parent, note_origin, no_commit: args.no_commit },
         committer: signature(repository.config(), None)?,
     };
     let before = repository.refs().head_commit().map_err(RepoError::from)?;
     let outcome = match () {
-        () if args.continue_ => go_on(&options, args.no_verify, &repository, context)?,
-        () if args.skip => repository.skip_pick(&options)?,
+        () if args.continue_ => {
+            go_on(kind, &options.committer, args.no_verify, &repository, context)?
+        }
+        () if args.skip => repository.skip_pick(kind, &options.committer)?,
         () => {
             let mut commits = Vec::new();
             for revision in &args.revisions {

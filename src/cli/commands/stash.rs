@@ -25,8 +25,7 @@ use crate::repo::{RepoError, Repository};
 /// Put local changes aside and bring them back.
 ///
 /// Without a command: put aside what changed in tracked files, staged or not, so that the work tree
-/// is as the last commit. Putting aside and bringing back are two operations each for 'undo': the
-/// first undo brings the files, the second what was staged, and the stash itself.
+/// is as the last commit. 'digstore undo' takes either back.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -260,7 +259,7 @@ fn apply(
             }
         }
         CliError::new("the stash does not go together with what was changed since")
-            .with_hint("it is kept: mend the files with conflict markers, fetch others with 'digstore restore --source stash@{N} PATH', then 'digstore stash drop'")
+            .with_hint("it is kept: edit the files or 'digstore restore --theirs PATH', then 'digstore add' them and 'digstore stash drop'; 'digstore undo' goes back")
             .render(ui);
         return Ok(ExitCode::Failure);
     }

@@ -17,6 +17,7 @@ use crate::path::{RepoPath, escape};
 use crate::repo::diff_trees::{Change, ChangeKind};
 use crate::repo::status::{StatusOptions, StatusReport, Untracked};
 use crate::repo::walk::IgnoredEntries;
+use crate::storage::format::merge_state::MergeKind;
 use crate::storage::format::refs::Head;
 
 /// Show what is staged for the next commit, and how the work tree differs from it.
@@ -215,12 +216,28 @@ fn long(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
 fn merging(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
     let Some(state) = &report.merging else { return Ok(()) };
     let (ui, name) = (context.ui, state.kind.name());
+    if state.kind == MergeKind::Stash {
+        ui.line("\nA stash was brought back with conflicts.")?;
+        return unmerged(report, context);
+    }
+    if state.is_between() {
+        let left = format::counted(state.todo.len() as u64, "commit");
+        ui.line(format!("\nA {name} has stopped with {left} left."))?;
+        ui.line(format!("  (use \"digstore {name} --continue\" or \"digstore {name} --abort\")"))?;
+        return Ok(());
+    }
     ui.line(format!("\nA {name} waits to be finished."))?;
     if report.unmerged().next().is_none() {
         ui.line(format!("  (all conflicts are resolved: use \"digstore {name} --continue\")"))?;
         return Ok(());
     }
     ui.line(format!("  (use \"digstore {name} --abort\" to go back)"))?;
+    unmerged(report, context)
+}
+
+/// Conflicts that are not resolved yet.
+fn unmerged(report: &StatusReport, context: &Context<'_>) -> anyhow::Result<()> {
+    let ui = context.ui;
     ui.line("\nUnmerged paths:\n  (edit and use \"digstore add PATH\"; or \"digstore restore --theirs PATH\" first)")?;
     for conflict in report.unmerged() {
         ui.line(format!("\t{}  {}", letters(conflict), conflict.path))?;

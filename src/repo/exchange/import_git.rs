@@ -82,6 +82,7 @@ impl Repository {
         let read = import.read(&git, &known, &Pipes::new(&engine));
         self.remove_git_marks()?;
         read?;
+        import.other_refs(&git)?;
         engine.metrics.add_processing_time(started.elapsed());
         let Import { refs, tags, mut report, .. } = import;
         report.metrics = engine.metrics.snapshot();
@@ -306,7 +307,8 @@ impl<'r> Import<'r> {
                     self.commit(round, Pending { head: *head, changes })?;
                 }
                 Some(Command::Reset { name, from }) => {
-                    let commit = from.map(|from| self.marks.commit(&from)).transpose()?;
+                    // What names no commit is told of in the end.
+                    let commit = from.and_then(|from| self.marks.commit(&from).ok());
                     self.refs.insert(name, commit);
                 }
                 Some(Command::Tag(tag)) => self.tag(round, *tag)?,
@@ -413,6 +415,24 @@ impl<'r> Import<'r> {
         Ok(Some((clears, edits.into_iter().collect())))
     }
 
+    /// Branches and tags that the stream gives no commit for are left out.
+    fn other_refs(&mut self, git: &Git) -> Result<()> {
+        let args = ["--format=%(refname)", "refs/heads", "refs/tags"];
+        let listed = git.ask("for-each-ref", &args, &[])?;
+        for full in listed.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()) {
+            let tag = full.strip_prefix(b"refs/tags/".as_slice());
+            let is_known = matches!(self.refs.get(full), Some(Some(_)))
+                || tag.is_some_and(|name| self.tags.contains_key(name));
+            if !is_known {
+                let name = escape(full);
+                let told = format!("left out the ref '{name}': it leads to no commit");
+                self.repository.monitor().warn(&told);
+                self.report.skipped += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn leave_out(&mut self, path: &[u8], why: &str) {
         if self.told.contains(path) {
             return;
@@ -425,7 +445,8 @@ impl<'r> Import<'r> {
     }
 
     fn tag(&mut self, round: &mut Round<'_, '_>, head: TagHead) -> Result<()> {
-        let commit = self.marks.commit(&head.from)?;
+        // One of something else is told of in the end.
+        let Ok(commit) = self.marks.commit(&head.from) else { return Ok(()) };
         self.marks.set(head.mark, Marked::Commit(commit))?;
         let mut value = RefValue::from(commit);
         let name = String::from_utf8(head.name.clone());

@@ -237,7 +237,10 @@ impl Repository {
             first = record.link.seq;
         }
         let is_all = first > last.link.seq;
-        if is_all && (log.is_fresh() || !self.is_done(last)?) {
+        // What a killed command was doing to the work tree counts behind the operation that it names.
+        let is_done =
+            || -> Result<bool> { Ok(self.is_done(last)? && self.announced(log)?.is_none()) };
+        if is_all && (log.is_fresh() || !is_done()?) {
             first = last.link.seq;
         }
         Ok(first)

@@ -1,13 +1,10 @@
 //! Where the search for what is in use begins.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use super::super::merge::MergeError;
-use super::super::merge::state::{ASIDE_FILE, MAX_STATE, STATE_FILE};
 use super::super::{Repository, Result};
 use crate::id::{CommitId, ObjectId, TagId, TreeId};
 use crate::storage::binary_staging::KindView;
-use crate::storage::format::merge_state::MergeState;
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::oplog::{OpRecord, OpState};
 use crate::storage::refs::{Head, RefValue};
@@ -23,93 +20,114 @@ pub(super) enum Root {
 
 type Visit<'a> = &'a mut dyn FnMut(Root) -> Result<()>;
 
+/// Follows what is no object: records, and states of merges, which are files of trees.
+struct Roots<'a> {
+    repository: &'a Repository,
+    visit: Visit<'a>,
+    /// States of merges that were read: many records name the same.
+    merges: BTreeSet<TreeId>,
+}
+
 impl Repository {
-    /// Calls `visit` with everything that stays: refs and `HEAD`, operations from `first` on, what is
-    /// staged, merges that wait or can be taken up again.
+    /// Calls `visit` with everything that stays: refs and `HEAD`, operations from `first` on with the
+    /// merges that waited, what is staged, and what a killed command was doing to the work tree.
     pub(super) fn visit_roots(&self, first: u64, visit: Visit<'_>) -> Result<()> {
+        let mut roots = Roots { repository: self, visit, merges: BTreeSet::new() };
         for (_, record) in self.refs().list("")? {
-            visit_value(&record.new, visit)?;
+            roots.value(&record.new)?;
         }
-        visit_head(&self.refs().read_head()?, visit)?;
+        roots.head(&self.refs().read_head()?)?;
         let log = self.operations()?;
-        if let Some(last) = log.last().filter(|last| last.link.seq < first) {
+        let last = log.last();
+        if let Some(last) = last.filter(|last| last.link.seq < first) {
             // The log will begin with what the last operation left.
-            visit_state(&last.after, visit)?;
+            roots.state(&last.after)?;
         }
         for record in log.backwards() {
             let record = record?;
             if record.link.seq < first {
                 break;
             }
-            visit_record(&record, visit)?;
+            roots.record(&record)?;
         }
-        self.visit_staged(visit)?;
-        for file in [STATE_FILE, ASIDE_FILE] {
-            self.visit_merge(file, visit)?;
+        if let Some(moving) = self.announced(&log)? {
+            roots.trees([Some(moving.target), moving.kept])?;
         }
-        Ok(())
+        roots.staged()
+    }
+}
+
+impl Roots<'_> {
+    fn trees<const N: usize>(&mut self, trees: [Option<TreeId>; N]) -> Result<()> {
+        trees.into_iter().flatten().try_for_each(|tree| (self.visit)(Root::Tree(tree)))
     }
 
-    fn visit_staged(&self, visit: Visit<'_>) -> Result<()> {
-        let staging = self.staging()?;
+    /// Everything that one operation needs to be undone and done again.
+    fn record(&mut self, record: &OpRecord) -> Result<()> {
+        self.state(&record.before)?;
+        self.state(&record.after)?;
+        for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {
+            self.value(&value)?;
+        }
+        self.trees([record.kept, record.written])
+    }
+
+    fn state(&mut self, state: &OpState) -> Result<()> {
+        self.head(&state.head)?;
+        self.trees([Some(state.staged.tree)])?;
+        match state.merging {
+            Some(merging) if self.merges.insert(merging) => self.merge(merging),
+            _ => Ok(()),
+        }
+    }
+
+    fn value(&mut self, value: &RefValue) -> Result<()> {
+        (self.visit)(Root::Commit(value.commit))?;
+        value.annotation.map_or(Ok(()), |tag| (self.visit)(Root::Tag(tag)))
+    }
+
+    fn head(&mut self, head: &Head) -> Result<()> {
+        match head {
+            Head::Detached(commit) => (self.visit)(Root::Commit(*commit)),
+            Head::Branch(_) => Ok(()),
+        }
+    }
+
+    fn staged(&mut self) -> Result<()> {
+        let staging = self.repository.staging()?;
         for view in staging.views() {
             if let KindView::File { content, .. } = view.kind {
-                visit(Root::Content(content))?;
+                (self.visit)(Root::Content(content))?;
             }
         }
         staging.check()?;
         let known = staging.changes_since_tree().map(|(tree, _)| tree).or(staging.clean_tree());
         match known {
             // It may never have been stored. Where it is, all below it is, too.
-            Some(tree) if self.store()?.contains(&ObjectId::from(tree)) => visit(Root::Tree(tree)),
+            Some(tree) if self.repository.store()?.contains(&ObjectId::from(tree)) => {
+                self.trees([Some(tree)])
+            }
             _ => Ok(()),
         }
     }
 
-    fn visit_merge(&self, file: &str, visit: Visit<'_>) -> Result<()> {
-        let Some(bytes) = self.disk.read(Path::new(file), MAX_STATE)? else { return Ok(()) };
-        let state = MergeState::decode(&bytes).map_err(MergeError::Damaged)?;
-        visit(Root::Commit(state.head))?;
-        for commit in state.others.iter().chain(&state.todo) {
-            visit(Root::Commit(*commit))?;
+    /// A merge that waits, or waited; the tree holds its state.
+    fn merge(&mut self, merging: TreeId) -> Result<()> {
+        self.trees([Some(merging)])?;
+        let state = self.repository.read_merge_state(&merging)?;
+        for commit in [state.head, state.start].iter().chain(&state.others).chain(&state.todo) {
+            (self.visit)(Root::Commit(*commit))?;
         }
-        visit(Root::Tree(state.merged))?;
+        self.trees([Some(state.merged), Some(state.before)])?;
         for conflict in &state.conflicts {
             for kind in [&conflict.base, &conflict.ours, &conflict.theirs].into_iter().flatten() {
                 match kind {
-                    EntryKind::File { content, .. } => visit(Root::Content(*content))?,
-                    EntryKind::Dir { tree, .. } => visit(Root::Tree(*tree))?,
+                    EntryKind::File { content, .. } => (self.visit)(Root::Content(*content))?,
+                    EntryKind::Dir { tree, .. } => self.trees([Some(*tree)])?,
                     EntryKind::Symlink { .. } => {}
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// Everything that one operation needs to be undone and done again.
-fn visit_record(record: &OpRecord, visit: Visit<'_>) -> Result<()> {
-    visit_state(&record.before, visit)?;
-    visit_state(&record.after, visit)?;
-    for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {
-        visit_value(&value, visit)?;
-    }
-    record.kept.map_or(Ok(()), |tree| visit(Root::Tree(tree)))
-}
-
-fn visit_state(state: &OpState, visit: Visit<'_>) -> Result<()> {
-    visit_head(&state.head, visit)?;
-    visit(Root::Tree(state.staged.tree))
-}
-
-fn visit_value(value: &RefValue, visit: Visit<'_>) -> Result<()> {
-    visit(Root::Commit(value.commit))?;
-    value.annotation.map_or(Ok(()), |tag| visit(Root::Tag(tag)))
-}
-
-fn visit_head(head: &Head, visit: Visit<'_>) -> Result<()> {
-    match head {
-        Head::Detached(commit) => visit(Root::Commit(*commit)),
-        Head::Branch(_) => Ok(()),
     }
 }

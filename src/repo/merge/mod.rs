@@ -2,12 +2,13 @@
 //!
 //! All three merge trees (`trees`) and texts (`text`) and move the work tree from ours to the
 //! result ([`super::switch`]). Without conflicts a commit follows at once, in the same operation.
-//! With conflicts the state of the merge is published before anything is touched; the result has
-//! ours where there are conflicts, the work tree has text with markers there, and the user resolves
-//! each path with `add` or `rm` and commits, or goes back with `--abort`. Of what is no text ours
+//! With conflicts the record of the operation names the state of the merge; the result has ours
+//! where there are conflicts, the work tree has text with markers there, and the user resolves each
+//! path with `add` or `rm` and commits, or goes back with `--abort`. Of what is no text ours
 //! stays in the work tree; theirs is in the commit that is merged, which `MERGE_HEAD` names, and
 //! `restore --theirs` fetches it.
 
+mod pick;
 mod run;
 pub(in crate::repo) mod state;
 mod text;
@@ -18,11 +19,12 @@ use std::collections::BTreeMap;
 use diffy::ConflictStyle;
 use thiserror::Error;
 
-pub use run::{FastForward, MergeOptions, MergeOutcome, PickOptions};
+pub use pick::PickOptions;
+pub use run::{FastForward, MergeOptions, MergeOutcome};
 pub use state::Side;
 
 use super::source::WorkTreeSource;
-use super::trees::{Stop, edit_tree_by};
+use super::trees::{Stop, edit_tree_by, empty_tree};
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
@@ -163,6 +165,14 @@ impl Repository {
             (None, Some(error)) => Err(error.into()),
             (None, None) => Err(RepoError::Worker),
         }
+    }
+
+    /// Writes a tree of some entries and nothing else, in path order.
+    pub(super) fn write_alone(
+        &self,
+        entries: &[(RepoPath, Option<EntryKind>)],
+    ) -> Result<TreeTotals> {
+        self.write_edited(TreeTotals { tree: empty_tree(), files: 0, bytes: 0 }, entries)
     }
 
     /// The tree that both commits come from: that of the best common ancestor; where a criss-cross

@@ -1,8 +1,8 @@
-//! `merge`, `cherry-pick` and `revert` from their beginning to a commit or to conflicts.
+//! `merge` from its beginning to a commit or to conflicts, and the step that it shares with
+//! `cherry-pick` and `revert`.
 
 use super::super::operation::Operation;
 use super::super::switch::{Move, MoveReport, Obstacle, Obstacles};
-use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::{Combined, MergeError};
 use crate::id::{CommitId, TreeId};
@@ -43,21 +43,6 @@ pub struct MergeOptions {
     pub committer: Signature,
 }
 
-/// What is picked or reverted, and how.
-#[derive(Debug, Clone)]
-pub struct PickOptions {
-    /// [`MergeKind::CherryPick`] or [`MergeKind::Revert`].
-    pub kind: MergeKind,
-    /// The parent that the change of a merge commit is taken against, counted from 1.
-    pub parent: Option<usize>,
-    /// Say in the message where it comes from.
-    pub note_origin: bool,
-    /// Stage the result only.
-    pub no_commit: bool,
-    /// Who commits.
-    pub committer: Signature,
-}
-
 /// What came of it.
 #[derive(Debug)]
 pub enum MergeOutcome {
@@ -74,15 +59,13 @@ pub enum MergeOutcome {
 }
 
 /// One step: what is merged into ours, and what the commit of it says.
-struct Step {
-    kind: MergeKind,
-    head: CommitId,
-    base: Option<TreeId>,
-    theirs: TreeId,
-    others: Vec<CommitId>,
-    message: String,
-    author: Option<Signature>,
-    todo: Vec<CommitId>,
+pub(super) struct Step {
+    pub(super) base: Option<TreeId>,
+    pub(super) theirs: TreeId,
+    /// Merge into what is staged, whatever it is, and not only into what is committed.
+    pub(super) into_staged: bool,
+    /// What waits if it does not come to an end; its tree and conflicts come of the merge.
+    pub(super) state: MergeState,
 }
 
 impl Repository {
@@ -116,9 +99,9 @@ impl Repository {
         super::super::commit::check_message(&message)?;
         let others = if options.squash { Vec::new() } else { vec![other] };
         let theirs = self.objects()?.commit(&other)?.tree;
-        let kind = MergeKind::Merge;
-        let step =
-            Step { kind, head, base, theirs, others, message, author: None, todo: Vec::new() };
+        let before = op.staged_before().tree;
+        let state = MergeState::new(MergeKind::Merge, head, others, message, before);
+        let step = Step { base, theirs, into_staged: false, state };
         let commits = !options.squash && !options.no_commit;
         self.step(&mut op, step, commits.then_some(&options.committer), options.squash)
     }
@@ -135,100 +118,8 @@ impl Repository {
         Ok(MergeOutcome::FastForward(to, moved))
     }
 
-    /// Picks or reverts commits, one after the other.
-    pub fn pick(&self, commits: &[CommitId], options: &PickOptions) -> Result<MergeOutcome> {
-        self.check_none_waits()?;
-        let mut todo: Vec<CommitId> = commits.iter().rev().copied().collect();
-        let mut outcome = MergeOutcome::UpToDate;
-        while let Some(commit) = todo.pop() {
-            let done = self.pick_one(commit, options, &todo)?;
-            if matches!(done, MergeOutcome::Conflicts(_)) {
-                return Ok(done);
-            }
-            if !matches!(done, MergeOutcome::UpToDate) {
-                outcome = done;
-            }
-        }
-        Ok(outcome)
-    }
-
-    fn pick_one(
-        &self,
-        id: CommitId,
-        options: &PickOptions,
-        todo: &[CommitId],
-    ) -> Result<MergeOutcome> {
-        let kind = options.kind;
-        let mut op = self.begin(format!("{} {}", kind.name(), id.short()))?;
-        let head = op.head_commit()?;
-        let head =
-            head.ok_or_else(|| RepoError::Unborn(super::super::DEFAULT_BRANCH.to_owned()))?;
-        let commit = self.objects()?.commit(&id)?;
-        let parent = self.tree_of(parent_of(id, &commit, options.parent)?)?;
-        let is_revert = kind == MergeKind::Revert;
-        let (base, theirs) = match parent {
-            parent if !is_revert => (parent, commit.tree),
-            Some(parent) => (Some(commit.tree), parent),
-            None => (Some(commit.tree), super::super::trees::empty_tree()),
-        };
-        let step = Step {
-            kind,
-            head,
-            base,
-            theirs,
-            others: vec![id],
-            message: pick_message(id, &commit, options),
-            author: (!is_revert).then_some(commit.author),
-            todo: todo.to_vec(),
-        };
-        let committer = (!options.no_commit).then_some(&options.committer);
-        self.step(&mut op, step, committer, options.no_commit)
-    }
-
-    /// Commits what was resolved and goes on with the commits that follow.
-    pub fn continue_merge(
-        &self,
-        kind: MergeKind,
-        message: Option<String>,
-        options: &PickOptions,
-    ) -> Result<MergeOutcome> {
-        let state = self.waiting(kind)?;
-        let commit = super::super::commit::CommitOptions {
-            message: message.unwrap_or_else(|| state.message.clone()),
-            author: state.author.clone().unwrap_or_else(|| options.committer.clone()),
-            committer: options.committer.clone(),
-            allow_empty: true,
-            amend: false,
-            all: false,
-        };
-        let report = self.commit(commit)?;
-        self.go_on(&state, options, MergeOutcome::Committed(report.id, MoveReport::default()))
-    }
-
-    /// Gives up the commit that waits and goes on with those that follow.
-    pub fn skip_pick(&self, options: &PickOptions) -> Result<MergeOutcome> {
-        let state = self.waiting(options.kind)?;
-        let moved = self.abort_merge(options.kind)?;
-        self.go_on(&state, options, MergeOutcome::Staged(moved))
-    }
-
-    fn go_on(
-        &self,
-        state: &MergeState,
-        options: &PickOptions,
-        so_far: MergeOutcome,
-    ) -> Result<MergeOutcome> {
-        if state.todo.is_empty() {
-            return Ok(so_far);
-        }
-        let rest: Vec<CommitId> = state.todo.iter().rev().copied().collect();
-        match self.pick(&rest, options)? {
-            MergeOutcome::UpToDate => Ok(so_far),
-            outcome => Ok(outcome),
-        }
-    }
-
-    fn check_none_waits(&self) -> Result<()> {
+    /// An error where one waits.
+    pub(in crate::repo) fn check_none_waits(&self) -> Result<()> {
         match self.merge_state()? {
             Some(state) => Err(MergeError::Waiting(state.kind).into()),
             None => Ok(()),
@@ -236,58 +127,42 @@ impl Repository {
     }
 
     /// Merges, moves the work tree, and commits; or leaves conflicts, or what is staged.
-    fn step(
+    pub(super) fn step(
         &self,
         op: &mut Operation<'_>,
         step: Step,
         committer: Option<&Signature>,
         forget: bool,
     ) -> Result<MergeOutcome> {
-        let ours = self.objects()?.commit(&step.head)?;
+        let Step { base, theirs, into_staged, mut state } = step;
+        let ours = self.objects()?.commit(&state.head)?;
         let ours = TreeTotals { tree: ours.tree, files: ours.files, bytes: ours.bytes };
-        if op.staged_tree()?.tree != ours.tree && !(forget && step.kind != MergeKind::Merge) {
+        let staged = op.staged_tree()?;
+        if staged.tree != ours.tree && !into_staged {
             return Err(MergeError::Staged.into());
         }
-        let combined = self.combine(step.base, ours, step.theirs, false)?;
+        let ours = if into_staged { staged } else { ours };
+        let combined = self.combine(base, ours, theirs, false)?;
         let is_clean = combined.conflicts.is_empty();
-        if is_clean && combined.tree == ours && step.kind != MergeKind::Merge {
+        if is_clean && combined.tree == ours && state.kind != MergeKind::Merge {
+            op.set_merge(state.rest(state.head, ours.tree).as_ref())?;
+            op.checkpoint()?;
             return Ok(MergeOutcome::UpToDate);
         }
         self.check_conflict_paths(op, &combined)?;
-        let waits = !is_clean || (committer.is_none() && !forget);
-        let state = MergeState {
-            kind: step.kind,
-            head: step.head,
-            others: step.others,
-            merged: combined.tree.tree,
-            message: step.message,
-            author: step.author,
-            todo: step.todo,
-            conflicts: combined.conflicts,
-        };
-        if waits {
-            // Before anything is touched, so that there is a way back from every state.
-            self.write_merge_state(&state)?;
-        }
-        let moving = Move::new(Some(ours.tree), Some(combined.tree.tree));
-        let moved = match op.move_to(&moving) {
-            Ok(moved) => moved,
-            Err(error) => {
-                if waits && matches!(error, RepoError::InTheWay(_)) {
-                    self.forget_merge()?;
-                }
-                return Err(error);
-            }
-        };
+        (state.before, state.merged) = (ours.tree, combined.tree.tree);
+        state.conflicts = combined.conflicts;
+        let moved = op.move_to(&Move::new(Some(ours.tree), Some(combined.tree.tree)))?;
         if !is_clean {
-            let work_tree = WorkTree::open(&self.place().work_tree)?;
+            op.set_merge(Some(&state))?;
             let unseen = self.unseen_conflicts(&state.conflicts, &combined.marked)?;
-            let marked = combined.marked.into_iter().map(|(path, kind)| (path, Some(kind)));
-            self.write_over(&work_tree, marked.chain(unseen).collect())?;
+            self.write_marked(op, combined.marked, unseen)?;
             op.checkpoint()?;
             return Ok(MergeOutcome::Conflicts(state.conflicts));
         }
         let Some(committer) = committer else {
+            let rest = state.rest(state.head, combined.tree.tree);
+            op.set_merge(if forget { rest.as_ref() } else { Some(&state) })?;
             op.checkpoint()?;
             return Ok(MergeOutcome::Staged(moved));
         };
@@ -317,6 +192,7 @@ impl Repository {
         };
         let id = self.write_commit(&self.engine()?, &commit)?;
         op.move_head(id)?;
+        op.set_merge(state.rest(id, tree.tree).as_ref())?;
         op.checkpoint()?;
         Ok(id)
     }
@@ -347,26 +223,4 @@ fn merge_message(name: &str, op: &Operation<'_>) -> String {
         }
         _ => format!("Merge {name}"),
     }
-}
-
-fn parent_of(id: CommitId, commit: &Commit, chosen: Option<usize>) -> Result<Option<CommitId>> {
-    match (chosen, commit.parents.as_slice()) {
-        (None, [] | [_]) => Ok(commit.parents.first().copied()),
-        (None, _) => Err(MergeError::NeedsParent(id).into()),
-        (Some(number), parents) => {
-            let parent = number.checked_sub(1).and_then(|at| parents.get(at)).copied();
-            parent.map(Some).ok_or_else(|| MergeError::NoParent { commit: id, number }.into())
-        }
-    }
-}
-
-fn pick_message(id: CommitId, commit: &Commit, options: &PickOptions) -> String {
-    if options.kind == MergeKind::Revert {
-        let title = commit.message.lines().next().unwrap_or_default();
-        return format!("Revert \"{title}\"\n\nThis reverts commit {id}.");
-    }
-    if options.note_origin {
-        return format!("{}\n\n(cherry picked from commit {id})", commit.message.trim_end());
-    }
-    commit.message.clone()
 }

@@ -1,26 +1,29 @@
-//! A merge that waits: its state on disk, resolving its conflicts, going back.
-
-use std::path::Path;
+//! A merge that waits: its state, resolving its conflicts, going back.
+//!
+//! The state is a file in a tree that the last record of the log of operations names, so that it
+//! goes and comes with everything else that an undo takes back.
 
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::{CommittedEntry, as_staged};
-use super::super::operation::{Doomed, Keeper, OpRecord};
+use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::pathspec::Pathspec;
+use super::super::read::ByteRange;
 use super::super::switch::{Move, MoveReport, Overwrite};
+use super::super::trees::find;
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::MergeError;
+use super::text::store_bytes;
 use crate::id::TreeId;
 use crate::path::RepoPath;
+use crate::storage::format::FormatError;
 use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind, MergeState};
 use crate::storage::format::object::EntryKind;
 
-/// The file of the state.
-pub(in crate::repo) const STATE_FILE: &str = "merge";
-/// The state of a merge that was undone.
-pub(in crate::repo) const ASIDE_FILE: &str = "merge-undone";
+/// The file of the state in its tree.
+const STATE_FILE: &str = "merge";
 /// Larger than the state of a merge with a million conflicts.
-pub(in crate::repo) const MAX_STATE: u64 = 1 << 30;
+const MAX_STATE: u64 = 1 << 30;
 /// Files larger than this are not searched for conflict markers, in bytes.
 const MAX_SEARCHED: u64 = 16 << 20;
 
@@ -34,49 +37,47 @@ pub enum Side {
 }
 
 impl Repository {
-    /// The merge, cherry-pick or revert that waits, if one does.
+    /// The merge, cherry-pick, revert or stash that waits, if one does.
     pub fn merge_state(&self) -> Result<Option<MergeState>> {
-        let Some(bytes) = self.disk.read(Path::new(STATE_FILE), MAX_STATE)? else {
-            return Ok(None);
+        let log = self.operations()?;
+        let record = match self.looked_at {
+            Some(0) => return Ok(None),
+            Some(seq) => Some(log.find(seq)?),
+            None => log.last().cloned(),
         };
-        let state = MergeState::decode(&bytes).map_err(MergeError::Damaged)?;
-        // Where HEAD went elsewhere, a commit or an undo ended it.
+        let Some(tree) = record.and_then(|record| record.after.merging) else { return Ok(None) };
+        let state = self.read_merge_state(&tree)?;
+        // Where HEAD went elsewhere, that ended it.
         let waits = self.refs().head_commit()? == Some(state.head);
         Ok(waits.then_some(state))
     }
 
-    pub(super) fn write_merge_state(&self, state: &MergeState) -> Result<()> {
-        Ok(self.disk.publish(Path::new(STATE_FILE), &state.encode(), true)?)
-    }
-
-    /// Forgets a merge that waits; the work tree stays as it is.
-    pub fn forget_merge(&self) -> Result<()> {
-        self.disk.remove(Path::new(STATE_FILE))?;
-        Ok(())
-    }
-
-    /// The merge that waits, if this operation began it.
-    pub(crate) fn merge_begun_by(&self, record: &OpRecord) -> Result<Option<MergeState>> {
-        let state = self.merge_state()?;
-        let staged = record.after.staged.tree;
-        Ok(state.filter(|state| record.moved_work_tree && state.merged == staged))
-    }
-
-    /// Lets a merge that was undone wait no more.
-    pub(crate) fn set_merge_aside(&self, state: &MergeState) -> Result<()> {
-        self.disk.publish(Path::new(ASIDE_FILE), &state.encode(), true)?;
-        self.forget_merge()
-    }
-
-    /// Lets a merge wait again that was set aside, after a redo to what it had staged.
-    pub(crate) fn take_merge_up(&self, staged: TreeId) -> Result<()> {
-        let Some(bytes) = self.disk.read(Path::new(ASIDE_FILE), MAX_STATE)? else { return Ok(()) };
-        let state = MergeState::decode(&bytes).map_err(MergeError::Damaged)?;
-        if state.merged == staged && self.refs().head_commit()? == Some(state.head) {
-            self.write_merge_state(&state)?;
-            self.disk.remove(Path::new(ASIDE_FILE))?;
+    /// The state that a tree holds.
+    pub(in crate::repo) fn read_merge_state(&self, tree: &TreeId) -> Result<MergeState> {
+        let damaged = |why| MergeError::Damaged(FormatError::invalid("the state of a merge", why));
+        let file = find(self.objects()?, tree, &RepoPath::new_unchecked(STATE_FILE.into()))?;
+        let Some(EntryKind::File { size, content, .. }) = file else {
+            return Err(damaged("it is no file").into());
+        };
+        if size > MAX_STATE {
+            return Err(damaged("it is too long").into());
         }
-        Ok(())
+        let mut bytes = Vec::with_capacity(size as usize);
+        let range = ByteRange { start: 0, end: size };
+        self.content_reader()?.in_order(&content, size, range, |part| {
+            part.for_each_slice(|slice| {
+                bytes.extend_from_slice(slice);
+                Ok(())
+            })
+        })?;
+        Ok(MergeState::decode(&bytes).map_err(MergeError::Damaged)?)
+    }
+
+    /// Stores a state; the tree that holds it.
+    pub(in crate::repo) fn store_merge_state(&self, state: &MergeState) -> Result<TreeId> {
+        let name = RepoPath::new_unchecked(STATE_FILE.into());
+        let kind = store_bytes(self, &name, &state.encode())?;
+        Ok(self.write_alone(&[(name, Some(kind))])?.tree)
     }
 
     /// The merge that waits and is of this kind.
@@ -90,32 +91,52 @@ impl Repository {
 
     /// Ends a merge that waits without a commit, keeping the work tree.
     pub fn quit_merge(&self, kind: MergeKind) -> Result<()> {
-        let _lock = self.lock()?;
+        let mut op = self.begin(format!("{} --quit", kind.name()))?;
         self.waiting(kind)?;
-        self.forget_merge()
+        op.set_merge(None)?;
+        op.finish()?;
+        Ok(())
     }
 
-    /// Goes back to the state before a merge that waits. Changes in paths that it did not touch
-    /// stay; what was done to the others is stored for `undo`.
+    /// Goes back to the state before a merge that waits, or before the first of a sequence of
+    /// commits. Changes in paths that it did not touch stay; what was done to the others is
+    /// stored for `undo`.
     pub fn abort_merge(&self, kind: MergeKind) -> Result<MoveReport> {
         let mut op = self.begin(format!("{} --abort", kind.name()))?;
         let state = self.waiting(kind)?;
-        let target = self.objects()?.commit(&state.head)?.tree;
-        let also: Vec<RepoPath> =
-            state.conflicts.into_iter().map(|conflict| conflict.path).collect();
-        let moving = Move {
-            also: &also,
-            overwrite: Overwrite::Store,
-            ..Move::new(Some(state.merged), Some(target))
+        let target = if state.start == state.head {
+            state.before
+        } else {
+            self.objects()?.commit(&state.start)?.tree
         };
-        let moved = op.move_to(&moving)?;
+        let moved = go_back(&mut op, &state, target)?;
+        if state.start != state.head {
+            op.move_head(state.start)?;
+        }
+        op.set_merge(None)?;
         op.finish()?;
-        self.forget_merge()?;
         Ok(moved)
     }
 
-    /// Notes that conflicts are resolved, those whose paths match.
-    pub(crate) fn resolve_conflicts(&self, paths: &Pathspec) -> Result<()> {
+    /// Goes back to the state before the commit that waits, or leaves out the next one of a
+    /// sequence; the others wait then.
+    pub(super) fn leave_step(&self, kind: MergeKind) -> Result<(MergeState, MoveReport)> {
+        let mut op = self.begin(format!("{} --skip", kind.name()))?;
+        let mut state = self.waiting(kind)?;
+        let moved = if state.is_between() {
+            state.todo.pop();
+            MoveReport::default()
+        } else {
+            go_back(&mut op, &state, state.before)?
+        };
+        op.set_merge(state.rest(state.head, state.before).as_ref())?;
+        op.finish()?;
+        Ok((state, moved))
+    }
+
+    /// Notes that conflicts are resolved, those whose paths match. A stash that was brought back
+    /// waits no more when all of them are.
+    pub(crate) fn resolve_conflicts(&self, op: &mut Operation<'_>, paths: &Pathspec) -> Result<()> {
         let Some(mut state) = self.merge_state()? else { return Ok(()) };
         let mut changed = false;
         for conflict in &mut state.conflicts {
@@ -125,7 +146,38 @@ impl Repository {
                 changed = true;
             }
         }
-        if changed { self.write_merge_state(&state) } else { Ok(()) }
+        if !changed {
+            return Ok(());
+        }
+        let is_over =
+            state.kind == MergeKind::Stash && state.conflicts.iter().all(|one| one.resolved);
+        op.set_merge(Some(&state).filter(|_| !is_over))
+    }
+
+    /// Writes text with conflict markers over ours, which is staged, and conflicts that a sparse work
+    /// tree does not hold.
+    pub(in crate::repo) fn write_marked(
+        &self,
+        op: &mut Operation<'_>,
+        marked: Vec<(RepoPath, EntryKind)>,
+        unseen: Vec<(RepoPath, Option<EntryKind>)>,
+    ) -> Result<()> {
+        let root = self.work_tree_handle()?;
+        let mut keeper = Keeper::new(self, &root);
+        let doomed: Vec<Doomed> = marked
+            .iter()
+            .map(|(path, _)| Doomed { path: path.clone(), held: Held::AsStaged })
+            .filter(|doomed| matches!(stat_one(&root, &doomed.path), Ok(Some(_))))
+            .collect();
+        keeper.keep(&doomed, op.staged())?;
+        op.keep(keeper.finish()?);
+        let marked = marked.into_iter().map(|(path, kind)| (path, Some(kind)));
+        let mut entries: Vec<_> = marked.chain(unseen).collect();
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        op.writes_entries(&entries)?;
+        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        self.write_over(&work_tree, entries)?;
+        Ok(())
     }
 
     fn warn_of_markers(&self, conflict: &Conflict) -> Result<()> {
@@ -166,15 +218,13 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let doomed: Vec<Doomed> = chosen
             .iter()
-            .map(|conflict| Doomed { path: conflict.path.clone(), is_staged: false })
+            .map(|conflict| Doomed { path: conflict.path.clone(), held: Held::Unknown })
             .collect();
         if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
             return Err(RepoError::CannotKeep { path, why });
         }
         op.keep(keeper.finish()?);
         op.moves_work_tree();
-        op.checkpoint()?;
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
         let entries = chosen.into_iter().map(|conflict| {
             let kind = match side {
                 Side::Ours => conflict.ours,
@@ -182,7 +232,11 @@ impl Repository {
             };
             (conflict.path, kind)
         });
-        self.write_over(&work_tree, entries.collect())
+        let entries: Vec<_> = entries.collect();
+        op.writes_entries(&entries)?;
+        op.checkpoint()?;
+        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        self.write_over(&work_tree, entries)
     }
 
     /// Writes entries over what is in the work tree, or removes what is there.
@@ -209,4 +263,19 @@ impl Repository {
         }
         Ok(report.files)
     }
+}
+
+/// From what a merge came to, to a tree. Between two commits nothing of what lies in the work tree
+/// is the merge's, so that it is not overwritten.
+fn go_back(op: &mut Operation<'_>, state: &MergeState, target: TreeId) -> Result<MoveReport> {
+    let also: Vec<RepoPath> =
+        state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+    let overwrite = if state.is_between() { Overwrite::Refuse } else { Overwrite::Store };
+    let moving = Move {
+        also: &also,
+        keeps_also: true,
+        overwrite,
+        ..Move::new(Some(state.merged), Some(target))
+    };
+    op.move_over(&moving)
 }

@@ -123,6 +123,26 @@ impl FileSource for InMemory {
     }
 }
 
+/// Stores bytes as the content of a file, not executable.
+pub(super) fn store_bytes(
+    repository: &Repository,
+    path: &RepoPath,
+    bytes: &[u8],
+) -> Result<EntryKind> {
+    let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+    let source = InMemory(HashMap::from([(path.clone(), in_memory(bytes).map_err(read)?)]));
+    let size = bytes.len() as u64;
+    let task = FileTask { path: path.clone(), size, previous: None };
+    let engine = repository.engine()?;
+    let run = ParallelProcessor::new(&engine, &source).run(|feeder| feeder.offer(0, vec![task]));
+    let mut output = run?.0;
+    if let Some((path, cause)) = output.skipped.pop() {
+        return Err(RepoError::CannotKeep { path, why: cause.to_string() });
+    }
+    let file = output.stored.pop().ok_or(RepoError::Worker)?;
+    Ok(EntryKind::File { executable: false, size, content: file.content })
+}
+
 fn in_memory(bytes: &[u8]) -> io::Result<File> {
     let handle: OwnedFd =
         rustix::fs::memfd_create("digstore-merge", rustix::fs::MemfdFlags::CLOEXEC)?;

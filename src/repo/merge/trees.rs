@@ -2,13 +2,15 @@
 //! What neither side changed is not read. Contents are left to the caller; this decides paths.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter::Peekable;
 
 use super::super::Result;
+use super::super::diff_trees::as_staged;
 use super::super::trees::{TreeChange, TreeDiff, find};
 use crate::id::TreeId;
 use crate::path::RepoPath;
+use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::merge_state::{Conflict, ConflictKind};
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::objects::Objects;
@@ -37,6 +39,10 @@ pub(super) struct TreeMerge {
     pub(super) both: Vec<BothChanged>,
     /// What cannot be merged, in path order; ours stays.
     pub(super) conflicts: Vec<Conflict>,
+    /// Paths that both sides changed.
+    touched: HashSet<RepoPath>,
+    /// What both sides deleted.
+    gone: Vec<EntryKind>,
 }
 
 /// Merges what `theirs` changed since `base` into `ours`.
@@ -54,7 +60,10 @@ pub(super) fn merge_trees(
         match (ours, theirs) {
             (_, None) => {}
             (None, Some(theirs)) => merge.edits.push((theirs.path, theirs.new)),
-            (Some(ours), Some(theirs)) => merge.both_changed(ours, theirs),
+            (Some(ours), Some(theirs)) => {
+                merge.touched.insert(ours.path.clone());
+                merge.both_changed(ours, theirs);
+            }
         }
     }
     follow_renames(objects, (base, ours, theirs), &mut merge)?;
@@ -88,6 +97,7 @@ impl Pairs<'_> {
 impl TreeMerge {
     fn both_changed(&mut self, ours: TreeChange, theirs: TreeChange) {
         if ours.new == theirs.new {
+            self.gone.extend(ours.old.filter(|_| ours.new.is_none()));
             return;
         }
         let (path, base) = (ours.path, ours.old);
@@ -141,57 +151,119 @@ pub(super) fn as_file(kind: &EntryKind) -> Option<(bool, u64, Content)> {
     }
 }
 
+/// Where contents came to, each to one place only, and what is there; none for several places.
+type Moves = HashMap<Content, Option<(RepoPath, EntryKind)>>;
+
 /// A file that one side moved elsewhere and the other changed: the change goes to the new place.
-/// Moves are known by their content, which is that of the ancestor.
+/// Moves are known by their content, which is that of the ancestor. Where both sides did something
+/// at the new place, or several files would go there, the conflict stays. What one side moved and
+/// the other deleted is a conflict at the new place.
 fn follow_renames(
     objects: &Objects,
     (base, ours, theirs): (Option<TreeId>, TreeId, TreeId),
     merge: &mut TreeMerge,
 ) -> Result<()> {
     let is_deletion = |conflict: &Conflict| conflict.kind != ConflictKind::BothChanged;
-    if !merge.conflicts.iter().any(is_deletion) {
+    if !merge.conflicts.iter().any(is_deletion) && merge.gone.is_empty() {
         return Ok(());
     }
     let our_moves = added_contents(objects, base, ours)?;
     let their_moves = added_contents(objects, base, theirs)?;
-    for conflict in std::mem::take(&mut merge.conflicts) {
-        let moves = match conflict.kind {
-            ConflictKind::DeletedByUs => &our_moves,
-            ConflictKind::DeletedByThem => &their_moves,
-            ConflictKind::BothChanged | ConflictKind::InTheWay => {
-                merge.conflicts.push(conflict);
-                continue;
-            }
+    let mut places = Vec::with_capacity(merge.conflicts.len());
+    for conflict in &merge.conflicts {
+        let place = match conflict.kind {
+            ConflictKind::DeletedByUs => moved(conflict, conflict.theirs.as_ref(), &our_moves),
+            ConflictKind::DeletedByThem => moved(conflict, conflict.ours.as_ref(), &their_moves),
+            ConflictKind::BothChanged | ConflictKind::InTheWay => None,
         };
-        let from = conflict.base.as_ref().and_then(as_file);
-        let to = from.filter(|(.., content)| *content != Content::Empty);
-        let to = to.and_then(|(.., content)| moves.get(&content)?.clone());
-        let Some(to) = to else {
+        let is_right = |(to, _): &(RepoPath, EntryKind)| -> Result<bool> {
+            let is_ours = conflict.kind == ConflictKind::DeletedByUs;
+            Ok(!merge.touched.contains(to) && (is_ours || is_free(objects, &ours, to)?))
+        };
+        let is_right = place.as_ref().map_or(Ok(false), is_right)?;
+        places.push(place.filter(|_| is_right));
+    }
+    let mut count: HashMap<RepoPath, usize> = HashMap::new();
+    places.iter().flatten().for_each(|(to, _)| *count.entry(to.clone()).or_default() += 1);
+    let conflicts = std::mem::take(&mut merge.conflicts);
+    let (mut settled, mut edits) = (HashSet::new(), Vec::new());
+    for (conflict, place) in conflicts.into_iter().zip(places) {
+        let Some((to, merged)) = place.filter(|(to, _)| count.get(to) == Some(&1)) else {
             merge.conflicts.push(conflict);
             continue;
         };
-        let Conflict { path, ours, theirs, kind, .. } = conflict;
-        if kind == ConflictKind::DeletedByThem {
-            merge.edits.push((path, None));
-            merge.edits.retain(|(path, _)| *path != to);
+        if conflict.kind == ConflictKind::DeletedByThem {
+            edits.push((conflict.path, None));
         }
-        merge.edits.push((to, ours.or(theirs)));
+        settled.insert(to.clone());
+        edits.push((to, Some(merged)));
     }
+    for base in std::mem::take(&mut merge.gone) {
+        if let Some(conflict) = moved_or_deleted(base, &our_moves, &their_moves)
+            && !merge.touched.contains(&conflict.path)
+            && settled.insert(conflict.path.clone())
+        {
+            merge.conflicts.push(conflict);
+        }
+    }
+    merge.edits.retain(|(path, _)| !settled.contains(path));
+    merge.edits.append(&mut edits);
     Ok(())
 }
 
-/// Where contents were added that came to one place only.
-fn added_contents(
-    objects: &Objects,
-    base: Option<TreeId>,
-    tree: TreeId,
-) -> Result<HashMap<Content, Option<RepoPath>>> {
-    let mut added = HashMap::new();
+/// Where one side moved what the other changed, and what the two come to there: the content of the
+/// one that changed it, and the mode as [`TreeMerge::both_there`] has it.
+fn moved(
+    conflict: &Conflict,
+    changed: Option<&EntryKind>,
+    moves: &Moves,
+) -> Option<(RepoPath, EntryKind)> {
+    let (was_executable, _, content) = conflict.base.as_ref().and_then(as_file)?;
+    let (to, there) = moves.get(&content)?.clone()?;
+    let (changed, moved) = (changed.and_then(as_file)?, as_file(&there)?.0);
+    let executable = if moved == was_executable { changed.0 } else { moved };
+    Some((to, EntryKind::File { executable, size: changed.1, content: changed.2 }))
+}
+
+/// What both sides deleted, and one of them has somewhere else.
+fn moved_or_deleted(base: EntryKind, ours: &Moves, theirs: &Moves) -> Option<Conflict> {
+    let (.., content) = as_file(&base)?;
+    let base = Some(base);
+    match (ours.get(&content), theirs.get(&content)) {
+        (Some(Some((path, ours))), None) => {
+            let (path, ours) = (path.clone(), Some(ours.clone()));
+            let kind = ConflictKind::DeletedByThem;
+            Some(Conflict { path, kind, base, ours, theirs: None, resolved: false })
+        }
+        (None, Some(Some((path, theirs)))) => {
+            let (path, theirs) = (path.clone(), Some(theirs.clone()));
+            let kind = ConflictKind::DeletedByUs;
+            Some(Conflict { path, kind, base, ours: None, theirs, resolved: false })
+        }
+        _ => None,
+    }
+}
+
+/// Whether ours has neither a directory at the path nor a file above it.
+fn is_free(objects: &Objects, ours: &TreeId, path: &RepoPath) -> Result<bool> {
+    let is_dir = matches!(find(objects, ours, path)?, Some(EntryKind::Dir { .. }));
+    Ok(!is_dir && !is_below_file(objects, ours, path, &HashSet::new())?)
+}
+
+/// The files that a side has where there was nothing, by their content. Empty ones tell nothing.
+fn added_contents(objects: &Objects, base: Option<TreeId>, tree: TreeId) -> Result<Moves> {
+    let mut added = Moves::new();
     for change in TreeDiff::new(objects, base, Some(tree)) {
-        let change = change?;
-        if let (None, Some((.., content))) = (&change.old, change.new.as_ref().and_then(as_file)) {
-            let path = Some(change.path);
-            added.entry(content).and_modify(|place| *place = None).or_insert(path);
+        let TreeChange { path, old, new } = change?;
+        let (None, Some(kind)) = (old, new) else { continue };
+        match as_file(&kind) {
+            Some((.., content)) if content != Content::Empty => {
+                added
+                    .entry(content)
+                    .and_modify(|place| *place = None)
+                    .or_insert(Some((path, kind)));
+            }
+            _ => {}
         }
     }
     Ok(added)
@@ -204,7 +276,7 @@ fn keep_apart(
     merge: &mut TreeMerge,
 ) -> Result<()> {
     merge.edits.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let removed: std::collections::HashSet<RepoPath> =
+    let removed: HashSet<RepoPath> =
         merge.edits.iter().filter(|(_, new)| new.is_none()).map(|(path, _)| path.clone()).collect();
     let mut kept = Vec::with_capacity(merge.edits.len());
     for (path, new) in std::mem::take(&mut merge.edits) {
@@ -217,6 +289,14 @@ fn keep_apart(
         };
         if !is_blocked {
             kept.push((path, new));
+            continue;
+        }
+        // That a directory is empty on their side does not matter where it is not on ours.
+        let is_empty = new
+            .clone()
+            .and_then(as_staged)
+            .is_some_and(|(kind, _)| matches!(kind, StagedKind::EmptyDir));
+        if is_empty && holds_ours(objects, (base, ours), &path)? {
             continue;
         }
         let at = |tree: &TreeId| find(objects, tree, &path);
@@ -239,7 +319,7 @@ fn is_below_file(
     objects: &Objects,
     ours: &TreeId,
     path: &RepoPath,
-    removed: &std::collections::HashSet<RepoPath>,
+    removed: &HashSet<RepoPath>,
 ) -> Result<bool> {
     let mut above = path.parent();
     while let Some(dir) = above.filter(|dir| !dir.is_root()) {

@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, read_link, stat_one};
 use super::super::source::WorkTreeSource;
 use super::super::trees::TreeStack;
-use super::super::{Repository, Result};
+use super::super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
 use crate::storage::engine::{Engine, FileTask};
 use crate::storage::format::object::check_target;
+use crate::storage::format::staging::FileStat;
 use crate::storage::parallel_processor::ParallelProcessor;
 
 /// A path of the work tree that will be overwritten or removed.
@@ -18,8 +19,26 @@ use crate::storage::parallel_processor::ParallelProcessor;
 pub struct Doomed {
     /// Which.
     pub path: RepoPath,
-    /// Whether it is there as it is staged, so that its bytes are stored.
-    pub is_staged: bool,
+    /// What is known of it.
+    pub held: Held,
+}
+
+/// What a doomed path holds.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// Nobody knows: it is read.
+    Unknown,
+    /// What is staged there, so that its bytes are stored.
+    AsStaged,
+    /// This, whose bytes are stored, and the bytes of a file.
+    Stored(StagedKind, u64),
+}
+
+impl Held {
+    /// What `Repository::is_modified` says of the path.
+    pub fn as_modified(is_modified: Option<bool>) -> Self {
+        if is_modified == Some(false) { Self::AsStaged } else { Self::Unknown }
+    }
 }
 
 /// Stores doomed files and makes one tree of them, in batches, in path order.
@@ -28,13 +47,25 @@ pub struct Keeper<'a> {
     root: &'a OwnedFd,
     engine: Option<Engine>,
     trees: TreeStack,
+    /// The last entry, if it is an empty directory: something of it may follow.
+    held: Option<StagedEntry>,
+    /// The last file or link: nothing lies below it.
+    last: Option<RepoPath>,
     is_empty: bool,
 }
 
 impl<'a> Keeper<'a> {
     /// For the work tree at `root`. Nothing is made before there is something to keep.
     pub fn new(repository: &'a Repository, root: &'a OwnedFd) -> Self {
-        Self { repository, root, engine: None, trees: TreeStack::default(), is_empty: true }
+        Self {
+            repository,
+            root,
+            engine: None,
+            trees: TreeStack::default(),
+            held: None,
+            last: None,
+            is_empty: true,
+        }
     }
 
     /// Stores what is there now at `doomed`, which comes in path order behind what was kept
@@ -45,9 +76,16 @@ impl<'a> Keeper<'a> {
         staging: &BinaryStagingArea,
     ) -> Result<Vec<(RepoPath, String)>> {
         let (mut tasks, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        for Doomed { path, is_staged } in doomed {
-            let staged = staging.get(path.as_bytes()).filter(|_| *is_staged);
-            match staged.map_or_else(|| self.look(path), |entry| Ok(Seen::Entry(entry))) {
+        for Doomed { path, held } in doomed {
+            let known = match held {
+                Held::Unknown => None,
+                Held::AsStaged => staging.get(path.as_bytes()),
+                Held::Stored(kind, size) => {
+                    let stat = FileStat { size: *size, ..FileStat::default() };
+                    Some(StagedEntry { path: path.clone(), kind: kind.clone(), stat, racy: true })
+                }
+            };
+            match known.map_or_else(|| self.look(path), |entry| Ok(Seen::Entry(entry))) {
                 Ok(Seen::Entry(entry)) => kept.push(entry),
                 Ok(Seen::File(task)) => tasks.push(task),
                 Ok(Seen::Nothing) => {}
@@ -76,12 +114,51 @@ impl<'a> Keeper<'a> {
             }));
         }
         kept.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        self.is_empty &= kept.is_empty();
-        let trees = &mut self.trees;
-        engine.write_objects(&source, |worker| {
-            kept.iter().try_for_each(|entry| trees.push(&entry.view(), worker))
-        })?;
+        self.enter(kept)?;
         Ok(failed)
+    }
+
+    /// Enters entries whose bytes are stored, in path order behind those before.
+    pub fn enter(&mut self, entries: Vec<StagedEntry>) -> Result<()> {
+        let mut rest = self.held.take().into_iter().chain(entries).peekable();
+        let mut entries = Vec::new();
+        while let Some(entry) = rest.next() {
+            if let Some(last) = self.last.as_ref().filter(|last| entry.path.is_within(last)) {
+                if *last == entry.path {
+                    continue;
+                }
+                // Somebody replaced the directory while it was looked at.
+                let why = format!("'{last}' changed meanwhile");
+                return Err(RepoError::CannotKeep { path: entry.path, why });
+            }
+            if entry.kind != StagedKind::EmptyDir {
+                self.last = Some(entry.path.clone());
+            }
+            match rest.peek() {
+                _ if entry.kind != StagedKind::EmptyDir => entries.push(entry),
+                // It was staged as empty, and is not empty any more.
+                Some(next) if next.path.is_within(&entry.path) => {}
+                Some(_) => entries.push(entry),
+                None => self.held = Some(entry),
+            }
+        }
+        self.push(&entries)
+    }
+
+    fn push(&mut self, entries: &[StagedEntry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.is_empty = false;
+        let engine = match &mut self.engine {
+            Some(engine) => engine,
+            empty => empty.insert(self.repository.engine()?),
+        };
+        let trees = &mut self.trees;
+        engine.write_objects(&WorkTreeSource(self.root), |worker| {
+            entries.iter().try_for_each(|entry| trees.push(&entry.view(), worker))
+        })?;
+        Ok(())
     }
 
     fn look(&self, path: &RepoPath) -> std::io::Result<Seen> {
@@ -101,7 +178,9 @@ impl<'a> Keeper<'a> {
     }
 
     /// The tree of everything kept; none if nothing was.
-    pub fn finish(self) -> Result<Option<TreeId>> {
+    pub fn finish(mut self) -> Result<Option<TreeId>> {
+        let held: Vec<StagedEntry> = self.held.take().into_iter().collect();
+        self.push(&held)?;
         let Self { engine: Some(engine), trees, is_empty: false, root, .. } = self else {
             return Ok(None);
         };

@@ -9,23 +9,31 @@
 //! loses it.
 //!
 //! Bytes of the work tree that a command would overwrite and nobody has are stored first
-//! ([`Keeper`]), and their record is written before they are overwritten.
+//! ([`Keeper`]). Before files of the work tree change, either their record is written, or a file
+//! says what they are brought to and what is kept ([`Operation::announce`]): should the command be
+//! killed, the next one enters that, and an undo takes it back.
 
+mod catch_up;
 mod keep;
 mod staged;
 mod undo;
+mod way;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use keep::{Doomed, Keeper};
-pub use undo::{PastState, UndoError, UndoOptions, UndoReport};
+pub use keep::{Doomed, Held, Keeper};
+pub use undo::{UndoError, UndoOptions, UndoReport};
+pub use way::PastState;
 
-use super::trees::TreeDiff;
 use super::{Repository, Result};
 use crate::id::{CommitId, TreeId};
+use crate::path::RepoPath;
 use crate::storage::binary_staging::BinaryStagingArea;
 use crate::storage::disk::LockGuard;
+use crate::storage::format::merge_state::MergeState;
+use crate::storage::format::moving::Moving;
+use crate::storage::format::object::EntryKind;
 use crate::storage::objects::TreeTotals;
 pub use crate::storage::oplog::{OpKind, OpRecord, OpState, RefChange, StagedTree};
 use crate::storage::oplog::{OpLink, OpLog};
@@ -35,7 +43,6 @@ use crate::storage::refs::{Head, RefValue};
 const MAX_DESCRIPTION: usize = 512;
 /// Longest name of a user that is recorded, in bytes.
 const MAX_USER: usize = 256;
-const NOTICED: &str = "what was staged or moved by a command that did not finish";
 
 /// A command that changes the repository, while it runs. One that is dropped without
 /// [`Self::finish`] has moved no ref; what it staged stays, and the next operation records it.
@@ -51,7 +58,17 @@ pub struct Operation<'r> {
     head: Option<Head>,
     refs: BTreeMap<String, RefChange>,
     kept: Option<TreeId>,
+    written: Option<TreeId>,
+    /// The merge that waits behind it.
+    merging: Option<TreeId>,
     moves_work_tree: bool,
+    /// Whether it goes a way back, so that a killed one is gone on with.
+    is_undo: bool,
+    /// What a killed command was doing to the work tree. Behind [`Self::catch_up`] only that of an
+    /// undo which is gone on with.
+    unfinished: Option<Moving>,
+    /// Whether a file announces what it does to the work tree.
+    is_announced: bool,
     /// Last, so that it is let go last.
     _lock: Box<dyn LockGuard>,
 }
@@ -95,8 +112,13 @@ impl<'r> Operation<'r> {
         let log = repository.operations()?;
         let before = match log.last() {
             Some(last) => last.after.clone(),
-            None => OpState { head: repository.refs().read_head()?, staged: staged::nothing() },
+            None => OpState {
+                head: repository.refs().read_head()?,
+                staged: staged::nothing(),
+                merging: None,
+            },
         };
+        let unfinished = repository.announced(&log)?;
         Ok(Self {
             repository,
             log,
@@ -104,11 +126,16 @@ impl<'r> Operation<'r> {
             description,
             kind: OpKind::Normal,
             takes_back: None,
-            before,
             head: None,
             refs: BTreeMap::new(),
             kept: None,
+            written: None,
+            merging: before.merging,
+            before,
             moves_work_tree: false,
+            is_undo: false,
+            unfinished,
+            is_announced: false,
             _lock: lock,
         })
     }
@@ -189,6 +216,11 @@ impl<'r> Operation<'r> {
         &self.before.staged
     }
 
+    /// Whether a killed undo or redo is gone on with.
+    pub(super) fn goes_on(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
     /// What the operation does, for the log.
     pub fn description(&self) -> &str {
         &self.description
@@ -203,6 +235,26 @@ impl<'r> Operation<'r> {
     /// with what they held, as [`Keeper`] makes it. `None` is what there is to keep often.
     pub fn keep(&mut self, tree: Option<TreeId>) {
         self.kept = tree.or(self.kept);
+    }
+
+    /// Notes what the operation writes in the work tree beyond what is staged then. An undo brings
+    /// each path to what was kept of it, or removes it; see [`OpRecord::written`].
+    pub fn writes(&mut self, tree: Option<TreeId>) {
+        self.written = tree.or(self.written);
+    }
+
+    /// The same, from a list in path order.
+    pub fn writes_entries(&mut self, entries: &[(RepoPath, Option<EntryKind>)]) -> Result<()> {
+        if entries.iter().any(|(_, kind)| kind.is_some()) {
+            self.written = Some(self.repository.write_alone(entries)?.tree);
+        }
+        Ok(())
+    }
+
+    /// Lets a merge wait when the operation finishes, or none.
+    pub fn set_merge(&mut self, state: Option<&MergeState>) -> Result<()> {
+        self.merging = state.map(|state| self.repository.store_merge_state(state)).transpose()?;
+        Ok(())
     }
 
     /// Notes that the operation changes files of the work tree, so that an undo changes them back.
@@ -224,11 +276,14 @@ impl<'r> Operation<'r> {
     pub fn checkpoint(&mut self) -> Result<Option<u64>> {
         let TreeTotals { tree, files, bytes } = self.staged_tree()?;
         let head = self.head.take().unwrap_or_else(|| self.before.head.clone());
-        let after = OpState { head, staged: StagedTree { tree, files, bytes } };
+        let staged = StagedTree { tree, files, bytes };
+        let after = OpState { head, staged, merging: self.merging };
         let refs = std::mem::take(&mut self.refs).into_values();
         let refs: Vec<RefChange> = refs.filter(|change| change.old != change.new).collect();
         let is_command = self.kind == OpKind::Normal;
-        if is_command && after == self.before && refs.is_empty() && self.kept.is_none() {
+        let leaves_trace = self.kept.is_some() || self.written.is_some();
+        if is_command && after == self.before && refs.is_empty() && !leaves_trace {
+            self.forget_announcement()?;
             return Ok(None);
         }
         let store = self.repository.refs();
@@ -240,6 +295,7 @@ impl<'r> Operation<'r> {
         };
         commits.chain(head).try_for_each(|commit| self.repository.check_whole(commit))?;
         let seq = self.append(after.clone(), refs.clone())?;
+        self.forget_announcement()?;
         store.apply(&refs)?;
         if after.head != self.before.head {
             store.write_head(&after.head)?;
@@ -282,6 +338,7 @@ impl<'r> Operation<'r> {
             refs,
             moved_work_tree: std::mem::take(&mut self.moves_work_tree),
             kept: self.kept.take(),
+            written: self.written.take(),
             undo,
             redo,
         };
@@ -293,7 +350,7 @@ impl<'r> Operation<'r> {
     /// those before it as on a stack: an undo takes it off, a redo puts it on again.
     fn next_steps(&self, link: OpLink) -> Result<(Option<OpLink>, Option<OpLink>)> {
         let below = match &self.takes_back {
-            Some(record) => self.below(record)?,
+            Some(record) => self.log.before(record)?,
             None => None,
         };
         Ok(match self.kind {
@@ -303,77 +360,6 @@ impl<'r> Operation<'r> {
             OpKind::Undo { .. } => (below.and_then(|below| below.undo), Some(link)),
             OpKind::Redo { .. } => (Some(link), below.and_then(|below| below.redo)),
         })
-    }
-
-    /// What was done before a record. What it stored before it overwrote it has a record of its own
-    /// (see [`super::switch`]), which is no step for an undo.
-    fn below(&self, record: &OpRecord) -> Result<Option<OpRecord>> {
-        let Some(below) = self.log.before(record)? else { return Ok(None) };
-        let (Some(part), Some(whole)) = (below.kept, record.kept) else { return Ok(Some(below)) };
-        if below.before != below.after || !below.refs.is_empty() || below.moved_work_tree {
-            return Ok(Some(below));
-        }
-        let mut is_part = true;
-        for change in TreeDiff::new(self.repository.objects()?, Some(part), Some(whole)) {
-            is_part &= change?.old.is_none();
-        }
-        Ok(if is_part { self.log.before(&below)? } else { Some(below) })
-    }
-
-    /// Finishes what the last record says, and enters what is there besides; without
-    /// `notice_staged`, what is staged is left to this operation.
-    fn catch_up(&mut self, notice_staged: bool) -> Result<()> {
-        let last = self.log.last().cloned();
-        let store = self.repository.refs();
-        let mut refs = Vec::new();
-        let mut head = store.read_head()?;
-        if let Some(last) = &last {
-            let mut late = Vec::new();
-            for change in &last.refs {
-                let found = store.read(&change.name)?.map(|record| record.new);
-                if found == change.new {
-                    continue;
-                }
-                if found == change.old {
-                    late.push(change.clone());
-                } else {
-                    let (name, old) = (change.name.clone(), change.new);
-                    refs.push(RefChange { name, old, new: found });
-                }
-            }
-            store.apply(&late)?;
-            if head == last.before.head && head != last.after.head {
-                store.write_head(&last.after.head)?;
-                head = last.after.head.clone();
-            }
-        }
-        let mut staged = self.before.staged;
-        let is_new = last.is_none() && self.staging.is_empty();
-        if notice_staged && !is_new {
-            let known: Vec<StagedTree> = last
-                .iter()
-                .flat_map(|last| [last.after.staged, last.before.staged])
-                .chain([self.before.staged])
-                .collect();
-            let TreeTotals { tree, files, bytes } =
-                staged::write(self.repository, &mut self.staging, &known)?;
-            staged = StagedTree { tree, files, bytes };
-        }
-        self.enter_noticed(OpState { head, staged }, refs)
-    }
-
-    fn enter_noticed(&mut self, found: OpState, refs: Vec<RefChange>) -> Result<()> {
-        if found == self.before && refs.is_empty() {
-            return Ok(());
-        }
-        if self.log.last().is_none() {
-            self.before = found.clone();
-        }
-        let kind = std::mem::replace(&mut self.kind, OpKind::Noticed);
-        let description = std::mem::replace(&mut self.description, NOTICED.to_owned());
-        self.append(found.clone(), refs)?;
-        (self.kind, self.description, self.before) = (kind, description, found);
-        Ok(())
     }
 }
 

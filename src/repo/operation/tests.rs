@@ -294,13 +294,18 @@ fn files_that_restore_overwrites_are_kept_before_any_is_written() {
     assert_eq!(fixture.read(&kept, "a"), b"precious");
     assert_eq!(fixture.read(&kept, "d/b"), b"staged");
     assert_eq!(record.before, record.after);
-    // Nothing is overwritten: nothing to undo.
-    let records = fixture.log().len();
+    let written = record.written.unwrap();
+    assert_eq!(fixture.paths(&written), ["a", "d/b", "gone"]);
+    // Nothing is overwritten, one is made.
     fs::remove_file(fixture.at("same")).unwrap();
-    let paths = vec![RepoPath::new("same").unwrap()].into();
-    let options = RestoreOptions { paths, ..options };
+    let paths: Vec<RepoPath> = vec![RepoPath::new("same").unwrap()];
+    let options = RestoreOptions { paths: paths.into(), ..options };
     fixture.repository.restore(&options).unwrap();
-    assert_eq!(fixture.log().len(), records);
+    let record = fixture.last();
+    assert_eq!((record.kept, fixture.paths(&record.written.unwrap())), (None, vec!["same".into()]));
+    let records = fixture.log().len();
+    fixture.repository.restore(&options).unwrap();
+    assert_eq!(fixture.log().len(), records, "nothing to undo");
 }
 
 #[test]

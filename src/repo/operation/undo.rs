@@ -1,25 +1,30 @@
 //! Taking operations back: `undo`, `redo` and `op restore`.
 //!
-//! Each is an operation itself. Refs, `HEAD` and the staging area go back to what the record says;
-//! the work tree only where the operation moved it, through [`crate::repo::switch`], so that local
-//! changes made since stop the way back or are stored first. What an operation had overwritten
-//! unsaved comes back last.
+//! Each is an operation itself. Refs, `HEAD`, the staging area and a merge that waited go back to
+//! what the record says; the work tree only where the operation moved it, through
+//! [`crate::repo::switch`], so that local changes made since stop the way back or are stored first.
+//! What an operation had written where nothing was goes, if nobody changed it since; what it had
+//! overwritten unsaved comes back last.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use thiserror::Error;
 
-use super::super::diff_trees::{as_staged, committed};
-use super::super::switch::{Move, MoveReport, Obstacle, Obstacles, Overwrite, Reach, holds};
-use super::super::trees::{TreeDiff, TreeWalk, find};
+use super::super::beneath::{PathKind, first_non_directory, stat_one};
+use super::super::diff_trees::{CommittedEntry, as_staged, committed};
+use super::super::switch::{
+    Move, MoveReport, Obstacle, Obstacles, Overwrite, Reach, holds, holds_other, remove_dirs,
+};
+use super::super::trees::{TreeChange, TreeDiff, TreeWalk, find};
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
-use super::{Doomed, Keeper, OpKind, OpLog, OpRecord, OpState, Operation};
+use super::way::{PastState, Way, past_state, way_of_redo, way_of_undo, way_to};
+use super::{OpLog, OpRecord, Operation};
 use crate::id::TreeId;
 use crate::path::RepoPath;
+use crate::storage::binary_staging::StagedKind;
 use crate::storage::chunker::Chunker;
-use crate::storage::refs::RefValue;
+use crate::storage::format::moving::Moving;
 
 /// Files that are brought back at once.
 const BROUGHT_AT_ONCE: usize = 4096;
@@ -58,76 +63,15 @@ pub struct UndoReport {
     pub obstacles: Obstacles,
 }
 
-/// Where to go back to.
-struct Way {
-    kind: OpKind,
-    description: String,
-    state: OpState,
-    refs: Vec<(String, Option<RefValue>)>,
-    moves_work_tree: bool,
-    /// Unsaved files to be brought back.
-    kept: Option<TreeId>,
-    /// Unsaved files that were brought back by what is taken back now.
-    returned: Option<TreeId>,
-    /// Other paths that go back though they are staged as they were.
-    besides: Vec<RepoPath>,
-    /// The record that is taken back.
-    takes_back: Option<OpRecord>,
-    /// Whether only files of the work tree were changed. What was written over them is not known
-    /// then, so it is stored, whatever it is.
-    is_work_tree_only: bool,
-}
-
-impl Way {
-    /// Back from one record.
-    fn back_from(record: &OpRecord, kind: OpKind, word: &str) -> Self {
-        Self {
-            kind,
-            description: format!("{word} {}: {}", record.link.seq, record.description),
-            state: record.before.clone(),
-            refs: record.refs.iter().map(|change| (change.name.clone(), change.old)).collect(),
-            moves_work_tree: record.moved_work_tree,
-            kept: record.kept,
-            returned: None,
-            besides: Vec::new(),
-            takes_back: Some(record.clone()),
-            is_work_tree_only: record.before.staged == record.after.staged,
-        }
-    }
-}
-
 impl Repository {
     /// Takes the last operation back that was not taken back yet.
     pub fn undo(&self, options: UndoOptions) -> Result<UndoReport> {
-        let mut merge = None;
-        let report = self.go_back("undo", options, |log| {
-            let (mut way, record) = way_of_undo(log)?;
-            merge = self.merge_begun_by(&record)?;
-            if let Some(state) = &merge {
-                // What waits to be resolved goes too.
-                way.besides =
-                    state.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
-            }
-            Ok((way, Some(record)))
-        })?;
-        if let Some(state) = merge.filter(|_| !options.dry_run) {
-            self.set_merge_aside(&state)?;
-        }
-        Ok(report)
+        self.go_back("undo", options, way_of_undo)
     }
 
     /// Takes the last `undo` back.
     pub fn redo(&self, options: UndoOptions) -> Result<UndoReport> {
-        let mut after = None;
-        let report = self.go_back("redo", options, |log| {
-            let (way, record) = way_of_redo(log)?;
-            after = Some(record.after.staged.tree);
-            Ok((way, Some(record)))
-        })?;
-        if let Some(after) = after.filter(|_| !options.dry_run) {
-            self.take_merge_up(after)?;
-        }
-        Ok(report)
+        self.go_back("redo", options, way_of_redo)
     }
 
     /// Brings everything to the state behind an operation; 0 is the state before the first.
@@ -141,12 +85,12 @@ impl Repository {
         &self,
         word: &str,
         options: UndoOptions,
-        mut way: impl FnMut(&OpLog) -> Result<(Way, Option<OpRecord>)>,
+        way: impl Fn(&OpLog) -> Result<(Way, Option<OpRecord>)>,
     ) -> Result<UndoReport> {
         let lock = self.lock()?;
         let mut op = Operation::new(self, lock, self.staging()?, word.to_owned())?;
         let is_begun = match way(&op.log) {
-            Ok((way, _)) => op.is_between(&way.state.staged.tree)?,
+            Ok((way, _)) => op.is_begun(&way.state.staged.tree)?,
             // It is the same behind what is caught up with, or there is a way then.
             Err(_) => false,
         };
@@ -162,83 +106,14 @@ impl Repository {
     }
 }
 
-/// The state behind an operation.
-pub struct PastState {
-    /// What `HEAD` named.
-    pub head: super::Head,
-    /// What was staged.
-    pub staged: super::StagedTree,
-    /// The refs that changed since, as they were.
-    pub refs: BTreeMap<String, Option<RefValue>>,
-}
-
-fn past_state(log: &OpLog, seq: u64) -> Result<(PastState, Option<OpRecord>, bool)> {
-    let last = log.last().map_or(0, |last| last.link.seq);
-    if seq > last || last == 0 {
-        return Err(crate::storage::oplog::OpLogError::Unknown { seq, last }.into());
-    }
-    let (mut refs, mut moves, mut oldest) = (BTreeMap::new(), false, None);
-    for record in log.backwards() {
-        let record = record?;
-        if record.link.seq == seq {
-            let OpState { head, staged } = record.after.clone();
-            return Ok((PastState { head, staged, refs }, Some(record), moves));
-        }
-        for change in &record.refs {
-            refs.insert(change.name.clone(), change.old);
-        }
-        moves |= record.moved_work_tree;
-        oldest = Some((record.link.seq, record.before));
-    }
-    match oldest {
-        Some((first, _)) if seq + 1 < first => {
-            Err(crate::storage::oplog::OpLogError::Expired { seq, first }.into())
-        }
-        Some((_, OpState { head, staged })) => Ok((PastState { head, staged, refs }, None, moves)),
-        None => Err(crate::storage::oplog::OpLogError::Unknown { seq, last }.into()),
-    }
-}
-
-fn way_of_undo(log: &OpLog) -> Result<(Way, OpRecord)> {
-    let link = log.last().and_then(|last| last.undo).ok_or(UndoError::NothingToUndo)?;
-    let record = log.follow(link)?;
-    Ok((Way::back_from(&record, OpKind::Undo { of: link.seq }, "undo"), record))
-}
-
-fn way_of_redo(log: &OpLog) -> Result<(Way, OpRecord)> {
-    let link = log.last().and_then(|last| last.redo).ok_or(UndoError::NothingToRedo)?;
-    let undo = log.follow(link)?;
-    let mut way = Way::back_from(&undo, OpKind::Redo { of: link.seq }, "redo");
-    let mut record = undo;
-    if let OpKind::Undo { of } = record.kind {
-        record = log.find(of)?;
-        way.returned = record.kept;
-        way.description = format!("redo {of}: {}", record.description);
-    }
-    Ok((way, record))
-}
-
-fn way_to(log: &OpLog, seq: u64) -> Result<(Way, Option<OpRecord>)> {
-    let (state, record, moves) = past_state(log, seq)?;
-    let way = Way {
-        kind: OpKind::Restore { to: seq },
-        description: format!("op restore {seq}"),
-        state: OpState { head: state.head, staged: state.staged },
-        refs: state.refs.into_iter().collect(),
-        moves_work_tree: moves,
-        kept: None,
-        returned: None,
-        besides: Vec::new(),
-        takes_back: None,
-        is_work_tree_only: false,
-    };
-    Ok((way, record))
-}
-
 impl Operation<'_> {
-    /// Whether each path is staged either as the last record has it or as `target` has it, so that
-    /// a way there was begun and nothing else was staged since.
-    fn is_between(&mut self, target: &TreeId) -> Result<bool> {
+    /// Whether a way to `target` was begun, and killed: each path is staged either as the last
+    /// record has it or as `target` has it, and no other command left the work tree half-way.
+    fn is_begun(&mut self, target: &TreeId) -> Result<bool> {
+        let is_other = |moving: &Moving| !moving.is_undo || moving.target != *target;
+        if self.unfinished.as_ref().is_some_and(is_other) {
+            return Ok(false);
+        }
         let last = self.before.staged.tree;
         let now = self.staged_tree()?.tree;
         let objects = self.repository.objects()?;
@@ -259,63 +134,167 @@ impl Operation<'_> {
         record: Option<OpRecord>,
     ) -> Result<UndoReport> {
         let base = Some(self.staged_tree()?.tree);
-        let also = self.paths_besides(&way)?;
         let target = Some(way.state.staged.tree);
-        let mut moving = Move { also: &also, ..Move::new(base, target) };
+        let made = self.made(&way)?;
+        let blocking = self.blocking(&way, &made)?;
+        let also = self.paths_besides(&way, [made.as_slice(), &blocking].concat())?;
+        let mut moving = Move { also: &also, keeps_also: true, ..Move::new(base, target) };
         if !way.moves_work_tree {
             moving.reach = Reach::Nothing;
         }
-        let obstacles = self.obstacles(&moving, &way)?;
+        let mut obstacles = self.obstacles(&moving, &way, &blocking)?;
+        let occupied = self.occupied(&way, &made)?;
+        let is_stuck = !occupied.is_empty();
+        occupied.into_iter().for_each(|path| obstacles.push(path, Obstacle::Directory));
         let report = |moved, returned, obstacles| UndoReport { record, moved, returned, obstacles };
         if options.dry_run {
             let (planned, _) = self.repository.plan_move(self.staged(), &moving)?;
             return Ok(report(planned, 0, obstacles));
         }
-        if !obstacles.listed.is_empty() && !options.force {
+        if is_stuck || !obstacles.listed.is_empty() && !options.force {
             return Err(RepoError::InTheWay(obstacles));
         }
         self.describe(way.description);
+        self.is_undo = true;
         moving.overwrite = Overwrite::Store;
-        let there = if way.is_work_tree_only { self.store_all(&also)? } else { None };
         let mut moved = self.move_to(&moving)?;
-        self.keep(there);
+        moved.removed += self.remove_made(&[made, blocking].concat())?;
+        if let Some(written) = way.written.filter(|_| way.is_unfinished) {
+            self.remove_unfilled(way.state.staged.tree, written)?;
+        }
         let returned = match way.kept {
             Some(tree) => self.bring_back(tree, &mut moved)?,
             None => 0,
         };
+        self.writes(way.kept);
         self.kind = way.kind;
         self.takes_back = way.takes_back;
         for (name, value) in way.refs {
             self.set_ref(&name, value)?;
         }
         self.set_head(way.state.head);
+        self.merging = way.state.merging;
         self.moves_work_tree = way.moves_work_tree;
         self.checkpoint()?;
         Ok(report(moved, returned, Obstacles::default()))
     }
 
-    /// Stores what the work tree holds at these paths, whether it is staged or not.
-    fn store_all(&self, paths: &[RepoPath]) -> Result<Option<TreeId>> {
-        let root = self.repository.work_tree_handle()?;
-        let mut keeper = Keeper::new(self.repository, &root);
-        for batch in paths.chunks(BROUGHT_AT_ONCE) {
-            let doomed = |path: &RepoPath| {
-                let is_modified = self.repository.is_modified(&root, &self.staging, path)?;
-                Ok(Doomed { path: path.clone(), is_staged: is_modified == Some(false) })
+    /// Paths of what was written where nothing was, and that nobody changed since.
+    fn made(&self, way: &Way) -> Result<Vec<RepoPath>> {
+        let Some(written) = way.written else { return Ok(Vec::new()) };
+        let (repository, objects) = (self.repository, self.repository.objects()?);
+        let root = repository.work_tree_handle()?;
+        let chunker = Chunker::new(repository.format().chunker);
+        let before = way.is_unfinished.then_some(way.state.staged.tree);
+        let mut made = Vec::new();
+        // Of a command that was killed, what would have gone elsewhere as well.
+        for change in TreeDiff::new(objects, before, Some(written)) {
+            let TreeChange { path, old, new } = change?;
+            let Some(entry) = new.and_then(as_staged).filter(|_| old.is_none()) else { continue };
+            let is_kept = match &way.kept {
+                Some(kept) => find(objects, kept, &path)?.is_some(),
+                None => false,
             };
-            let doomed: Vec<_> = batch.iter().map(doomed).collect::<Result<_>>()?;
-            if let Some((path, why)) = keeper.keep(&doomed, &self.staging)?.into_iter().next() {
-                return Err(RepoError::CannotKeep { path, why });
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            if !is_kept && holds(&root, &chunker, &path, &entry).map_err(read)? {
+                made.push(path);
             }
         }
-        keeper.finish()
+        Ok(made)
     }
 
-    /// Paths whose unsaved bytes come back or go again, in path order.
-    fn paths_besides(&self, way: &Way) -> Result<Vec<RepoPath>> {
-        let mut paths = way.besides.clone();
-        for tree in [way.kept, way.returned].into_iter().flatten() {
-            paths.extend(paths_of(self.repository, tree)?);
+    /// Files and links where directories go of what is brought back.
+    fn blocking(&self, way: &Way, made: &[RepoPath]) -> Result<Vec<RepoPath>> {
+        let Some(kept) = way.kept else { return Ok(Vec::new()) };
+        let root = self.repository.work_tree_handle()?;
+        let mut blocking = all_above(&root, &paths_of(self.repository, kept)?)?;
+        blocking.retain(|path| !made.contains(path));
+        Ok(blocking)
+    }
+
+    /// Directories where files of what is brought back go, with something in them that nobody knows.
+    fn occupied(&self, way: &Way, made: &[RepoPath]) -> Result<Vec<RepoPath>> {
+        let Some(kept) = way.kept else { return Ok(Vec::new()) };
+        let root = self.repository.work_tree_handle()?;
+        let target = way.state.staged.tree;
+        let objects = self.repository.objects()?;
+        let goes = |path: &RepoPath| -> Result<bool> {
+            if made.binary_search(path).is_ok() {
+                return Ok(true);
+            }
+            let Some(staged) = self.staging.view(path.as_bytes()) else { return Ok(false) };
+            // What the move changes, it has stored before; the rest is staged.
+            let wanted = find(objects, &target, path)?.and_then(as_staged);
+            Ok(wanted.is_none_or(|(kind, _)| kind.view() != staged.kind)
+                || self.repository.is_modified(&root, &self.staging, path)? == Some(false))
+        };
+        let mut occupied = Vec::new();
+        let walk = TreeWalk::new(objects, &kept, RepoPath::root());
+        for entry in committed(walk) {
+            let CommittedEntry { path, kind, .. } = entry?;
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            if kind != StagedKind::EmptyDir
+                && matches!(stat_one(&root, &path).map_err(read)?, Some((PathKind::Dir, _)))
+                && holds_other(self.repository, &path, goes)?
+            {
+                occupied.push(path);
+            }
+        }
+        Ok(occupied)
+    }
+
+    /// Removes what was made, and directories that are empty then.
+    fn remove_made(&self, made: &[RepoPath]) -> Result<u64> {
+        let work_tree = WorkTree::open(&self.repository.place().work_tree)?;
+        let mut removed = 0;
+        for path in made.iter().rev() {
+            let is_gone = match work_tree.stat(path)? {
+                None => false,
+                Some((PathKind::Dir, _)) => work_tree.remove_dir(path)?,
+                Some(_) => work_tree.remove_file(path)?,
+            };
+            removed += u64::from(is_gone);
+            self.remove_empty_above(&work_tree, path)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the directories that a killed command had made and not filled yet.
+    fn remove_unfilled(&self, before: TreeId, written: TreeId) -> Result<()> {
+        let work_tree = WorkTree::open(&self.repository.place().work_tree)?;
+        let objects = self.repository.objects()?;
+        for change in TreeDiff::new(objects, Some(before), Some(written)) {
+            let change = change?;
+            if change.old.is_none() {
+                self.remove_empty_above(&work_tree, &change.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_empty_above(&self, work_tree: &WorkTree, path: &RepoPath) -> Result<()> {
+        let is_staged = |dir: &RepoPath| self.staging.view(dir.as_bytes()).is_some();
+        Ok(work_tree.remove_empty_dirs_unless(path, is_staged)?)
+    }
+
+    /// Paths that go back though they may be staged as they are to be, in path order.
+    fn paths_besides(&self, way: &Way, mut paths: Vec<RepoPath>) -> Result<Vec<RepoPath>> {
+        let root = self.repository.work_tree_handle()?;
+        let kept = way.kept.map_or(Ok(Vec::new()), |tree| paths_of(self.repository, tree))?;
+        for path in kept {
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            let is_dir = matches!(stat_one(&root, &path).map_err(read)?, Some((PathKind::Dir, _)));
+            let is_modified = self.repository.is_modified(&root, &self.staging, &path)?;
+            // A directory that came in the place of a file goes with what was made in it.
+            if !is_dir || is_modified == Some(false) {
+                paths.push(path);
+            }
+        }
+        if let Some(written) = way.written.filter(|_| way.is_unfinished) {
+            let before = Some(way.state.staged.tree);
+            for change in TreeDiff::new(self.repository.objects()?, before, Some(written)) {
+                paths.push(change?.path);
+            }
         }
         paths.sort_unstable();
         paths.dedup();
@@ -324,13 +303,19 @@ impl Operation<'_> {
 
     /// What the way back would lose: local changes in its paths, and in those that come back. What
     /// is kept already, because it came back or went before, is none.
-    fn obstacles(&self, moving: &Move<'_>, way: &Way) -> Result<Obstacles> {
+    fn obstacles(&self, moving: &Move<'_>, way: &Way, blocking: &[RepoPath]) -> Result<Obstacles> {
         let (_, found) = self.repository.plan_move(self.staged(), moving)?;
         let root = self.repository.work_tree_handle()?;
         let chunker = Chunker::new(self.repository.format().chunker);
         let mut obstacles = Obstacles { more: found.more, ..Obstacles::default() };
         let changed = self.changed_under(way.kept)?;
-        let changed = changed.into_iter().map(|path| (path, Obstacle::Modified));
+        let mut changed: Vec<_> =
+            changed.into_iter().map(|path| (path, Obstacle::Modified)).collect();
+        for path in blocking {
+            if self.repository.is_modified(&root, &self.staging, path)? != Some(false) {
+                changed.push((path.clone(), Obstacle::Untracked));
+            }
+        }
         for (path, obstacle) in found.listed.into_iter().chain(changed) {
             let is_listed = obstacles.listed.iter().any(|(other, _)| *other == path);
             if !is_listed && !self.is_kept(&root, &chunker, way, &path)? {
@@ -347,11 +332,13 @@ impl Operation<'_> {
         way: &Way,
         path: &RepoPath,
     ) -> Result<bool> {
-        for tree in [way.kept, way.returned].into_iter().flatten() {
-            let entry = find(self.repository.objects()?, &tree, path)?.and_then(as_staged);
-            let Some(entry) = entry else { continue };
+        let objects = self.repository.objects()?;
+        let at = |tree: TreeId| Ok::<_, RepoError>(find(objects, &tree, path)?.and_then(as_staged));
+        let written = way.written.map_or(Ok(None), at)?;
+        let kept = way.kept.map_or(Ok(None), at)?;
+        for entry in [kept, written].into_iter().flatten() {
             let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
-            if way.is_work_tree_only || holds(root, chunker, path, &entry).map_err(read)? {
+            if holds(root, chunker, path, &entry).map_err(read)? {
                 return Ok(true);
             }
         }
@@ -364,6 +351,8 @@ impl Operation<'_> {
         let root = self.repository.work_tree_handle()?;
         let mut changed = paths_of(self.repository, tree)?;
         let mut error = None;
+        // Whether a directory in the place of a file can go, the move and what was made decide.
+        changed.retain(|path| !matches!(stat_one(&root, path), Ok(Some((PathKind::Dir, _)))));
         changed.retain(|path| {
             let is_modified = self.repository.is_modified(&root, &self.staging, path);
             is_modified.unwrap_or_else(|failed| {
@@ -374,16 +363,68 @@ impl Operation<'_> {
         error.map_or(Ok(changed), Err)
     }
 
+    /// Removes files that the move wrote where directories of what is brought back go: they are
+    /// staged, and were not there before either.
+    fn clear_above(
+        &self,
+        work_tree: &WorkTree,
+        root: &OwnedFd,
+        entries: &[CommittedEntry],
+    ) -> Result<()> {
+        let paths: Vec<RepoPath> = entries.iter().map(|entry| entry.path.clone()).collect();
+        for path in all_above(root, &paths)? {
+            if self.repository.is_modified(root, &self.staging, &path)? == Some(false) {
+                work_tree.remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what the move left below files that are brought back, as it is staged.
+    fn clear_below(
+        &self,
+        work_tree: &WorkTree,
+        root: &OwnedFd,
+        entries: &[CommittedEntry],
+    ) -> Result<()> {
+        for CommittedEntry { path, kind, .. } in entries {
+            let is_dir = matches!(work_tree.stat(path), Ok(Some((PathKind::Dir, _))));
+            if !is_dir || *kind == StagedKind::EmptyDir {
+                continue;
+            }
+            holds_other(self.repository, path, |below| {
+                let is_staged =
+                    self.repository.is_modified(root, &self.staging, below)? == Some(false);
+                Ok(is_staged && work_tree.remove_file(below)?)
+            })?;
+            remove_dirs(self.repository, work_tree, path)?;
+        }
+        Ok(())
+    }
+
     /// Writes files that were overwritten unsaved over what is there.
     fn bring_back(&mut self, tree: TreeId, moved: &mut MoveReport) -> Result<u64> {
         let repository = self.repository;
         let work_tree = WorkTree::open(&repository.place().work_tree)?;
         let walk = TreeWalk::new(repository.objects()?, &tree, RepoPath::root());
+        let root = repository.work_tree_handle()?;
         let mut entries = committed(walk).peekable();
         let mut files = 0;
         while entries.peek().is_some() {
-            let batch: Vec<_> = entries.by_ref().take(BROUGHT_AT_ONCE).collect();
-            let written = repository.checkout(&work_tree, batch.into_iter())?;
+            let mut batch = Vec::new();
+            for entry in entries.by_ref().take(BROUGHT_AT_ONCE) {
+                let entry = entry?;
+                let staged = self.staging.view(entry.path.as_bytes());
+                // What is as it was staged was kept to tell it from nothing.
+                let is_there = staged.is_some_and(|staged| staged.kind == entry.kind.view())
+                    && repository.is_modified(&root, &self.staging, &entry.path)? == Some(false);
+                if !is_there {
+                    batch.push(entry);
+                }
+            }
+            self.clear_above(&work_tree, &root, &batch)?;
+            self.clear_below(&work_tree, &root, &batch)?;
+            let written = repository.restore_some(&work_tree, &batch)?;
             files += written.files;
             moved.skipped.extend(written.skipped);
         }
@@ -394,4 +435,18 @@ impl Operation<'_> {
 fn paths_of(repository: &Repository, tree: TreeId) -> Result<Vec<RepoPath>> {
     let walk = TreeWalk::new(repository.objects()?, &tree, RepoPath::root());
     committed(walk).map(|entry| Ok(entry?.path)).collect()
+}
+
+/// Files and links that stand where directories above these paths go, which come in their order.
+fn all_above(root: &OwnedFd, paths: &[RepoPath]) -> Result<Vec<RepoPath>> {
+    let (mut above, mut last) = (Vec::new(), None);
+    for path in paths {
+        let dir = path.parent().filter(|dir| !dir.is_root() && last.as_ref() != Some(dir));
+        let Some(dir) = dir else { continue };
+        let read = |source| RepoError::WorkTreeRead { path: dir.to_os().to_owned(), source };
+        above.extend(first_non_directory(root, &dir).map_err(read)?);
+        last = Some(dir);
+    }
+    above.dedup();
+    Ok(above)
 }

@@ -56,7 +56,10 @@ impl Repository {
         staging: &BinaryStagingArea,
         work_tree: &WorkTree,
     ) -> Result<RenamePlan> {
-        let check = Check { options, staging, work_tree, own_dir: self.own_dir() };
+        let conflicts = self.merge_state()?.into_iter().flat_map(|state| state.conflicts);
+        let open = conflicts.filter(|conflict| !conflict.resolved);
+        let in_conflict = open.map(|conflict| conflict.path).collect();
+        let check = Check { options, staging, work_tree, own_dir: self.own_dir(), in_conflict };
         let goes_into = check.goes_into_directory()?;
         let mut plan = RenamePlan::default();
         let mut targets = HashSet::new();
@@ -86,6 +89,8 @@ struct Check<'a> {
     work_tree: &'a WorkTree,
     /// The repository's own directory, where it lies in the work tree under another name.
     own_dir: Option<RepoPath>,
+    /// What a merge left to be resolved.
+    in_conflict: Vec<RepoPath>,
 }
 
 impl Check<'_> {
@@ -147,6 +152,10 @@ impl Check<'_> {
             return Err(RenameError::IntoItself(from.clone()).into());
         }
         self.check_names(from, &to)?;
+        let is_meant = |path: &&RepoPath| path.is_within(from) || path.is_within(&to);
+        if let Some(path) = self.in_conflict.iter().find(is_meant) {
+            return Err(RenameError::InConflict(path.clone()).into());
+        }
         let (overwrites, replaces) = self.look_at_target((from, &stat), &to, is_dir)?;
         let file = (!is_dir).then_some(stat);
         Ok(Item { from: from.clone(), to, file, overwrites, replaces })

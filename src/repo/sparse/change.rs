@@ -10,7 +10,6 @@ use std::path::Path;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
-use super::super::rename::remove_empty_dirs;
 use super::super::restore::refreshed;
 use super::super::switch::{MoveReport, Obstacle, Obstacles};
 use super::super::worktree::{WorkTree, WorkTreeError, why};
@@ -302,8 +301,10 @@ impl<'r> Step<'r> {
         let (mut report, mut kept) = (MoveReport::default(), Obstacles::default());
         let mut last: Option<RepoPath> = None;
         let sweep = |path: Option<&RepoPath>| {
+            let is_where_user_is = |dir: &RepoPath| keep_dir.is_within(dir);
             // A directory that cannot be removed is empty all the same.
-            path.into_iter().for_each(|path| drop(remove_empty_dirs(&work_tree, path, keep_dir)));
+            path.into_iter()
+                .for_each(|path| drop(work_tree.remove_empty_dirs_unless(path, is_where_user_is)));
         };
         self.each_unwanted(|view, path, fate| {
             match fate {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::super::beneath::{PathKind, read_link, stat_one};
+use super::super::beneath::{PathKind, first_non_directory, read_link, stat_one};
 use super::super::content::content_of;
 use super::super::diff_trees::as_staged;
 use super::super::sparse::Wanted;
@@ -80,6 +80,8 @@ pub(super) struct Looked {
     pub(super) obstacle: Option<(RepoPath, Obstacle)>,
     /// What the target has there, and the bytes of a file.
     pub(super) target: Option<(StagedKind, u64)>,
+    /// Whether a file or link was there as the target has it, and not as it is staged.
+    pub(super) is_taken_over: bool,
 }
 
 /// What the work tree holds at a path.
@@ -145,8 +147,8 @@ impl<'a> Look<'a> {
         let is_staged = target.is_some() && !is_target;
         let blocking = if is_staged { self.blocking(path)? } else { None };
         let obstacle = match verdict {
+            _ if blocking.is_some() => blocking,
             _ if !is_base && !is_target => Some((path.clone(), Obstacle::Staged)),
-            _ if blocking.is_some() => blocking.map(|path| (path, Obstacle::Staged)),
             // What lies in the way there would hide it.
             Verdict::Note if stays_out => {
                 self.blocked_way(path)?.map(|path| (path, Obstacle::Untracked))
@@ -163,9 +165,17 @@ impl<'a> Look<'a> {
             {
                 Some((path, Obstacle::Modified))
             }
+            // Its files are staged, but not removed: that they are stored makes no room.
+            (Some((_, Obstacle::Staged | Obstacle::Modified)), Found::Dir)
+                if verdict == Verdict::Write && self.holds_untracked(path)? =>
+            {
+                Some((path.clone(), Obstacle::Directory))
+            }
             (obstacle, _) => obstacle,
         };
-        Ok(Looked { verdict, obstacle, target })
+        let is_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
+        let is_taken_over = verdict == Verdict::Note && found == Found::AsTarget && !is_dir;
+        Ok(Looked { verdict, obstacle, target, is_taken_over })
     }
 
     /// Whether a path is staged without being written: the work tree need not hold it, and does
@@ -269,63 +279,31 @@ impl<'a> Look<'a> {
         {
             return Ok(blocked.clone());
         }
-        let blocked = self.first_non_directory(&parent)?;
+        let read = |source| RepoError::WorkTreeRead { path: parent.to_os().to_owned(), source };
+        let blocked = first_non_directory(self.root, &parent).map_err(read)?;
         let blocked = blocked.filter(|path| self.staging.view(path.as_bytes()).is_none());
         self.way.replace(Some((parent, blocked.clone())));
         Ok(blocked)
     }
 
-    fn first_non_directory(&self, dir: &RepoPath) -> Result<Option<RepoPath>> {
-        let mut above = vec![dir.clone()];
-        while let Some(parent) =
-            above.last().and_then(RepoPath::parent).filter(|dir| !dir.is_root())
-        {
-            above.push(parent);
-        }
-        for dir in above.into_iter().rev() {
-            let stat = stat_one(self.root, &dir).map_err(|source| RepoError::WorkTreeRead {
-                path: dir.to_os().to_owned(),
-                source,
-            })?;
-            match stat {
-                Some((PathKind::Dir, _)) => {}
-                Some(_) => return Ok(Some(dir)),
-                None => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
     /// Whether a directory in the place of a file holds something that the move does not remove.
     fn holds_untracked(&self, dir: &RepoPath) -> Result<bool> {
-        let mut todo = vec![dir.clone()];
-        while let Some(dir) = todo.pop() {
-            let full = self.repository.place().work_tree.join(dir.to_os());
-            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
-            for entry in std::fs::read_dir(&full).map_err(read)? {
-                let entry = entry.map_err(read)?;
-                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
-                let Ok(path) = dir.join(&name) else { return Ok(true) };
-                if entry.file_type().map_err(read)?.is_dir() {
-                    todo.push(path);
-                } else if !self.is_in_base(&path)? {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+        holds_other(self.repository, dir, |path| self.is_in_base(path))
     }
 
     /// What is staged where directories above the path go, or below it, and has no change of its
     /// own. An empty directory is nothing to lose.
-    fn blocking(&self, path: &RepoPath) -> Result<Option<RepoPath>> {
+    fn blocking(&self, path: &RepoPath) -> Result<Option<(RepoPath, Obstacle)>> {
         for view in self.staging.around(path.as_bytes()) {
             if view.kind == KindView::EmptyDir {
                 continue;
             }
             let Ok(other) = RepoPath::new(view.path) else { continue };
             if !self.is_in_base(&other)? {
-                return Ok(Some(other));
+                let is_modified =
+                    self.repository.is_modified(self.root, self.staging, &other)? == Some(true);
+                let obstacle = if is_modified { Obstacle::Modified } else { Obstacle::Staged };
+                return Ok(Some((other, obstacle)));
             }
         }
         Ok(None)
@@ -334,8 +312,49 @@ impl<'a> Look<'a> {
     fn is_in_base(&self, path: &RepoPath) -> Result<bool> {
         let in_tree = |tree: &TreeId| find(self.repository.objects()?, tree, path);
         let in_base = self.moving.base.as_ref().map_or(Ok(None), in_tree)?;
-        Ok(in_base.is_some() && self.staging.view(path.as_bytes()).is_some())
+        let is_entry = in_base.and_then(as_staged).is_some();
+        Ok(is_entry && self.staging.view(path.as_bytes()).is_some())
     }
+}
+
+/// Goes through a directory of the work tree, those in it before what they hold, until `visit`
+/// answers `false`; whether it never did. It is given the path, if the name makes one, and whether
+/// it is a directory.
+pub(super) fn all_below(
+    repository: &Repository,
+    dir: &RepoPath,
+    mut visit: impl FnMut(Option<&RepoPath>, bool) -> Result<bool>,
+) -> Result<bool> {
+    let mut todo = vec![dir.clone()];
+    while let Some(dir) = todo.pop() {
+        let full = repository.place().work_tree.join(dir.to_os());
+        let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
+        for entry in std::fs::read_dir(&full).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+            let path = dir.join(&name).ok();
+            let is_dir = entry.file_type().map_err(read)?.is_dir();
+            if !visit(path.as_ref(), is_dir)? {
+                return Ok(false);
+            }
+            todo.extend(path.filter(|_| is_dir));
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a directory of the work tree holds something, at any depth, that is no directory and
+/// that `goes` does not know.
+pub(in super::super) fn holds_other(
+    repository: &Repository,
+    dir: &RepoPath,
+    goes: impl Fn(&RepoPath) -> Result<bool>,
+) -> Result<bool> {
+    let goes = |path: Option<&RepoPath>, is_dir| match path {
+        Some(path) => Ok(is_dir || goes(path)?),
+        None => Ok(false),
+    };
+    Ok(!all_below(repository, dir, goes)?)
 }
 
 /// Whether the work tree holds an entry at a path, as it is.

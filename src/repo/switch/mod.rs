@@ -5,8 +5,8 @@
 //! what was changed locally. A path that differs must be as it was in the base, both staged and in
 //! the work tree, or be as it is in the target already; otherwise it is an obstacle. With
 //! [`Overwrite::Refuse`], one obstacle stops the move before anything is touched. With
-//! [`Overwrite::Store`], the bytes in the way are stored and entered in the log of operations
-//! first.
+//! [`Overwrite::Store`], the bytes in the way are stored first. Where the move goes and what was
+//! stored is announced ([`Operation::announce`]) before anything is touched.
 //!
 //! The changes are gone through three times, each time in flat memory: to look for obstacles, to
 //! remove, to write. After each batch of files the staging area is told. A command that is killed
@@ -23,13 +23,14 @@ use std::fmt;
 use std::iter::Peekable;
 
 pub use look::Obstacle;
-pub(super) use look::holds;
 use look::{Look, Verdict};
+pub(super) use look::{holds, holds_other};
 use steps::Steps;
+pub(super) use steps::remove_dirs;
 pub use to::{SwitchOptions, SwitchReport, SwitchTo};
 
-use super::operation::{Doomed, Keeper, Operation};
-use super::trees::{TreeChange, TreeDiff, find};
+use super::operation::{Doomed, Held, Keeper, Operation};
+use super::trees::{TreeChange, TreeDiff, empty_tree, find};
 use super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
@@ -54,6 +55,8 @@ pub struct Move<'a> {
     pub target: Option<TreeId>,
     /// Paths that are brought to the target though base and target agree on them, in path order.
     pub also: &'a [RepoPath],
+    /// Whether what lies at these paths is stored in any case, as what is in the way is.
+    pub keeps_also: bool,
     /// What is done with unsaved bytes in the way.
     pub overwrite: Overwrite,
     /// What of it reaches the work tree.
@@ -64,7 +67,7 @@ impl Move<'_> {
     /// From one tree to another, refusing to overwrite unsaved bytes.
     pub fn new(base: Option<TreeId>, target: Option<TreeId>) -> Self {
         let (overwrite, reach) = (Overwrite::Refuse, Reach::Wanted);
-        Move { base, target, also: &[], overwrite, reach }
+        Move { base, target, also: &[], keeps_also: false, overwrite, reach }
     }
 }
 
@@ -88,6 +91,8 @@ pub struct MoveReport {
     pub bytes: u64,
     /// Paths removed.
     pub removed: u64,
+    /// Files and links that were there as the target has them, and not as they were staged.
+    pub taken_over: u64,
     /// What could not be written or removed, and why. It is staged as the target has it.
     pub skipped: Vec<(RepoPath, String)>,
     /// The tree of the bytes that were stored because they stood in the way.
@@ -145,6 +150,7 @@ impl Repository {
         let (mut report, mut obstacles) = (MoveReport::default(), Obstacles::default());
         for change in self.changes(moving)? {
             let looked = look.at(&change?)?;
+            report.taken_over += u64::from(looked.is_taken_over);
             match looked.verdict {
                 Verdict::Nothing | Verdict::Note => {}
                 Verdict::Remove => report.removed += 1,
@@ -222,10 +228,12 @@ impl Operation<'_> {
         {
             return Err(RepoError::InTheWay(obstacles));
         }
-        let kept = match moving.overwrite {
-            Overwrite::Refuse => None,
-            Overwrite::Store => self.keep_obstacles(moving)?,
-        };
+        let keeps =
+            moving.overwrite == Overwrite::Store || planned.taken_over > 0 && !self.goes_on();
+        let kept = if keeps { self.keep_doomed(moving)? } else { None };
+        if planned.written + planned.removed > 0 || kept.is_some() {
+            self.announce(moving.target.unwrap_or_else(empty_tree))?;
+        }
         repository.monitor().phase(Phase::Restoring);
         repository.monitor().totals(planned.written, planned.bytes);
         let was_base = Some(self.staged_before().tree) == moving.base;
@@ -239,37 +247,46 @@ impl Operation<'_> {
         Ok(report)
     }
 
-    /// Stores the bytes in the way, and enters them before they are overwritten.
-    fn keep_obstacles(&mut self, moving: &Move<'_>) -> Result<Option<TreeId>> {
+    /// Stores the bytes in the way, before they are overwritten, and notes those that are as the
+    /// target has them: an undo, which takes the target away, leaves them.
+    fn keep_doomed(&mut self, moving: &Move<'_>) -> Result<Option<TreeId>> {
         let repository = self.repository();
         let root = repository.work_tree_handle()?;
         let staging = self.staged().snapshot();
         let look = Look::new(repository, &root, &staging, moving)?;
         let mut keeper = Keeper::new(repository, &root);
         let (mut doomed, mut last) = (Vec::new(), None);
+        let is_also =
+            |path: &RepoPath| moving.keeps_also && moving.also.binary_search(path).is_ok();
         for change in repository.changes(moving)? {
-            // What blocks the way to several paths is in the way of each.
-            if let Some((path, obstacle)) = look.at(&change?)?.obstacle
+            let change = change?;
+            let looked = look.at(&change)?;
+            // What a killed command had written before is nobody's.
+            let is_taken_over = looked.is_taken_over && !self.goes_on();
+            let taken_over = looked.target.filter(|_| is_taken_over);
+            if let Some((path, obstacle)) = looked.obstacle
                 && obstacle.has_bytes()
+                // What blocks the way to several paths is in the way of each.
                 && last.as_ref() != Some(&path)
+                && !is_also(&path)
             {
                 last = Some(path.clone());
-                doomed.push(Doomed { path, is_staged: false });
+                doomed.push(Doomed { path, held: Held::Unknown });
+            }
+            if is_also(&change.path) {
+                let is_modified = repository.is_modified(&root, &staging, &change.path)?;
+                let held = Held::as_modified(is_modified);
+                doomed.push(Doomed { path: change.path, held });
+            } else if let Some((kind, size)) = taken_over {
+                doomed.push(Doomed { path: change.path, held: Held::Stored(kind, size) });
             }
             if doomed.len() >= KEPT_AT_ONCE {
                 keep_all(&mut keeper, &mut doomed, &staging)?;
             }
         }
         keep_all(&mut keeper, &mut doomed, &staging)?;
-        let kept = keeper.finish()?;
-        if kept.is_some() {
-            let description = self.description().to_owned();
-            self.describe(format!("{description}: what was not saved"));
-            self.keep(kept);
-            self.checkpoint()?;
-            self.describe(description);
-            self.keep(kept);
-        }
+        let kept = self.with_earlier(keeper.finish()?)?;
+        self.keep(kept);
         Ok(kept)
     }
 }

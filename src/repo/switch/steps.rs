@@ -7,7 +7,7 @@ use super::super::diff_trees::CommittedEntry;
 use super::super::operation::Operation;
 use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
-use super::look::{Look, Looked, Verdict};
+use super::look::{Look, Looked, Verdict, all_below};
 use super::{Move, MoveReport, Overwrite, Reach};
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{Frame, StagedEntry, StagedKind};
@@ -76,7 +76,9 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             let is_replaced = is_dir(&looked) && looked.verdict == Verdict::Write;
             let goes = looked.target.is_none() && looked.verdict != Verdict::Nothing;
             let path = &change.path;
-            if let Some((way, _)) = looked.obstacle.as_ref().filter(|(way, _)| way != path)
+            // What is in the way below it stays, as what is not tracked.
+            let is_above = |way: &RepoPath| way != path && path.is_within(way);
+            if let Some((way, _)) = looked.obstacle.as_ref().filter(|(way, _)| is_above(way))
                 && self.moving.overwrite == Overwrite::Store
             {
                 self.remove(way)?;
@@ -86,6 +88,9 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             }
             if looked.verdict != Verdict::Note {
                 self.remove(path)?;
+            }
+            // A move that was killed may have left the directory of files that are gone.
+            if looked.verdict != Verdict::Note || self.operation.goes_on() {
                 if last.as_ref().is_some_and(|last| last.parent() != path.parent()) {
                     self.remove_empty_dirs(last.as_ref())?;
                 }
@@ -95,6 +100,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
                 frame.remove(path.as_bytes());
             }
             if frame.count() as usize >= REMOVED_AT_ONCE {
+                self.remove_empty_dirs(last.as_ref())?;
                 self.operation.staging().apply_round(std::mem::take(&mut frame))?;
             }
         }
@@ -158,36 +164,12 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         }
     }
 
-    /// Removes a directory that holds nothing but directories.
-    fn remove_empty_dirs_below(&self, dir: &RepoPath) -> Result<()> {
-        let mut dirs = vec![dir.clone()];
-        let mut at = 0;
-        while at < dirs.len() {
-            let full = self.repository.place().work_tree.join(dirs[at].to_os());
-            let read = |source| RepoError::WorkTreeRead { path: full.clone(), source };
-            for entry in std::fs::read_dir(&full).map_err(read)? {
-                let entry = entry.map_err(read)?;
-                let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
-                if let (true, Ok(path)) =
-                    (entry.file_type().map_err(read)?.is_dir(), dirs[at].join(&name))
-                {
-                    dirs.push(path);
-                }
-            }
-            at += 1;
-        }
-        for dir in dirs.iter().rev() {
-            self.work_tree.remove_dir(dir)?;
-        }
-        Ok(())
-    }
-
     fn write(&mut self, batch: Batch) -> Result<()> {
         for entry in &batch.write {
             if !matches!(entry.kind, StagedKind::EmptyDir)
                 && matches!(self.work_tree.stat(&entry.path)?, Some((PathKind::Dir, _)))
             {
-                self.remove_empty_dirs_below(&entry.path)?;
+                remove_dirs(self.repository, &self.work_tree, &entry.path)?;
             }
         }
         let written =
@@ -228,6 +210,23 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         let racy = !self.work_tree.is_as_written(&stat);
         StagedEntry { path, kind, stat, racy }
     }
+}
+
+/// Removes a directory of the work tree and those in it; those that hold something else stay.
+pub(in super::super) fn remove_dirs(
+    repository: &Repository,
+    work_tree: &WorkTree,
+    dir: &RepoPath,
+) -> Result<()> {
+    let mut dirs = vec![dir.clone()];
+    all_below(repository, dir, |path, is_dir| {
+        dirs.extend(path.filter(|_| is_dir).cloned());
+        Ok(true)
+    })?;
+    for dir in dirs.iter().rev() {
+        work_tree.remove_dir(dir)?;
+    }
+    Ok(())
 }
 
 impl Batch {

@@ -1,7 +1,10 @@
 //! `switch`: lets `HEAD` name another branch or commit, and brings the work tree there.
 
+use super::super::beneath::stat_one;
 use super::super::branches::{BranchError, branch_ref};
+use super::super::merge::MergeError;
 use super::super::operation::Operation;
+use super::super::trees::find;
 use super::super::{RepoError, Repository, Result};
 use super::{Move, MoveReport, Obstacles, Overwrite};
 use crate::id::{CommitId, TreeId};
@@ -71,6 +74,12 @@ impl Repository {
         let mut op = self.begin("switch")?;
         let (from, old) = (op.head().clone(), op.head_commit()?);
         let goal = self.goal(&options.to, old)?;
+        match self.merge_state()? {
+            // The merge was into the branch that is left.
+            Some(_) if options.discard => op.set_merge(None)?,
+            Some(state) => return Err(MergeError::Waiting(state.kind).into()),
+            None => {}
+        }
         op.describe(format!("switch: from {} to {}", place(&from), place(&goal.head)));
         let moved = if options.discard {
             op.reset_to(self.tree_of(goal.commit)?)?
@@ -149,7 +158,25 @@ impl Operation<'_> {
         let changes = self.repository().status()?.unstaged;
         let also: Vec<_> = changes.into_iter().map(|change| change.path).collect();
         let overwrite = Overwrite::Store;
-        self.move_to(&Move { also: &also, overwrite, ..Move::new(base, target) })
+        let moving = Move { also: &also, keeps_also: true, overwrite, ..Move::new(base, target) };
+        self.move_over(&moving)
+    }
+
+    /// Does a move, and notes which of the paths that come besides it makes where nothing was: an
+    /// undo removes them again.
+    pub(in super::super) fn move_over(&mut self, moving: &Move<'_>) -> Result<MoveReport> {
+        let (root, objects) = (self.repository().work_tree_handle()?, self.repository().objects()?);
+        let mut made = Vec::new();
+        for path in moving.also {
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            if stat_one(&root, path).map_err(read)?.is_none() {
+                let kind = moving.target.map_or(Ok(None), |tree| find(objects, &tree, path))?;
+                made.push((path.clone(), kind));
+            }
+        }
+        let moved = self.move_to(moving)?;
+        self.writes_entries(&made)?;
+        Ok(moved)
     }
 }
 

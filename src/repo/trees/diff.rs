@@ -84,7 +84,7 @@ impl<'a> TreeDiff<'a> {
             let name = new.as_ref().or(old.as_ref()).map(|entry| entry.name.clone());
             let name = name.unwrap_or_default();
             let path = level.path.join(&name);
-            let path = path.map_err(|source| RepoError::BadPath { path: name, source })?;
+            let path = path.map_err(|source| RepoError::BadStoredPath { name, source })?;
             let (old, new) = (old.map(|entry| entry.kind), new.map(|entry| entry.kind));
             if let Some(change) = self.compare(path, old, new)? {
                 return Ok(Some(change));

@@ -32,7 +32,7 @@ impl TreeWalk {
     fn enter(&mut self, entry: TreeEntry, dir: &RepoPath) -> Result<TreeItem> {
         let path = dir
             .join(&entry.name)
-            .map_err(|source| RepoError::BadPath { path: entry.name.clone(), source })?;
+            .map_err(|source| RepoError::BadStoredPath { name: entry.name.clone(), source })?;
         if let EntryKind::Dir { tree, .. } = &entry.kind {
             if self.stack.len() >= MAX_DEPTH {
                 let source = FormatError::invalid("a tree", "it is nested too deep");

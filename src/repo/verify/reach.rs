@@ -12,15 +12,22 @@ use super::super::trees::TreeDiff;
 use super::super::{RepoError, Repository, Result};
 use super::{Affected, Holder, VerifyReport};
 use crate::id::{CommitId, ObjectId, TreeId};
-use crate::path::{MAX_DEPTH, RepoPath};
+use crate::path::{MAX_DEPTH, MAX_PATH, RepoPath};
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
-use crate::storage::oplog::OpRecord;
+use crate::storage::objects::TreeIter;
+use crate::storage::oplog::{OpLog, OpRecord};
 use crate::storage::pack_store::{StoreError, describe};
 use crate::storage::refs::{Head, RefValue};
 
-/// Files whose soundness is remembered, so that those of many commits are looked up once: 8 MiB.
+/// Files and directories whose soundness is remembered, so that those of many commits or places are
+/// looked up once: 16 MiB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
+/// Changes from one tree to the next, above which the next is looked at by itself, each directory
+/// once: a few objects can be a tree of more paths than anybody can count.
+const MAX_CHANGES: usize = 1 << 20;
+/// Paths named, above which of a damaged directory that was looked at only its own path is named.
+const MAX_NAMED: usize = 100_000;
 
 impl Repository {
     /// Walks everything that is kept, and names the paths whose objects are damaged or missing.
@@ -30,10 +37,12 @@ impl Repository {
             report,
             known: LruCache::new(REMEMBERED),
             commits: HashSet::new(),
+            dirs: LruCache::new(REMEMBERED),
             trees: HashSet::new(),
             whole: None,
         };
         let tips = reach.tips();
+        reach.refresh()?;
         reach.commits(tips, None)?;
         reach.staged();
         reach.operations()?;
@@ -45,7 +54,18 @@ impl Repository {
 
     /// Where the log of operations says that refs are that are not there.
     pub(in crate::repo) fn missing_refs(&self) -> Result<Vec<(String, RefValue)>> {
-        let log = self.operations()?;
+        loop {
+            let log = self.operations()?;
+            let missing = self.missing_of(&log)?;
+            let seq = |log: &OpLog| log.last().map(|last| last.link.seq);
+            // Else another command may have removed them since the log was read.
+            if missing.is_empty() || seq(&log) == seq(&self.operations()?) {
+                return Ok(missing);
+            }
+        }
+    }
+
+    fn missing_of(&self, log: &OpLog) -> Result<Vec<(String, RefValue)>> {
         let last = log.last().map_or(0, |last| last.link.seq);
         let mut seen: BTreeMap<String, Option<RefValue>> = BTreeMap::new();
         for record in log.backwards() {
@@ -75,11 +95,49 @@ struct Reach<'a> {
     known: LruCache<Content, bool>,
     /// Commits that were walked.
     commits: HashSet<CommitId>,
+    /// Directories that were looked at; `None` where something in them is damaged.
+    dirs: LruCache<TreeId, Option<Extent>>,
     /// Trees of commits that were walked.
     trees: HashSet<TreeId>,
     /// The last tree that is whole.
     whole: Option<TreeId>,
 }
+
+/// How far a directory reaches: what may stand deeper elsewhere may be too long there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Extent {
+    /// Bytes of its longest path below it, with the slash before.
+    len: usize,
+    /// Directories in each other below it.
+    depth: usize,
+}
+
+impl Extent {
+    /// Takes in a directory of such a name, with the slash before.
+    fn add(&mut self, name: usize, inner: Self) {
+        self.len = self.len.max(name + inner.len);
+        self.depth = self.depth.max(1 + inner.depth);
+    }
+}
+
+/// Bytes of a path below a directory that holds it, with the slash before.
+fn below(dir: &RepoPath, path: &RepoPath) -> usize {
+    let slash = usize::from(dir.as_bytes().is_empty());
+    path.as_bytes().len() + slash - dir.as_bytes().len()
+}
+
+/// A directory that is being looked at.
+struct Level {
+    path: RepoPath,
+    tree: TreeId,
+    iter: TreeIter,
+    extent: Extent,
+    /// What was found before it.
+    before: Found,
+}
+
+/// Counts that grow with every damage.
+type Found = (usize, usize);
 
 /// Where refs and `HEAD` were before and after an operation.
 fn commits_of(record: &OpRecord) -> Vec<CommitId> {
@@ -93,11 +151,21 @@ fn commits_of(record: &OpRecord) -> Vec<CommitId> {
 }
 
 impl Reach<'_> {
+    fn found(&self) -> Found {
+        (self.report.affected.len(), self.report.damaged.len())
+    }
+
     fn problem(&mut self, error: &dyn std::error::Error) {
         let text = describe(error);
         if !self.report.problems.contains(&text) {
             self.report.problems.push(text);
         }
+    }
+
+    /// Takes in what other commands stored before they changed what was just read.
+    fn refresh(&self) -> Result<()> {
+        self.repository.store()?.refresh()?;
+        Ok(())
     }
 
     /// Every ref and `HEAD`: one that is damaged hides no other.
@@ -172,6 +240,9 @@ impl Reach<'_> {
             Ok(staging) => staging,
             Err(error) => return self.problem(&error),
         };
+        if let Err(error) = self.refresh() {
+            return self.problem(&error);
+        }
         for entry in staging.iter() {
             if let StagedKind::File { content, .. } = entry.kind {
                 self.file(content, entry.stat.size, &entry.path, Holder::Staged);
@@ -182,8 +253,8 @@ impl Reach<'_> {
         }
     }
 
-    /// What `undo` and `op restore` need: where refs and `HEAD` were, and what each operation staged and
-    /// kept.
+    /// What `undo` and `op restore` need: where refs and `HEAD` were, what each operation staged, kept
+    /// and wrote, and the merges that waited.
     fn operations(&mut self) -> Result<()> {
         let log = match self.repository.operations() {
             Ok(log) => log,
@@ -192,6 +263,7 @@ impl Reach<'_> {
                 return Ok(());
             }
         };
+        self.refresh()?;
         for record in log.backwards() {
             let record = match record {
                 Ok(record) => record,
@@ -203,7 +275,8 @@ impl Reach<'_> {
             self.report.operations += 1;
             self.commits(commits_of(&record), Some(record.link.seq))?;
             let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
-            for tree in trees.into_iter().chain([record.kept]).flatten() {
+            let others = [record.kept, record.written, record.before.merging, record.after.merging];
+            for tree in trees.into_iter().chain(others).flatten() {
                 // A repository without a record of a tree that holds nothing never stored it.
                 if tree != super::super::trees::empty_tree() && self.trees.insert(tree) {
                     self.tree(tree, Holder::Operation(record.link.seq))?;
@@ -216,12 +289,12 @@ impl Reach<'_> {
     /// Looks at what a tree does not share with the last one that was whole; at all of it where
     /// that cannot be told.
     fn tree(&mut self, tree: TreeId, holder: Holder) -> Result<()> {
-        let before = (self.report.affected.len(), self.report.damaged.len());
+        let before = self.found();
         if !self.differing(tree, holder)? {
             self.report.affected.truncate(before.0);
             self.whole_tree(tree, holder)?;
         }
-        if (self.report.affected.len(), self.report.damaged.len()) == before {
+        if self.found() == before {
             self.whole = Some(tree);
         }
         Ok(())
@@ -229,9 +302,13 @@ impl Reach<'_> {
 
     fn differing(&mut self, tree: TreeId, holder: Holder) -> Result<bool> {
         let Some(whole) = self.whole else { return Ok(false) };
-        for change in TreeDiff::new(self.repository.objects()?, Some(whole), Some(tree)) {
+        let changes = TreeDiff::new(self.repository.objects()?, Some(whole), Some(tree));
+        for (number, change) in changes.enumerate() {
             self.repository.stop_if_cancelled()?;
             let Ok(change) = change else { return Ok(false) };
+            if number >= MAX_CHANGES {
+                return Ok(false);
+            }
             if let Some(EntryKind::File { content, size, .. }) = change.new {
                 self.file(content, size, &change.path, holder);
             }
@@ -239,45 +316,82 @@ impl Reach<'_> {
         Ok(true)
     }
 
-    /// Every directory that can be read, also behind one that cannot.
+    /// Every directory that can be read, also behind one that cannot; each once.
     fn whole_tree(&mut self, tree: TreeId, holder: Holder) -> Result<()> {
         let objects = self.repository.objects()?;
-        let mut stack = vec![(RepoPath::root(), objects.tree(&tree))];
-        loop {
-            let depth = stack.len();
-            let Some((dir, iter)) = stack.last_mut() else { return Ok(()) };
+        let open = |path: RepoPath, tree: TreeId, before: Found| {
+            let iter = objects.tree(&tree);
+            Level { path, tree, iter, extent: Extent::default(), before }
+        };
+        let mut stack = vec![open(RepoPath::root(), tree, self.found())];
+        while let Some(level) = stack.last_mut() {
             self.repository.stop_if_cancelled()?;
-            let Some(entry) = iter.next() else {
-                stack.pop();
+            let Some(entry) = level.iter.next() else {
+                self.leave(&mut stack);
                 continue;
             };
             let read = entry.map_err(RepoError::from).and_then(|entry| {
-                let path = dir.join(&entry.name).map_err(|source| {
-                    let path = entry.name.clone();
-                    RepoError::BadPath { path, source }
-                })?;
+                let name = entry.name.clone();
+                let path = level.path.join(&name);
+                let path = path.map_err(|source| RepoError::BadStoredPath { name, source })?;
                 Ok((path, entry.kind))
             });
+            if let Ok((path, _)) = &read {
+                level.extent.len = level.extent.len.max(below(&level.path, path));
+            }
             match read {
                 Ok((path, EntryKind::File { content, size, .. })) => {
                     self.file(content, size, &path, holder);
                 }
-                Ok((path, EntryKind::Dir { tree, .. })) if depth < MAX_DEPTH => {
-                    stack.push((path, objects.tree(&tree)));
-                }
-                Ok((path, EntryKind::Dir { .. })) => {
-                    self.lost(holder, path, None);
+                Ok((path, EntryKind::Dir { tree, .. })) => {
+                    if self.enters(&mut stack, &path, tree, holder) {
+                        stack.push(open(path, tree, self.found()));
+                    }
                 }
                 Ok((_, EntryKind::Symlink { .. })) => {}
                 Err(error) => {
-                    let dir = dir.clone();
-                    stack.pop();
+                    let dir = level.path.clone();
                     self.note_object(&error);
                     self.problem(&error);
                     self.lost(holder, dir, None);
+                    self.leave(&mut stack);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Ends a directory, remembers what it is like, and tells the one above.
+    fn leave(&mut self, stack: &mut Vec<Level>) {
+        let Some(Level { path, tree, extent, before, .. }) = stack.pop() else { return };
+        self.dirs.put(tree, (self.found() == before).then_some(extent));
+        if let Some(above) = stack.last_mut() {
+            above.extent.add(below(&above.path, &path), extent);
+        }
+    }
+
+    /// Whether a directory has to be looked at in this place.
+    fn enters(
+        &mut self,
+        stack: &mut [Level],
+        path: &RepoPath,
+        tree: TreeId,
+        holder: Holder,
+    ) -> bool {
+        let (named, depth) = (self.report.affected.len(), stack.len());
+        let known = self.dirs.get(&tree).copied();
+        if let (Some(Some(extent)), Some(above)) = (known, stack.last_mut())
+            && depth + extent.depth < MAX_DEPTH
+            && path.as_bytes().len() + extent.len <= MAX_PATH
+        {
+            above.extent.add(below(&above.path, path), extent);
+            return false;
+        }
+        if depth >= MAX_DEPTH || known == Some(None) && named >= MAX_NAMED {
+            self.lost(holder, path.clone(), None);
+            return false;
+        }
+        true
     }
 
     fn note_object(&mut self, error: &RepoError) {

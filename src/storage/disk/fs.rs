@@ -38,7 +38,7 @@ pub trait FileSystem: Send + Sync + Debug {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn RawFile>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn RawFile>>;
-    /// Opens an existing file for appending.
+    /// Opens an existing file for appending; a link is an error.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn RawFile>>;
     /// Renames a file. Without `replace`, one that is there is an error of kind `AlreadyExists`.
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()>;
@@ -87,6 +87,9 @@ pub trait RawLock: Send + Sync + Debug {
     fn mark(&self, marked: bool) -> io::Result<()>;
 }
 
+/// What is written where it lies is never a link, behind which would be a file of somebody else.
+const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
 /// The kernel's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
@@ -128,7 +131,7 @@ impl FileSystem for RealFs {
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
-        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
+        Ok(Box::new(OpenOptions::new().append(true).custom_flags(NO_LINKS).open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
@@ -172,8 +175,8 @@ impl FileSystem for RealFs {
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>> {
         let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(NO_LINKS).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),

@@ -19,6 +19,8 @@ pub enum MergeKind {
     CherryPick,
     /// `revert`.
     Revert,
+    /// `stash pop` or `stash apply`; nothing waits once its conflicts are resolved.
+    Stash,
 }
 
 impl MergeKind {
@@ -28,6 +30,7 @@ impl MergeKind {
             Self::Merge => "merge",
             Self::CherryPick => "cherry-pick",
             Self::Revert => "revert",
+            Self::Stash => "stash",
         }
     }
 }
@@ -62,6 +65,17 @@ pub struct Conflict {
     pub resolved: bool,
 }
 
+/// How the commits of a sequence are picked or reverted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PickFlags {
+    /// The parent that the change of a merge commit is taken against, counted from 1.
+    pub parent: Option<usize>,
+    /// Say in the message where it comes from.
+    pub note_origin: bool,
+    /// Stage the results only.
+    pub no_commit: bool,
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeState {
@@ -69,7 +83,7 @@ pub struct MergeState {
     pub kind: MergeKind,
     /// Where `HEAD` was when it began. Once `HEAD` is elsewhere, nothing waits any more.
     pub head: CommitId,
-    /// The commit or commits that are merged, picked or reverted.
+    /// The commit or commits that are merged, picked, reverted or brought back.
     pub others: Vec<CommitId>,
     /// The merged tree, with ours where there are conflicts.
     pub merged: TreeId,
@@ -79,11 +93,58 @@ pub struct MergeState {
     pub author: Option<Signature>,
     /// Commits that follow, the next one last.
     pub todo: Vec<CommitId>,
+    /// Where `HEAD` was when the first commit of the sequence was picked.
+    pub start: CommitId,
+    /// The tree of what was staged before.
+    pub before: TreeId,
+    /// How commits are picked.
+    pub how: PickFlags,
     /// In path order.
     pub conflicts: Vec<Conflict>,
 }
 
 impl MergeState {
+    /// What waits when `others` are brought to `head`, before anything came of it: nobody else's,
+    /// without conflicts and with nothing behind it.
+    pub fn new(
+        kind: MergeKind,
+        head: CommitId,
+        others: Vec<CommitId>,
+        message: String,
+        before: TreeId,
+    ) -> Self {
+        Self {
+            kind,
+            head,
+            others,
+            merged: before,
+            message,
+            author: None,
+            todo: Vec::new(),
+            start: head,
+            before,
+            how: PickFlags::default(),
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// Whether nothing is begun: only the commits that follow wait.
+    pub fn is_between(&self) -> bool {
+        self.others.is_empty() && !self.todo.is_empty()
+    }
+
+    /// What waits once this is done, with `HEAD` at a commit and a tree staged; none if nothing
+    /// follows.
+    pub fn rest(&self, head: CommitId, staged: TreeId) -> Option<Self> {
+        let rest = Self {
+            todo: self.todo.clone(),
+            start: self.start,
+            how: self.how,
+            ..Self::new(self.kind, head, Vec::new(), String::new(), staged)
+        };
+        (!self.todo.is_empty()).then_some(rest)
+    }
+
     /// Bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
@@ -91,6 +152,7 @@ impl MergeState {
             MergeKind::Merge => 0,
             MergeKind::CherryPick => 1,
             MergeKind::Revert => 2,
+            MergeKind::Stash => 3,
         });
         out.extend_from_slice(self.head.as_bytes());
         push_ids(&mut out, &self.others);
@@ -99,6 +161,11 @@ impl MergeState {
         out.push(u8::from(self.author.is_some()));
         self.author.iter().for_each(|author| author.encode(&mut out));
         push_ids(&mut out, &self.todo);
+        out.extend_from_slice(self.start.as_bytes());
+        out.extend_from_slice(self.before.as_bytes());
+        push_varint(&mut out, self.how.parent.unwrap_or(0) as u64);
+        out.push(u8::from(self.how.note_origin));
+        out.push(u8::from(self.how.no_commit));
         push_varint(&mut out, self.conflicts.len() as u64);
         self.conflicts.iter().for_each(|conflict| conflict.push(&mut out));
         push_checksum(&mut out, 0);
@@ -113,6 +180,7 @@ impl MergeState {
             0 => MergeKind::Merge,
             1 => MergeKind::CherryPick,
             2 => MergeKind::Revert,
+            3 => MergeKind::Stash,
             other => return Err(reader.invalid(format!("unknown kind {other}"))),
         };
         let head = reader.id()?.into();
@@ -126,13 +194,29 @@ impl MergeState {
             other => return Err(reader.invalid(format!("flag {other}"))),
         };
         let todo = read_ids(&mut reader, usize::MAX)?;
+        let (start, before) = (reader.id()?.into(), reader.id()?.into());
+        let parent = usize::try_from(reader.varint()?).ok().filter(|parent| *parent > 0);
+        let how =
+            PickFlags { parent, note_origin: flag(&mut reader)?, no_commit: flag(&mut reader)? };
         let count = reader.varint()?;
         if count > reader.remaining() as u64 {
             return Err(reader.invalid(format!("{count} conflicts do not fit")));
         }
         let conflicts = (0..count).map(|_| Conflict::read(&mut reader)).collect::<Result<_>>()?;
         reader.finish()?;
-        Ok(Self { kind, head, others, merged, message, author, todo, conflicts })
+        Ok(Self {
+            kind,
+            head,
+            others,
+            merged,
+            message,
+            author,
+            todo,
+            start,
+            before,
+            how,
+            conflicts,
+        })
     }
 }
 
@@ -234,6 +318,13 @@ mod tests {
             message,
             author: numbers.first().map(|_| author),
             todo: vec![id(9)],
+            start: id(8),
+            before: TreeId::of(b"b"),
+            how: PickFlags {
+                parent: numbers.first().map(|number| 1 + usize::from(*number)),
+                note_origin: numbers.len().is_multiple_of(2),
+                no_commit: numbers.len().is_multiple_of(3),
+            },
             conflicts: numbers.iter().enumerate().map(conflict).collect(),
         }
     }

@@ -8,6 +8,7 @@ pub mod bytes;
 pub mod condemned;
 pub mod import_marks;
 pub mod merge_state;
+pub mod moving;
 pub mod object;
 pub mod oplog;
 pub mod pack;

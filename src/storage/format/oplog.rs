@@ -34,6 +34,11 @@ const RECORD: &str = "a record of the log of operations";
 
 const FLAG_MOVED: u8 = 1;
 const FLAG_KEPT: u8 = 2;
+const FLAG_WRITTEN: u8 = 4;
+const FLAG_MERGED_BEFORE: u8 = 8;
+const FLAG_MERGED_AFTER: u8 = 16;
+const ALL_FLAGS: u8 =
+    FLAG_MOVED | FLAG_KEPT | FLAG_WRITTEN | FLAG_MERGED_BEFORE | FLAG_MERGED_AFTER;
 
 /// Bytes of an empty log.
 pub fn encode_header() -> Vec<u8> {
@@ -104,13 +109,15 @@ pub struct StagedTree {
     pub bytes: u64,
 }
 
-/// `HEAD` and the staging area at one time.
+/// `HEAD`, the staging area and what waits at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpState {
     /// What `HEAD` named.
     pub head: Head,
     /// What was staged.
     pub staged: StagedTree,
+    /// A tree with the state of a merge that waited.
+    pub merging: Option<TreeId>,
 }
 
 /// How an operation changed one ref.
@@ -147,8 +154,13 @@ pub struct OpRecord {
     pub refs: Vec<RefChange>,
     /// Whether it changed files of the work tree.
     pub moved_work_tree: bool,
-    /// What it overwrote or removed in the work tree that was staged nowhere.
+    /// What the work tree held before at paths that it overwrote or removed, beyond what was
+    /// staged.
     pub kept: Option<TreeId>,
+    /// What it wrote in the work tree beyond what is staged: before, each of these paths held what
+    /// `kept` has there, or nothing. Of [`OpKind::Noticed`], the tree that a killed command was
+    /// bringing the work tree to.
+    pub written: Option<TreeId>,
     /// The operation that an `undo` behind this one takes back.
     pub undo: Option<OpLink>,
     /// The `undo` that a `redo` behind this one takes back.
@@ -193,11 +205,13 @@ impl OpRecord {
         out.push(kind);
         push_varint(out, of);
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        out.push(flag(self.moved_work_tree, FLAG_MOVED) | flag(self.kept.is_some(), FLAG_KEPT));
+        let trees = self.trees();
+        let flags = trees.iter().map(|(bit, tree)| flag(tree.is_some(), *bit));
+        out.push(flags.fold(flag(self.moved_work_tree, FLAG_MOVED), |all, one| all | one));
         self.before.push(out);
         self.after.push(out);
-        if let Some(kept) = &self.kept {
-            out.extend_from_slice(kept.as_bytes());
+        for tree in trees.iter().filter_map(|(_, tree)| *tree) {
+            out.extend_from_slice(tree.as_bytes());
         }
         push_link(out, self.undo);
         push_link(out, self.redo);
@@ -209,6 +223,16 @@ impl OpRecord {
         }
     }
 
+    /// The trees that it may name, each with its flag, in their order.
+    fn trees(&self) -> [(u8, Option<TreeId>); 4] {
+        [
+            (FLAG_KEPT, self.kept),
+            (FLAG_WRITTEN, self.written),
+            (FLAG_MERGED_BEFORE, self.before.merging),
+            (FLAG_MERGED_AFTER, self.after.merging),
+        ]
+    }
+
     fn decode_payload(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(RECORD, bytes);
         let link = read_link(&mut reader)?.ok_or_else(|| reader.invalid("it has no number"))?;
@@ -218,12 +242,17 @@ impl OpRecord {
         let description = read_text(&mut reader)?;
         let kind = read_kind(&mut reader)?;
         let flags = reader.u8()?;
-        if flags & !(FLAG_MOVED | FLAG_KEPT) != 0 {
+        if flags & !ALL_FLAGS != 0 {
             return Err(reader.invalid(format!("unknown flags {flags:#x}")));
         }
-        let before = OpState::read(&mut reader)?;
-        let after = OpState::read(&mut reader)?;
-        let kept = (flags & FLAG_KEPT != 0).then(|| reader.id()).transpose()?;
+        let mut before = OpState::read(&mut reader)?;
+        let mut after = OpState::read(&mut reader)?;
+        let mut tree = |flag: u8| -> Result<Option<TreeId>> {
+            if flags & flag == 0 { Ok(None) } else { Ok(Some(reader.id()?.into())) }
+        };
+        let (kept, written) = (tree(FLAG_KEPT)?, tree(FLAG_WRITTEN)?);
+        before.merging = tree(FLAG_MERGED_BEFORE)?;
+        after.merging = tree(FLAG_MERGED_AFTER)?;
         let (undo, redo) = (read_link(&mut reader)?, read_link(&mut reader)?);
         let refs = read_refs(&mut reader)?;
         reader.finish()?;
@@ -238,7 +267,8 @@ impl OpRecord {
             after,
             refs,
             moved_work_tree: flags & FLAG_MOVED != 0,
-            kept: kept.map(TreeId::from),
+            kept,
+            written,
             undo,
             redo,
         })
@@ -257,7 +287,7 @@ impl OpState {
         let head = Head::read(reader)?;
         let tree = reader.id()?.into();
         let (files, bytes) = (reader.varint()?, reader.varint()?);
-        Ok(Self { head, staged: StagedTree { tree, files, bytes } })
+        Ok(Self { head, staged: StagedTree { tree, files, bytes }, merging: None })
     }
 }
 

@@ -56,7 +56,9 @@ impl OpLog {
     pub fn is_fresh(&self) -> bool {
         let is_first = |last: &OpRecord| last.link.at == START && last.undo.is_none();
         self.last.as_ref().is_none_or(|last| is_first(last) && last.redo.is_none())
-            && self.last.as_ref().is_none_or(|last| last.refs.is_empty() && last.kept.is_none())
+            && self.last.as_ref().is_none_or(|last| {
+                last.refs.is_empty() && last.kept.is_none() && last.written.is_none()
+            })
             && self.last.as_ref().is_none_or(|last| last.before == last.after)
     }
 
@@ -70,6 +72,7 @@ impl OpLog {
             refs: Vec::new(),
             moved_work_tree: false,
             kept: None,
+            written: None,
             undo: None,
             redo: None,
             ..last.clone()

@@ -12,7 +12,7 @@ fn disk() -> (tempfile::TempDir, Arc<dyn Disk>) {
 
 fn record(log: &OpLog, description: &str) -> OpRecord {
     let staged = StagedTree { tree: TreeId::of(b"t"), files: 1, bytes: 2 };
-    let state = OpState { head: Head::Branch("main".into()), staged };
+    let state = OpState { head: Head::Branch("main".into()), staged, merging: None };
     OpRecord {
         link: log.next_link(),
         seconds: 5,
@@ -25,6 +25,7 @@ fn record(log: &OpLog, description: &str) -> OpRecord {
         refs: Vec::new(),
         moved_work_tree: false,
         kept: None,
+        written: None,
         undo: Some(log.next_link()),
         redo: None,
     }

@@ -151,25 +151,23 @@ impl PackStore {
         Ok(())
     }
 
-    /// Looks at the disk again: what was opened before the lock was taken may be older than the
-    /// last `gc`.
-    pub fn refresh(&self) -> Result<()> {
+    /// Looks at the disk again, and answers whether packs came or went: another process may have moved
+    /// a ref, which was read since, to what it had just stored, and what was opened before the lock
+    /// was taken may be older than the last `gc`.
+    pub fn refresh(&self) -> Result<bool> {
+        // In this order, as at open.
         let list = read_lenient(&*self.disk)?;
         let there = list_packs(&*self.disk)?;
-        let is_known = self.read_state(|state| {
-            let known = state.live.len() + state.damaged.len();
-            there.len() == known
-                && there.iter().all(|id| state.live.contains(id) || state.damaged.contains_key(id))
-        });
-        if is_known {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            state.condemned = list.packs.into_iter().collect();
-            state.is_thorough = list.is_thorough;
-            return Ok(());
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !state.live.iter().chain(state.damaged.keys()).all(|id| there.contains(id)) {
+            *state = State::load(&*self.disk)?;
+            return Ok(true);
         }
-        let fresh = State::load(&*self.disk)?;
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+        (state.condemned, state.is_thorough) = (list.packs.into_iter().collect(), list.is_thorough);
+        let is_new = |id: &PackId| !state.live.contains(id) && !state.damaged.contains_key(id);
+        let new: BTreeSet<PackId> = there.into_iter().filter(is_new).collect();
+        new.iter().try_for_each(|id| state.take(&*self.disk, *id))?;
+        Ok(!new.is_empty())
     }
 
     /// Leaves packs out of everything that is looked up, in the index durably.

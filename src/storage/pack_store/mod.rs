@@ -16,6 +16,7 @@ mod writer;
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lru::LruCache;
@@ -42,6 +43,9 @@ pub const INDEX_DIR: &str = "index";
 const MERGE_AT: usize = 16;
 /// Packs kept open beside the ones outside the merged index.
 const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+
+/// Looks for new packs that found none, after which what is missing counts as missing at once.
+const MAX_VAIN_LOOKS: usize = 64;
 
 /// Why an object cannot be had.
 #[derive(Debug, Error)]
@@ -147,12 +151,32 @@ struct State {
     is_thorough: bool,
 }
 
+impl State {
+    /// Opens a pack that no merged index covers; a damaged one is noted and left out.
+    fn take(&mut self, disk: &dyn Disk, id: PackId) -> Result<()> {
+        match Pack::open(disk, id) {
+            Ok(pack) => {
+                self.live.insert(id);
+                self.recent.push(Arc::new(pack));
+            }
+            Err(error) if error.is_corruption() => {
+                self.live.remove(&id);
+                self.damaged.insert(id, error.describe());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
 /// All packs of a repository and the index over them.
 #[derive(Debug)]
 pub struct PackStore {
     disk: Arc<dyn Disk>,
     state: RwLock<State>,
     open_packs: Mutex<LruCache<PackId, Arc<Pack>>>,
+    /// How often nothing new was found for an object that is missing.
+    vain_looks: AtomicUsize,
 }
 
 /// Sums over all packs, from their footers.
@@ -203,16 +227,7 @@ impl State {
             state.merged.iter().flat_map(|index| index.packs()).collect();
         let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
         uncovered.sort_unstable();
-        for id in uncovered {
-            match Pack::open(disk, id) {
-                Ok(pack) => state.recent.push(Arc::new(pack)),
-                Err(error) if error.is_corruption() => {
-                    state.live.remove(&id);
-                    state.damaged.insert(id, error.describe());
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        uncovered.into_iter().try_for_each(|id| state.take(disk, id))?;
         Ok(state)
     }
 
@@ -236,7 +251,18 @@ impl PackStore {
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let state = State::load(&*disk)?;
         let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
-        Ok(Self { disk, state: RwLock::new(state), open_packs })
+        let state = RwLock::new(state);
+        Ok(Self { disk, state, open_packs, vain_looks: AtomicUsize::new(0) })
+    }
+
+    /// As [`Self::refresh`], when an object is not found. Where much is missing, no look finds it.
+    fn look_again(&self) -> Result<bool> {
+        if self.vain_looks.load(Ordering::Relaxed) >= MAX_VAIN_LOOKS {
+            return Ok(false);
+        }
+        let found = self.refresh()?;
+        self.vain_looks.fetch_add(usize::from(!found), Ordering::Relaxed);
+        Ok(found)
     }
 
     /// What was wrong with the packs that were left out at open.

@@ -182,15 +182,14 @@ impl ObjectReader {
         result
     }
 
-    /// Finds an object.
+    /// Finds an object, also one that another process stored since the store was opened.
     pub fn locate(&self, id: &ObjectId) -> Result<Location> {
         if let Some(location) = self.store.locate(id) {
             return Ok(location);
         }
         self.store.check_tables()?;
-        // A ref may lead to what was stored after the packs were opened.
-        self.store.refresh()?;
-        self.store.locate(id).ok_or(StoreError::Missing(*id))
+        let location = if self.store.look_again()? { self.store.locate(id) } else { None };
+        location.ok_or(StoreError::Missing(*id))
     }
 
     /// The bytes of an object, checked against its id.

@@ -231,3 +231,21 @@ fn who_opened_the_packs_before_finds_out_what_went() {
     early.refresh().unwrap();
     assert!(early.locate(&id).is_none() && !early.is_thorough());
 }
+
+#[test]
+fn what_another_process_stored_meanwhile_is_found() {
+    let (_dir, disk) = fresh();
+    write_pack(&disk, 1, &sample(1));
+    let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+    let damaged = write_pack(&disk, 2, &sample(12));
+    disk.publish(&pack_path(&damaged), b"short", true).unwrap();
+    write_pack(&disk, 3, &sample(8));
+    read_all(&store, &sample(8));
+    assert_eq!((store.packs().len(), store.damaged().len()), (2, 1));
+    assert!(!store.refresh().unwrap());
+    let reader = ObjectReader::new(Arc::clone(&store), 0, 1 << 20);
+    let missing = BlockKind::Data.id_of(b"nowhere");
+    for _ in 0..2 * MAX_VAIN_LOOKS {
+        assert!(matches!(reader.locate(&missing), Err(StoreError::Missing(id)) if id == missing));
+    }
+}

@@ -19,9 +19,10 @@ fn state() -> impl Strategy<Value = OpState> {
         "[a-z]{1,9}".prop_map(Head::Branch),
         any::<u64>().prop_map(|number| Head::Detached(commit(number))),
     ];
-    (head, any::<u64>(), any::<u64>()).prop_map(|(head, files, bytes)| {
+    (head, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(head, files, bytes, waits)| {
         let tree = TreeId::of(&files.to_le_bytes());
-        OpState { head, staged: StagedTree { tree, files, bytes } }
+        let merging = waits.then(|| TreeId::of(b"m"));
+        OpState { head, staged: StagedTree { tree, files, bytes }, merging }
     })
 }
 
@@ -49,6 +50,7 @@ prop_compose! {
         refs in proptest::collection::btree_map("(heads|tags)/[a-z]{1,5}", (value(), 0u8..3), 0..4),
         moved_work_tree in any::<bool>(),
         kept in proptest::option::of(Just(TreeId::of(b"k"))),
+        written in proptest::option::of(Just(TreeId::of(b"w"))),
         links in (proptest::option::of(link()), proptest::option::of(link())),
     ) -> OpRecord {
         let refs = refs.into_iter().map(|(name, (value, which))| {
@@ -72,6 +74,7 @@ prop_compose! {
             refs: refs.collect(),
             moved_work_tree,
             kept,
+            written,
             undo: links.0,
             redo: links.1,
         }

@@ -1,0 +1,167 @@
+//! What a command that was killed left: refs that its record names and that did not move yet, what
+//! is staged without a record, a work tree half-way to another tree.
+
+use std::path::Path;
+
+use super::super::trees::TreeDiff;
+use super::super::worktree::WorkTree;
+use super::super::{RepoError, Repository, Result};
+use super::{
+    MAX_DESCRIPTION, OpKind, OpLog, OpState, Operation, RefChange, StagedTree, shortened, staged,
+};
+use crate::id::TreeId;
+use crate::path::RepoPath;
+use crate::storage::format::moving::Moving;
+use crate::storage::objects::TreeTotals;
+
+/// The file that says what happens to the work tree.
+const MOVING_FILE: &str = "moving";
+/// Longer than any.
+const MAX_MOVING: u64 = 64 << 10;
+const NOTICED: &str = "what was staged or moved by a command that did not finish";
+const UNFINISHED: &str = " (not finished)";
+
+impl Repository {
+    /// What a killed command was doing to the work tree, if it died before its record was in the log.
+    pub(in super::super) fn announced(&self, log: &OpLog) -> Result<Option<Moving>> {
+        let Some(bytes) = self.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
+            return Ok(None);
+        };
+        // It may have been torn by a crash before it was durable: then nothing was touched yet.
+        let moving = Moving::decode(&bytes).ok();
+        let seq = log.last().map_or(0, |last| last.link.seq);
+        Ok(moving.filter(|moving| moving.seq == seq))
+    }
+}
+
+impl Operation<'_> {
+    /// Says durably, before files of the work tree change, that they are brought to `target`, and
+    /// what was kept of them so far.
+    pub fn announce(&mut self, target: TreeId) -> Result<()> {
+        let moving = Moving {
+            seq: self.log.last().map_or(0, |last| last.link.seq),
+            target,
+            kept: self.kept,
+            is_undo: self.is_undo,
+            description: shortened(&self.description, MAX_DESCRIPTION - UNFINISHED.len()),
+        };
+        self.repository.disk.publish(Path::new(MOVING_FILE), &moving.encode(), true)?;
+        self.is_announced = true;
+        Ok(())
+    }
+
+    /// What was kept, and before that by a killed command that this one goes on with.
+    pub(in super::super) fn with_earlier(&self, kept: Option<TreeId>) -> Result<Option<TreeId>> {
+        let earlier = self.unfinished.as_ref().and_then(|moving| moving.kept);
+        let (Some(earlier), Some(tree)) = (earlier, kept) else { return Ok(earlier.or(kept)) };
+        let objects = self.repository.objects()?;
+        let mut entries = Vec::new();
+        for change in TreeDiff::new(objects, None, Some(earlier)) {
+            let change = change?;
+            entries.push((change.path, change.new));
+        }
+        let kept = TreeTotals { tree, files: 0, bytes: 0 };
+        Ok(Some(self.repository.write_edited(kept, &entries)?.tree))
+    }
+
+    /// The record says it now. A file that stays behind a crash is one of the past.
+    pub(super) fn forget_announcement(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_announced) {
+            self.repository.disk.remove(Path::new(MOVING_FILE))?;
+        }
+        Ok(())
+    }
+
+    /// Finishes what the last record says, and enters what is there besides; without
+    /// `notice`, what is staged and what happened to the work tree is left to this operation.
+    pub(super) fn catch_up(&mut self, notice: bool) -> Result<()> {
+        if let Some(moving) = &self.unfinished {
+            self.sweep(moving)?;
+        }
+        let moving = if notice { self.unfinished.take() } else { None };
+        let last = self.log.last().cloned();
+        let store = self.repository.refs();
+        let mut refs = Vec::new();
+        let mut head = store.read_head()?;
+        if let Some(last) = &last {
+            let mut late = Vec::new();
+            for change in &last.refs {
+                let found = store.read(&change.name)?.map(|record| record.new);
+                if found == change.new {
+                    continue;
+                }
+                if found == change.old {
+                    late.push(change.clone());
+                } else {
+                    let (name, old) = (change.name.clone(), change.new);
+                    refs.push(RefChange { name, old, new: found });
+                }
+            }
+            store.apply(&late)?;
+            if head == last.before.head && head != last.after.head {
+                store.write_head(&last.after.head)?;
+                head = last.after.head.clone();
+            }
+        }
+        let mut staged = self.before.staged;
+        let is_new = last.is_none() && self.staging.is_empty();
+        if notice && !is_new {
+            let known: Vec<StagedTree> = last
+                .iter()
+                .flat_map(|last| [last.after.staged, last.before.staged])
+                .chain([self.before.staged])
+                .collect();
+            let TreeTotals { tree, files, bytes } =
+                staged::write(self.repository, &mut self.staging, &known)?;
+            staged = StagedTree { tree, files, bytes };
+        }
+        let found = OpState { head, staged, merging: self.before.merging };
+        self.enter_noticed(found, refs, moving)
+    }
+
+    fn enter_noticed(
+        &mut self,
+        found: OpState,
+        refs: Vec<RefChange>,
+        moving: Option<Moving>,
+    ) -> Result<()> {
+        if found == self.before && refs.is_empty() && moving.is_none() {
+            return Ok(());
+        }
+        if self.log.last().is_none() {
+            self.before = found.clone();
+        }
+        let mut noticed = NOTICED.to_owned();
+        if let Some(moving) = moving {
+            noticed = moving.description + UNFINISHED;
+            (self.kept, self.written) = (moving.kept, Some(moving.target));
+            self.moves_work_tree = true;
+            self.is_announced = true;
+        }
+        let kind = std::mem::replace(&mut self.kind, OpKind::Noticed);
+        let description = std::mem::replace(&mut self.description, noticed);
+        self.append(found.clone(), refs)?;
+        self.forget_announcement()?;
+        (self.kind, self.description, self.before) = (kind, description, found);
+        Ok(())
+    }
+
+    /// Removes the temporary files that a killed command left where it wrote.
+    fn sweep(&self, moving: &Moving) -> Result<()> {
+        let repository = self.repository;
+        let work_tree = WorkTree::open(&repository.place().work_tree)?;
+        let (base, objects) = (Some(self.before.staged.tree), repository.objects()?);
+        let mut last: Option<RepoPath> = None;
+        for change in TreeDiff::new(objects, base, Some(moving.target)) {
+            if repository.cancel_token().is_cancelled() {
+                return Err(RepoError::Interrupted);
+            }
+            let dir = change?.path.parent();
+            if let Some(dir) = dir.filter(|dir| last.as_ref() != Some(dir)) {
+                work_tree.sweep_now(&dir);
+                last = Some(dir);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Disks that are full, and calls that fail.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::fs::statvfs;
+
+use crate::common::{Output, Sandbox};
+use crate::scene::{ACTS, Scene, reported};
+use crate::{below, dice, setting, strace};
+
+/// A file system in memory whose size can be changed, until it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`, said in words, where this process may not mount.
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=64m,mode=700", "none"]).arg(&at);
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            println!("rig: full disks: left out, this user may not mount");
+        }
+        mounted.then_some(Self(at))
+    }
+
+    fn limit(&self, option: &str) {
+        let mut command = Command::new("mount");
+        command.args(["-o", &format!("remount,{option}")]).arg(&self.0);
+        assert!(command.status().unwrap().success(), "{option}");
+    }
+
+    /// Leaves so many KiB, or so many files.
+    fn leave(&self, free: u64, of_files: bool) {
+        let now = statvfs(&self.0).unwrap();
+        if of_files {
+            self.limit(&format!("nr_inodes={}", now.f_files - now.f_ffree + free));
+        } else {
+            let used = (now.f_blocks - now.f_bfree) * now.f_frsize / 1024;
+            self.limit(&format!("size={}k", used + free));
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// The store on a disk of its own, the work tree beside it; or both there.
+fn try_full(scene: &Scene, disk: &SmallDisk, free: u64, of_files: bool) -> bool {
+    let place = Sandbox::bare();
+    let work = disk.0.join("work");
+    fs::create_dir(&work).unwrap();
+    scene.copy_to(&work);
+    let run = |args: &[&str]| Output::of(place.command(args).current_dir(&work));
+    disk.leave(free, of_files);
+    let output = run(scene.act().args);
+    let at = format!("{free} {} left", if of_files { "files" } else { "KiB" });
+    let said = || format!("{at}: {:?}: {output:#?}", scene.act());
+    assert!(matches!(output.code, 0 | 1 | 3), "{}", said());
+    assert!(matches!(output.code, 0 | 3) || reported(&output).is_none(), "{}", said());
+    // With not one byte left, everything can be read.
+    let filler = disk.0.join("filler");
+    if let Ok(mut file) = fs::File::create(&filler) {
+        while file.write_all(&[1; 4096]).is_ok() {}
+    }
+    for args in [&["log"][..], &["status"], &["ls"], &["get", "HEAD:large"], &["store", "verify"]] {
+        let read = run(args);
+        assert_eq!(read.code, 0, "{}, then {args:?}: {read:#?}", said());
+    }
+    let _ = fs::remove_file(filler);
+    disk.limit("size=64m,nr_inodes=100000");
+    scene.check_store(&run, &output, &at);
+    let again = run(&["add", "-A"]);
+    assert_eq!(again.code, 0, "{}, then add: {again:#?}", said());
+    let again = run(&["commit", "--allow-empty", "-m", "there is room"]);
+    assert_eq!(again.code, 0, "{}, then commit: {again:#?}", said());
+    fs::remove_dir_all(work).unwrap();
+    output.code != 0
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_can_be_read() {
+    let (mut dice, seed) = dice();
+    let sizes = setting("DIGSTORE_FULL_DISKS", 3);
+    let home = Sandbox::bare();
+    let Some(disk) = SmallDisk::mount(home.beside("disk")) else { return };
+    let acts = if sizes < 100 { 4 } else { ACTS.len() };
+    let first = below(&mut dice, ACTS.len());
+    let (mut runs, mut full) = (0, 0);
+    for number in 0..acts {
+        let scene = Scene::new(ACTS[(first + number) % ACTS.len()]);
+        for _ in 0..sizes {
+            let of_files = below(&mut dice, 4) == 0;
+            let free = dice.roll() % if of_files { 14 } else { 500 };
+            runs += 1;
+            full += u64::from(try_full(&scene, &disk, free, of_files));
+        }
+    }
+    println!("rig: full disks: runs={runs} full={full} seed={seed}");
+}
+
+/// What can fail, and how: calls for `strace`, with `+` also for ever after.
+const FAULTS: [(&str, &str); 10] = [
+    ("fsync", "EIO"),
+    ("fdatasync", "EIO"),
+    ("write", "EDQUOT"),
+    ("write", "EIO"),
+    ("pwrite64", "EIO"),
+    ("openat", "EMFILE"),
+    ("openat", "EROFS"),
+    ("renameat2", "EDQUOT"),
+    ("mkdirat", "EDQUOT"),
+    ("unlinkat", "EIO"),
+];
+
+#[test]
+fn a_call_that_fails_loses_nothing() {
+    if !strace::is_there("calls that fail") {
+        return;
+    }
+    let (mut dice, seed) = dice();
+    let target = setting("DIGSTORE_FAULTS", 24) as usize;
+    let scenes: Vec<_> = Scene::some(&mut dice, target, 4)
+        .into_iter()
+        .map(|scene| {
+            let calls = strace::calls(&scene.copy(), scene.act().args);
+            (scene, calls)
+        })
+        .collect();
+    let (mut runs, mut failed) = (0, 0);
+    while runs < target {
+        let (scene, calls) = &scenes[runs % scenes.len()];
+        let (call, errno) = FAULTS[below(&mut dice, FAULTS.len())];
+        let Some(count) = calls.get(call) else {
+            // Not every command makes every call.
+            runs +=
+                usize::from(calls.keys().all(|call| FAULTS.iter().all(|fault| fault.0 != call)));
+            continue;
+        };
+        let number = below(&mut dice, *count) + 1;
+        let ever_after = ["", "+"][below(&mut dice, 2)];
+        let sandbox = scene.copy();
+        let what = format!("{call}:error={errno}:when={number}{ever_after}");
+        let (output, killed) = strace::inject(&sandbox, &what, scene.act().args);
+        let said = format!("{what}: {:?}: {output:#?}", scene.act());
+        assert!(!killed && !output.stderr.contains("panicked"), "{said}");
+        assert!(matches!(output.code, 0 | 3) || reported(&output).is_none(), "{said}");
+        scene.check(&sandbox, &output, &what);
+        (runs, failed) = (runs + 1, failed + usize::from(output.code != 0));
+    }
+    println!("rig: calls that fail: runs={runs} failed={failed} seed={seed}");
+}
+
+#[test]
+fn a_report_that_could_not_be_written_never_comes() {
+    if !strace::is_there("reports that fail") {
+        return;
+    }
+    let act = ACTS.iter().find(|act| act.args[0] == "commit").unwrap();
+    let scene = Scene::new(*act);
+    let writes = strace::calls(&scene.copy(), act.args)["write"];
+    let mut refused = 0;
+    for number in 1..=writes {
+        let what = format!("write:error=EIO:when={number}");
+        let (output, _) = strace::inject(&scene.copy(), &what, act.args);
+        // A buffer that is flushed again when it is dropped would bring it behind the error.
+        assert!(output.code == 0 || output.stdout.is_empty(), "{what}: {output:#?}");
+        refused += u64::from(output.stderr.contains("cannot write the output"));
+    }
+    assert_eq!(refused, 1, "of {writes}");
+}
+
+#[test]
+fn a_write_that_is_cut_short_loses_nothing() {
+    let (mut dice, seed) = dice();
+    let target = setting("DIGSTORE_FAULTS", 24) as usize;
+    let scenes = Scene::some(&mut dice, target, 4);
+    let mut failed = 0;
+    for run in 0..target {
+        let scene = &scenes[run % scenes.len()];
+        let sandbox = scene.copy();
+        // No file may grow beyond so many halves of a KiB: the write that would is cut short there.
+        let limit = below(&mut dice, 700);
+        let mut command = Command::new("sh");
+        sandbox.surround(&mut command);
+        command.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\"")).arg("sh");
+        command.arg(env!("CARGO_BIN_EXE_digstore")).args(scene.act().args);
+        let output = Output::of(&mut command);
+        let said = format!("ulimit -f {limit}: {:?}: {output:#?}", scene.act());
+        assert!(!output.stderr.contains("panicked") && output.code >= 0, "{said}");
+        assert!(matches!(output.code, 0 | 3) || reported(&output).is_none(), "{said}");
+        scene.check(&sandbox, &output, &format!("ulimit -f {limit}"));
+        failed += usize::from(output.code != 0);
+    }
+    println!("rig: writes cut short: runs={target} failed={failed} seed={seed}");
+}
