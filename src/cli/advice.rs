@@ -38,6 +38,8 @@ fn text(hint: &str) -> Option<String> {
     Some(hint.to_owned())
 }
 
+const NAME_A_FILE: &str = "name a file, or use 'digstore restore --target DIR'";
+const BRING_BACK: &str = "'digstore store repair' says what can be brought back";
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
@@ -64,9 +66,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
         RepoError::Reflog(error) => (NotFound, of_reflog(error)),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
-        RepoError::IsDirectory { .. } => {
-            (NotFound, text("name a file, or use 'digstore restore --target DIR'"))
-        }
+        RepoError::IsDirectory { .. } => (NotFound, text(NAME_A_FILE)),
         RepoError::IsLink { .. } => (NotFound, text("'digstore ls -l' shows where it points")),
         RepoError::BadRange { .. } => {
             (Usage, text("a range is FIRST-LAST, FIRST- or -COUNT, in bytes"))
@@ -101,9 +101,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Branch(error) => of_branch(error),
         RepoError::Rename(error) => of_rename(error),
         RepoError::Merge(error) => of_merge(error),
-        RepoError::Gc(_) => {
-            (Corrupt, text("'digstore store repair' says what can be brought back"))
-        }
+        RepoError::Gc(_) => (Corrupt, text(BRING_BACK)),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Stash(error) => of_stash(error),

@@ -133,13 +133,17 @@ impl Marker<'_> {
         match root {
             Root::Commit(id) => self.push(id.into(), Todo::Commit(id)),
             Root::Tag(id) => self.push(id.into(), Todo::Tag(id)),
-            // It is named where nothing was ever staged, and need not be stored for that.
-            Root::Tree(id) if is_empty_tree(&id) && self.snapshot.slot(&id.into()).is_none() => {
-                Ok(())
-            }
-            Root::Tree(id) => self.push(id.into(), Todo::Tree(id)),
+            Root::Tree(id) => self.tree(id),
             Root::Content(content) => self.content(content),
         }
+    }
+
+    /// That of an empty directory is known, and need not be stored.
+    fn tree(&mut self, id: TreeId) -> Result<()> {
+        if is_empty_tree(&id) && self.snapshot.slot(&id.into()).is_none() {
+            return Ok(());
+        }
+        self.push(id.into(), Todo::Tree(id))
     }
 
     fn push(&mut self, id: ObjectId, todo: Todo) -> Result<()> {
@@ -162,7 +166,7 @@ impl Marker<'_> {
             Todo::Commit(id) => {
                 let commit = self.objects.commit(&id)?;
                 self.marked.commits += 1;
-                self.push(commit.tree.into(), Todo::Tree(commit.tree))?;
+                self.tree(commit.tree)?;
                 commit.parents.iter().try_for_each(|id| self.push((*id).into(), Todo::Commit(*id)))
             }
             Todo::Tag(id) => {
@@ -170,11 +174,11 @@ impl Marker<'_> {
                 self.push(target.into(), Todo::Commit(target))
             }
             Todo::Tree(id) => match self.objects.tree_page(&id)? {
-                TreePage::Node { children, .. } => children
-                    .iter()
-                    .try_for_each(|child| self.push(child.id.into(), Todo::Tree(child.id))),
+                TreePage::Node { children, .. } => {
+                    children.iter().try_for_each(|child| self.tree(child.id))
+                }
                 TreePage::Leaf(entries) => entries.iter().try_for_each(|entry| match entry.kind {
-                    EntryKind::Dir { tree, .. } => self.push(tree.into(), Todo::Tree(tree)),
+                    EntryKind::Dir { tree, .. } => self.tree(tree),
                     EntryKind::File { content, .. } => self.content(content),
                     EntryKind::Symlink { .. } => Ok(()),
                 }),

@@ -277,8 +277,7 @@ impl Reach<'_> {
             let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
             let others = [record.kept, record.written, record.before.merging, record.after.merging];
             for tree in trees.into_iter().chain(others).flatten() {
-                // A repository without a record of a tree that holds nothing never stored it.
-                if tree != super::super::trees::empty_tree() && self.trees.insert(tree) {
+                if self.trees.insert(tree) {
                     self.tree(tree, Holder::Operation(record.link.seq))?;
                 }
             }
