@@ -315,3 +315,39 @@ fn beside_writers_and_readers_everything_stays_whole_for_long() {
     let rounds = std::env::var("DIGSTORE_GC_ROUNDS").ok();
     stays_whole_beside(rounds.map_or(1000, |rounds| rounds.parse().unwrap()));
 }
+
+#[test]
+fn what_a_killed_switch_had_kept_comes_back() {
+    let sandbox = Sandbox::new();
+    let path = |number: u64| format!("d{}/f{number}", number % 20);
+    (0..800).for_each(|number| sandbox.write(path(number), noise(number, 3000)));
+    sandbox.save("one");
+    sandbox.ok(["switch", "-c", "two"]);
+    (0..800).for_each(|number| sandbox.write(path(number), noise(number + 800, 3000)));
+    sandbox.save("two");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write(path(20), "unsaved");
+    let (before, moving) = (sandbox.snapshot(), sandbox.path(".digstore/moving"));
+    let mut killed = 0;
+    for round in 0..200 {
+        let mut child =
+            sandbox.command(["switch", "-f", "two"]).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(1000 + 500 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_begun = moving.exists();
+        if is_begun {
+            killed += 1;
+            gc_all(&sandbox, &["--now", "--thorough"]);
+            verify(&sandbox);
+        }
+        if is_begun || sandbox.ok(["branch", "--show-current"]).text() == "two\n" {
+            sandbox.ok(["undo"]);
+        }
+        assert_same(&before, &sandbox.snapshot());
+        if killed == 3 {
+            return;
+        }
+    }
+    assert!(killed > 0, "none was killed in time");
+}

@@ -214,6 +214,8 @@ const MET: &[&str] = &[
     "tag",
     "tag -d",
     "undo",
+    "gc --now",
+    "gc --now --thorough",
 ];
 
 #[test]
