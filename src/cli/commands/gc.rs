@@ -114,12 +114,15 @@ fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
     if report.in_use {
         lines.push("nothing is removed while other commands read: run it again later".to_owned());
     }
+    let freed = report.freed_bytes();
     lines.push(format!(
-        "{} {} of {}: {} bytes less",
+        "{} {} of {}: {} bytes {}",
         would("removed", "would remove"),
         packs(report.removed),
         format::bytes(report.removed_bytes),
-        report.freed_bytes(),
+        freed.unsigned_abs(),
+        // What is left of a block can be larger by itself than the block was.
+        if freed < 0 { "more" } else { "less" },
     ));
     lines
 }
