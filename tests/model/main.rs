@@ -251,3 +251,25 @@ fn what_was_there_as_a_state_has_it_stays_when_that_is_taken_back() {
         ],
     );
 }
+
+#[test]
+fn a_file_in_the_way_of_conflict_markers_stops_the_merge() {
+    use Action::{AddAll, Commit, MergeRecent, Remove, SwitchBack, SwitchNew, Write};
+    let (dir, inner) = (2, 3);
+    run(&[
+        Write(inner, 0),
+        AddAll,
+        Commit,
+        SwitchNew(0),
+        Write(inner, 1),
+        AddAll,
+        Commit,
+        SwitchBack,
+        Write(inner, 2),
+        AddAll,
+        Commit,
+        Remove(dir),
+        Write(dir, 3),
+        MergeRecent(1),
+    ]);
+}
