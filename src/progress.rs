@@ -23,6 +23,10 @@ pub enum Phase {
     Restoring,
     /// Checking stored data.
     Verifying,
+    /// Finding what is in use.
+    Marking,
+    /// Writing sparse packs anew.
+    Repacking,
 }
 
 impl Phase {
@@ -35,6 +39,8 @@ impl Phase {
             Self::Writing => "Writing",
             Self::Restoring => "Restoring",
             Self::Verifying => "Verifying",
+            Self::Marking => "Marking",
+            Self::Repacking => "Repacking",
         }
     }
 
@@ -47,6 +53,8 @@ impl Phase {
             Self::Writing => "Wrote",
             Self::Restoring => "Restored",
             Self::Verifying => "Verified",
+            Self::Marking => "Marked",
+            Self::Repacking => "Repacked",
         }
     }
 
@@ -59,6 +67,8 @@ impl Phase {
             Self::Writing => "writing",
             Self::Restoring => "restoring",
             Self::Verifying => "verifying",
+            Self::Marking => "marking",
+            Self::Repacking => "repacking",
         }
     }
 }

@@ -349,6 +349,38 @@ fn a_switch_that_is_killed_is_one_step_for_undo() {
 }
 
 #[test]
+fn what_was_there_as_a_switch_brings_it_stays_when_that_is_undone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("base", "base");
+    sandbox.write("edited", "one");
+    sandbox.ok(["add", "-A"]);
+    sandbox.commit("base");
+    sandbox.ok(["switch", "-c", "two"]);
+    sandbox.write("d/new", "the same");
+    sandbox.write("edited", "two");
+    sandbox.ok(["add", "-A"]);
+    sandbox.commit("two");
+    sandbox.ok(["switch", "main"]);
+    // By a person, who saved it nowhere else.
+    sandbox.write("d/new", "the same");
+    sandbox.write("edited", "two");
+    let (before, status) = (sandbox.snapshot(), sandbox.status());
+    assert_eq!(status, [" M edited", "?? d/"]);
+    for _ in 0..2 {
+        sandbox.ok(["switch", "two"]);
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), [""; 0]);
+        sandbox.ok(["undo"]);
+        assert_same(&before, &sandbox.snapshot());
+        assert_eq!(sandbox.status(), status);
+        sandbox.ok(["redo"]);
+        assert_eq!(sandbox.status(), [""; 0]);
+        sandbox.ok(["undo"]);
+    }
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
 fn several_processes_enter_what_they_did_one_after_the_other() {
     let sandbox = Sandbox::new();
     sandbox.write("a", "one");

@@ -211,3 +211,70 @@ fn a_ref_that_is_gone_since_the_last_command_comes_back() {
     assert_eq!(sandbox.ok(["log", "--json"]).stdout, id);
     sandbox.ok(["store", "verify", "--data"]);
 }
+
+const FORGET: [&str; 4] = ["--config", "gc.keep_days=0", "--config", "gc.keep_operations=0"];
+
+fn gc(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
+    sandbox.ok([&["gc", "--json"], &FORGET[..], args].concat()).json()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+#[test]
+fn what_is_left_of_a_condemned_pack_stays_condemned() {
+    let sandbox = Sandbox::new();
+    sandbox.write("kept", noise(1, 100_000));
+    sandbox.save("kept");
+    for number in 0..300 {
+        sandbox.write(format!("gone/{number}"), noise(1000 + number, 10_000));
+    }
+    sandbox.save("gone");
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    assert!(gc(&sandbox, &[])["condemned"].as_u64().unwrap() > 1);
+    let condemned = || {
+        let list = hex(&fs::read(stored(&sandbox, "condemned")).unwrap());
+        let mut packs = files_below(&stored(&sandbox, "packs"));
+        packs.retain(|pack| list.contains(&*pack.file_stem().unwrap().to_string_lossy()));
+        packs
+    };
+    let (all, before) = (files_below(&stored(&sandbox, "packs")), condemned());
+    for pack in &before {
+        flip(pack, 100);
+    }
+    let repaired = sandbox.run(["store", "repair", "--apply"]);
+    assert!(repaired.text().contains("sound objects of it; "), "{repaired:?}");
+    let mut made = files_below(&stored(&sandbox, "packs"));
+    made.retain(|pack| !all.contains(pack));
+    assert!(!made.is_empty(), "no sound frame was left");
+    assert!(made.iter().all(|pack| condemned().contains(pack)), "{made:?}");
+    sandbox.ok(["store", "verify", "--data"]);
+    let aside = common::snapshot(&stored(&sandbox, "damaged"));
+    assert!(!aside.is_empty());
+    gc(&sandbox, &["--now", "--thorough"]);
+    assert!(condemned().is_empty());
+    // What was put aside is for people to look at.
+    assert_same(&aside, &common::snapshot(&stored(&sandbox, "damaged")));
+    let warned = sandbox.ok(["obliterate", "--yes", "kept"]);
+    assert!(warned.stderr.contains("put aside"), "{warned:?}");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn a_damaged_list_of_condemned_packs_keeps_no_repair_out() {
+    let sandbox = fixture();
+    sandbox.write("gone", noise(9, 300_000));
+    sandbox.save("gone");
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    assert!(gc(&sandbox, &[])["condemned"].as_u64().unwrap() > 0);
+    overwrite(&stored(&sandbox, "condemned"), b"nonsense");
+    let pack = sandbox.packs(1).into_iter().next().unwrap();
+    flip(&pack, fs::metadata(&pack).unwrap().len() as usize - 3);
+    sandbox.fails(21, ["gc"]);
+    let repaired = sandbox.run(["store", "repair", "--apply"]).expect_code(21);
+    assert!(repaired.text().contains("'digstore gc' makes a new one"), "{repaired:?}");
+    gc(&sandbox, &["--now"]);
+    sandbox.ok(["store", "verify", "--data"]);
+    assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
+}

@@ -294,6 +294,11 @@ impl Session {
     }
 
     fn store(&mut self) {
+        self.sandbox.write("secret", "secret");
+        self.sandbox.save("secret");
+        self.ok("obliterate", ["obliterate", "-n", "secret"]);
+        self.ok("obliterate", ["obliterate", "--yes", "secret"]);
+        self.ok("gc", ["gc", "-n"]);
         self.ok("store-size", ["store", "size", "--efficiency"]);
         self.ok("store-stats", ["store", "stats"]);
         self.ok("store-reset-staging", ["store", "reset-staging"]);

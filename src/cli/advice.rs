@@ -18,7 +18,7 @@ use crate::repo::tags::TagError;
 use crate::storage::binary_staging::StagingError;
 use crate::storage::format::merge_state::MergeKind;
 use crate::storage::oplog::OpLogError;
-use crate::storage::pack_store::StoreError;
+use crate::storage::pack_store::{CONDEMNED_FILE, StoreError};
 use crate::storage::refs::RefError;
 
 /// Exit code and hint for an error.
@@ -38,6 +38,8 @@ fn text(hint: &str) -> Option<String> {
     Some(hint.to_owned())
 }
 
+const NAME_A_FILE: &str = "name a file, or use 'digstore restore --target DIR'";
+const BRING_BACK: &str = "'digstore store repair' says what can be brought back";
 const REPAIR: &str = "'digstore store verify --data' names everything that is damaged";
 
 fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
@@ -64,9 +66,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Ambiguous { .. } => (NotFound, text("give more digits")),
         RepoError::Reflog(error) => (NotFound, of_reflog(error)),
         RepoError::Unborn(_) => (NotFound, text("'digstore commit' makes the first one")),
-        RepoError::IsDirectory { .. } => {
-            (NotFound, text("name a file, or use 'digstore restore --target DIR'"))
-        }
+        RepoError::IsDirectory { .. } => (NotFound, text(NAME_A_FILE)),
         RepoError::IsLink { .. } => (NotFound, text("'digstore ls -l' shows where it points")),
         RepoError::BadRange { .. } => {
             (Usage, text("a range is FIRST-LAST, FIRST- or -COUNT, in bytes"))
@@ -101,6 +101,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Branch(error) => of_branch(error),
         RepoError::Rename(error) => of_rename(error),
         RepoError::Merge(error) => of_merge(error),
+        RepoError::Gc(_) => (Corrupt, text(BRING_BACK)),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Stash(error) => of_stash(error),
@@ -312,6 +313,10 @@ fn of_store(error: &StoreError) -> (ExitCode, Option<String>) {
         StoreError::Format { source, .. } if source.is_newer() => {
             (ExitCode::Format, text("update digstore to a release that knows this format"))
         }
+        StoreError::Format { path, .. } if path.as_os_str() == CONDEMNED_FILE => (
+            ExitCode::Corrupt,
+            text("what is stored is not affected: 'digstore gc' makes a new list"),
+        ),
         error if error.is_corruption() => (ExitCode::Corrupt, text(REPAIR)),
         _ => (ExitCode::Failure, None),
     }
@@ -358,7 +363,9 @@ fn of_oplog(error: &OpLogError) -> (ExitCode, Option<String>) {
                 "what is committed and staged is not affected: move the file away, and a new log begins, without the operations before",
             ),
         ),
-        OpLogError::Unknown { .. } => (ExitCode::NotFound, text("'digstore op log' lists them")),
+        OpLogError::Unknown { .. } | OpLogError::Expired { .. } => {
+            (ExitCode::NotFound, text("'digstore op log' lists them"))
+        }
         OpLogError::Disk(_) => (ExitCode::Failure, None),
     }
 }

@@ -137,6 +137,10 @@ pub enum Command {
     /// Write versions as a git repository or as an archive.
     #[command(subcommand)]
     Export(commands::export::ExportCommand),
+    /// Free the space of what nothing reaches any more.
+    Gc(commands::gc::GcArgs),
+    /// Take files out of all history, for good.
+    Obliterate(commands::obliterate::ObliterateArgs),
     /// Look at the store.
     #[command(subcommand)]
     Store(commands::store::StoreCommand),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::advice;
 use super::exit_code::ExitCode;
-use super::ui::{OutputClosed, Style, Ui};
+use super::ui::{OutputError, Style, Ui};
 
 pub use crate::suggest::did_you_mean;
 
@@ -114,10 +114,9 @@ impl fmt::Display for CliError {
 
 impl Error for CliError {}
 
-/// Whether an error only says that nobody reads the output any more.
-fn is_closed_output(error: &(dyn Error + 'static)) -> bool {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    matches!(inner, Some(inner) if inner.is::<OutputClosed>())
+/// What an error of a chain says of stdout.
+fn of_output<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a OutputError> {
+    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }
 
 /// The causes below the top of a chain, leaving out those that the text above already tells.
@@ -133,8 +132,12 @@ fn causes(error: &anyhow::Error) -> Option<String> {
 
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
-        if error.chain().any(is_closed_output) {
-            return Self::closed_output();
+        match error.chain().find_map(of_output) {
+            Some(OutputError::Closed) => return Self::closed_output(),
+            Some(failed @ OutputError::Failed(why)) => {
+                return Self::new(failed.to_string()).with_cause(why.to_string());
+            }
+            None => {}
         }
         error.downcast::<Self>().unwrap_or_else(|error| {
             let (code, hint) = advice::of(&error);
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn only_our_own_closed_output_is_no_error() {
-        let ours = io::Error::new(io::ErrorKind::BrokenPipe, OutputClosed);
+        let ours = io::Error::new(io::ErrorKind::BrokenPipe, OutputError::Closed);
         let error = CliError::from(anyhow::Error::from(ours).context("cannot list"));
         assert_eq!(error.code, ExitCode::Success);
         let captured = Captured::new(&UiOptions::default());

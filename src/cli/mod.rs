@@ -165,6 +165,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::MergeBase(args) => commands::merge_base::run(&args, context),
         Command::CheckIgnore(args) => commands::check_ignore::run(&args, context),
         Command::Ls(args) => commands::ls::run(&args, context),
+        Command::Gc(args) => commands::gc::run(&args, context),
         Command::Get(args) => commands::get::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Clean(args) => commands::clean::run(&args, context),
@@ -176,6 +177,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> CommandResult {
         Command::Rm(args) => commands::rm::run(&args, context),
         Command::Import(command) => commands::import::run(&command, context),
         Command::Export(command) => commands::export::run(&command, context),
+        Command::Obliterate(args) => commands::obliterate::run(&args, context),
         Command::Store(command) => commands::store::run(&command, context),
         Command::Debug(command) => commands::debug::run(&command, context),
     }

@@ -190,6 +190,18 @@ settings! {
         level: CompressionLevel = CompressionLevel::Auto, in -7..=19;
     }
 
+    /// What 'digstore gc' frees, and when.
+    gc: Gc {
+        /// Hours between the run that condemns a pack and the first that may remove it.
+        grace_hours: usize = 24, in 0..=87_600;
+        /// A pack is written anew when more than this share of it, in percent, is of no use.
+        sparse_percent: usize = 30, in 0..=100;
+        /// Days for which operations can be undone, counted back from the last one.
+        keep_days: usize = 90, in 0..=36_500;
+        /// Operations that can be undone however old they are.
+        keep_operations: usize = 100, in 0..=1_000_000;
+    }
+
     /// What is stored beside the data to heal it.
     reliability: Reliability {
         /// Parity that heals packs: 'metadata' for trees, chunk lists and commits; with a share such as

@@ -24,7 +24,8 @@ use thiserror::Error;
 
 pub use edit::{set_in, unset_in};
 pub use fields::{
-    Compression, Config, FIELDS, Field, Hooks, Ignore, Performance, Reliability, UiSettings, User,
+    Compression, Config, FIELDS, Field, Gc, Hooks, Ignore, Performance, Reliability, UiSettings,
+    User,
 };
 pub use key::Key;
 pub use parity::Parity;

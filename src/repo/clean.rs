@@ -9,7 +9,7 @@ mod find;
 
 use super::beneath::PathKind;
 use super::ignore::IgnoreRules;
-use super::operation::{Doomed, Keeper, description};
+use super::operation::{Doomed, Held, Keeper, description};
 use super::pathspec::Pathspec;
 use super::worktree::WorkTree;
 use super::{Repository, Result};
@@ -95,8 +95,10 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let mut failed = Vec::new();
         for files in found.files.chunks(KEPT_AT_ONCE) {
-            let doomed: Vec<_> =
-                files.iter().map(|path| Doomed { path: path.clone(), is_staged: false }).collect();
+            let doomed: Vec<_> = files
+                .iter()
+                .map(|path| Doomed { path: path.clone(), held: Held::Unknown })
+                .collect();
             failed.extend(keeper.keep(&doomed, staging)?);
         }
         failed.sort_unstable();

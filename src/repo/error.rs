@@ -17,6 +17,7 @@ use crate::storage::refs::RefError;
 
 use super::branches::BranchError;
 use super::exchange::ExchangeError;
+use super::gc::GcError;
 use super::merge::MergeError;
 use super::operation::UndoError;
 use super::pathspec::PathspecError;
@@ -221,6 +222,9 @@ pub enum RepoError {
     /// A path cannot be moved.
     #[error(transparent)]
     Rename(#[from] RenameError),
+    /// A `gc` that does nothing.
+    #[error(transparent)]
+    Gc(#[from] GcError),
     /// Nothing can be taken back.
     #[error(transparent)]
     Undo(#[from] UndoError),

@@ -12,10 +12,12 @@ pub mod diff;
 pub mod diff_trees;
 pub mod error;
 pub mod exchange;
+pub mod gc;
 pub mod history;
 pub mod ignore;
 pub mod limits;
 pub mod merge;
+pub mod obliterate;
 pub mod operation;
 mod owner;
 pub mod path_filter;
@@ -49,7 +51,9 @@ pub mod worktree;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 pub use error::{RepoError, Result};
 use operation::PastState;
@@ -64,7 +68,7 @@ use crate::storage::binary_staging::{
 };
 use crate::storage::cache::BufferPool;
 use crate::storage::chunker::Chunker;
-use crate::storage::disk::{Disk, LockGuard, OsDisk, TMP_DIR};
+use crate::storage::disk::{Disk, LockGuard, OsDisk, SharedLock, TMP_DIR};
 use crate::storage::engine::Engine;
 use crate::storage::format::refs::Head;
 use crate::storage::format::repository::{ChunkerParams, FILE_NAME, RepositoryFormat};
@@ -78,6 +82,10 @@ use crate::storage::refs::RefStore;
 pub const DEFAULT_BRANCH: &str = "main";
 /// The lock of commands that change the repository.
 const LOCK_FILE: &str = "lock";
+/// Whoever has the packs open shares the lock on this file, so that `gc` removes none meanwhile.
+const READERS_FILE: &str = "readers";
+const READERS_PATIENCE: Duration = Duration::from_secs(2);
+const READERS_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where a repository and its work tree lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +113,37 @@ fn is_repository(dir: &Path) -> bool {
     dir.join(FILE_NAME).is_file()
 }
 
+/// The lock of those who read, from before anything is looked up.
+enum Reading {
+    /// While it is held no pack goes.
+    Held(Box<dyn SharedLock>),
+    /// `gc` was removing packs all the time: what is looked up may go.
+    KeptOut,
+    /// The repository is of an older release and had no such file; whether this process made it.
+    NoFile(AtomicBool),
+    /// There are no such locks here, so that `gc` removes nothing.
+    NoLocks,
+}
+
+impl Reading {
+    /// Shares the lock. While `gc` removes packs, which takes moments, it waits; it goes on without
+    /// where that takes long.
+    fn begin(disk: &dyn Disk) -> Self {
+        let start = Instant::now();
+        loop {
+            match disk.try_share(READERS_FILE.as_ref()) {
+                Ok(Some(lock)) => return Self::Held(lock),
+                Ok(None) if start.elapsed() < READERS_PATIENCE => std::thread::sleep(READERS_PAUSE),
+                Ok(None) => return Self::KeptOut,
+                Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
+                    return Self::NoFile(AtomicBool::new(false));
+                }
+                Err(_) => return Self::NoLocks,
+            }
+        }
+    }
+}
+
 /// An open repository.
 pub struct Repository {
     place: Place,
@@ -115,6 +154,7 @@ pub struct Repository {
     /// The operation behind which it is looked at.
     looked_at: Option<u64>,
     objects: OnceLock<Objects>,
+    reading: Reading,
     cancel: CancelToken,
     monitor: Arc<dyn Monitor>,
 }
@@ -155,6 +195,8 @@ impl Repository {
         OpLog::create(disk)?;
         let head = Head::Branch(DEFAULT_BRANCH.to_owned());
         disk.publish("HEAD".as_ref(), &head.encode(), true)?;
+        disk.publish(LOCK_FILE.as_ref(), b"", true)?;
+        disk.publish(READERS_FILE.as_ref(), b"", true)?;
         disk.publish(LOCK_FILE.as_ref(), b"-", true)?;
         let mut repository_id = [0; 16];
         getrandom::fill(&mut repository_id).map_err(crate::storage::refs::RefError::Random)?;
@@ -183,6 +225,7 @@ impl Repository {
         let bytes = bytes.ok_or_else(|| RepoError::NoRepositoryAt(place.repository.clone()))?;
         let format = RepositoryFormat::decode(&bytes)
             .map_err(|source| RepoError::Format { path: place.repository.clone(), source })?;
+        let reading = Reading::begin(&*disk);
         let refs = RefStore::new(Arc::clone(&disk));
         let cancel = CancelToken::default();
         Ok(Self {
@@ -193,6 +236,7 @@ impl Repository {
             refs,
             looked_at: None,
             objects: OnceLock::new(),
+            reading,
             cancel,
             monitor,
         })
@@ -267,6 +311,13 @@ impl Repository {
     /// Takes the lock of commands that change the repository, makes durable what a killed one left,
     /// and sweeps `tmp/`.
     pub fn lock(&self) -> Result<Box<dyn LockGuard>> {
+        let guard = self.lock_alone()?;
+        PackStore::check_condemned(&*self.disk)?;
+        Ok(guard)
+    }
+
+    /// As [`Self::lock`], though the list of condemned packs may be damaged.
+    fn lock_alone(&self) -> Result<Box<dyn LockGuard>> {
         if self.refs.is_past() {
             return Err(RepoError::Past);
         }
@@ -278,7 +329,38 @@ impl Repository {
         for name in self.disk.list(TMP_DIR.as_ref())? {
             self.disk.remove(&Path::new(TMP_DIR).join(name))?;
         }
+        self.check_reading()?;
+        if let Some(objects) = self.objects.get() {
+            objects.reader().store().refresh()?;
+        }
         Ok(guard)
+    }
+
+    /// Nothing that was looked up before the lock was taken may have gone meanwhile: a commit that is
+    /// to get a branch is not looked at again.
+    fn check_reading(&self) -> Result<()> {
+        let locked = || RepoError::Locked(self.place.repository.clone());
+        match &self.reading {
+            Reading::KeptOut => Err(locked()),
+            Reading::NoFile(made) if !made.load(Ordering::Relaxed) => {
+                if self.disk.file_kind(READERS_FILE.as_ref())?.is_some() {
+                    return Err(locked());
+                }
+                made.store(true, Ordering::Relaxed);
+                // On a full disk it must do without.
+                let _ = self.disk.publish(READERS_FILE.as_ref(), b"", false);
+                Ok(())
+            }
+            Reading::Held(_) | Reading::NoLocks | Reading::NoFile(_) => Ok(()),
+        }
+    }
+
+    /// The lock of those who read, if it is held.
+    fn reading_lock(&self) -> Option<&dyn SharedLock> {
+        match &self.reading {
+            Reading::Held(lock) => Some(&**lock),
+            _ => None,
+        }
     }
 
     /// A handle of the work tree's root.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::beneath::{PathKind, stat_one};
-use super::operation::{Doomed, Keeper, description};
+use super::operation::{Doomed, Held, Keeper, description};
 use super::pathspec::Pathspec;
 use super::scan::SeenBits;
 use super::worktree::WorkTree;
@@ -139,7 +139,7 @@ impl Repository {
             let mut doomed = Vec::new();
             for path in paths.by_ref() {
                 if self.is_modified(root, &removed.before, &path)? == Some(true) {
-                    doomed.push(Doomed { path, is_staged: false });
+                    doomed.push(Doomed { path, held: Held::Unknown });
                 }
                 if doomed.len() >= KEPT_AT_ONCE {
                     break;

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use check::{Item, RenamePlan};
 
-use super::operation::{Doomed, Keeper, Operation, description};
+use super::operation::{Doomed, Held, Keeper, Operation, description};
 use super::scan::is_same_file;
 use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
@@ -126,7 +126,7 @@ impl Repository {
             .items
             .iter()
             .filter(|item| item.overwrites)
-            .map(|item| Doomed { path: item.to.clone(), is_staged: false })
+            .map(|item| Doomed { path: item.to.clone(), held: Held::Unknown })
             .collect();
         if doomed.is_empty() {
             return Ok(());

@@ -66,6 +66,7 @@ impl Repository {
         let from = op.head_commit()?;
         let to = to.or(from);
         if let Some(to) = to {
+            self.check_whole(to)?;
             op.describe(format!("reset --{} {}", mode.name(), to.short()));
         }
         if let (ResetMode::Soft, Some(state)) = (mode, self.merge_state()?) {

@@ -8,7 +8,7 @@ use super::add::nearest_staged;
 use super::beneath::{PathKind, first_non_directory, stat_one};
 use super::checkout::{Checkout, CheckoutReport};
 use super::diff_trees::{Change, ChangeKind, CommittedEntry, committed};
-use super::operation::{Doomed, Keeper, Operation, description};
+use super::operation::{Doomed, Held, Keeper, Operation, description};
 use super::pathspec::Pathspec;
 use super::sparse::Wanted as Sparse;
 use super::trees::{TreeWalk, find, is_empty_tree};
@@ -478,7 +478,7 @@ impl<'a> Wanted<'a> {
                 Some(is_modified) if !self.is_dir(&entry.path)? => {
                     cost += size_of::<Doomed>() + entry.path.as_bytes().len();
                     let path = entry.path.clone();
-                    batch.doomed.push(Doomed { path, is_staged: !is_modified });
+                    batch.doomed.push(Doomed { path, held: Held::as_modified(Some(is_modified)) });
                 }
                 _ => self.look_above(&entry.path, &mut batch)?,
             }
@@ -513,8 +513,8 @@ impl<'a> Wanted<'a> {
             |path: &RepoPath| self.last_dir.as_ref().is_some_and(|last| last.is_within(path));
         if let Some(path) = blocking.filter(|path| !is_noted(path)) {
             let is_modified = self.repository.is_modified(self.root, self.staging, &path)?;
-            let is_staged = is_modified == Some(false);
-            batch.doomed.push(Doomed { path: path.clone(), is_staged });
+            let held = Held::as_modified(is_modified);
+            batch.doomed.push(Doomed { path: path.clone(), held });
             batch.blocking.push(path);
         }
         self.last_dir = Some(dir);

@@ -18,7 +18,7 @@ use crate::storage::format::run_history::{
 
 /// The directory of the history.
 const METRICS_DIR: &str = "metrics";
-const HISTORY: &str = "metrics/history";
+pub(super) const HISTORY: &str = "metrics/history";
 
 /// Why the history cannot be read or written.
 #[derive(Debug, thiserror::Error)]

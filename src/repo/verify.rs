@@ -10,7 +10,7 @@ mod reach;
 mod sample;
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -127,21 +127,39 @@ impl Repository {
         let store = self.store()?;
         report.problems.extend(store.damaged());
         report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
-        let tally = Mutex::new(Tally::default());
+        if let Err(error) = PackStore::check_condemned(&**store.disk()) {
+            report.problems.push(format!("{}; 'digstore gc' makes a new one", describe(&error)));
+        }
+        let (kept, condemned) = (Mutex::new(Tally::default()), store.condemned());
+        let going = Mutex::new(Tally::default());
         let mut redundancy = parity::Redundancy::default();
         for id in store.packs() {
             self.stop_if_cancelled()?;
-            self.verify_pack(store, id, part, &tally)?;
-            redundancy.look(self, store, &id, part)?;
+            let tally = if condemned.contains_key(&id) { &going } else { &kept };
+            self.verify_pack(store, id, part, tally)?;
+            if !condemned.contains_key(&id) {
+                redundancy.look(self, store, &id, part)?;
+            }
             report.packs += 1;
         }
-        let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tally = |of: Mutex<Tally>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut tally, mut going) = (tally(kept), tally(going));
         report.problems.extend(tally.problems);
-        (report.objects, report.bytes) = (tally.objects, tally.bytes);
+        (report.objects, report.bytes) = (tally.objects + going.objects, tally.bytes + going.bytes);
+        // In a pack that goes only what is nowhere else matters, if anything needs it.
+        let is_there =
+            |id: &ObjectId| store.locate(id).is_some_and(|at| condemned.contains_key(&at.pack));
+        going.damaged.retain(is_there);
+        tally.damaged.extend(&going.damaged);
         self.objects()?.reader().trim();
         report.damaged = tally.damaged;
         self.verify_reachable(&mut report)?;
         report.redundancy = redundancy.problems(self, store)?;
+        if report.affected.is_empty() && report.problems.is_empty() {
+            report.damaged.retain(|id| !going.damaged.contains(id));
+        } else {
+            report.problems.extend(going.problems);
+        }
         if let Some(part) = part.filter(|part| part.of > 1) {
             sample::passed(&*self.disk, part);
         }
@@ -159,7 +177,7 @@ impl Repository {
         part: Option<Part>,
         tally: &Mutex<Tally>,
     ) -> Result<()> {
-        let lock = || tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
         let pack = match store.pack(&id) {
             Ok(pack) => pack,
             Err(error) if error.is_corruption() => {

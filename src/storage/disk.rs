@@ -144,6 +144,14 @@ pub trait LockGuard: Send + std::fmt::Debug {
     fn was_abandoned(&self) -> bool;
 }
 
+/// A lock that many hold at once; released as [`LockGuard`].
+pub trait SharedLock: Send + Sync + std::fmt::Debug {
+    /// Makes it exclusive if nobody else holds it, without waiting.
+    fn make_exclusive(&self) -> bool;
+    /// Makes it shared again.
+    fn make_shared(&self);
+}
+
 /// Everything a repository asks of the disk. Paths are relative to the repository's directory.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Where the repository lies, for messages.
@@ -170,6 +178,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn remove_empty_dir(&self, path: &Path) -> Result<bool>;
     /// Takes the exclusive lock on `path` without waiting; `None` when another process holds it.
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>>;
+    /// Takes a shared lock on `path`, which is there, without waiting or writing; `None` when another
+    /// process holds it exclusively.
+    fn try_share(&self, path: &Path) -> Result<Option<Box<dyn SharedLock>>>;
 
     /// Makes durable all that a dead process left half done, before anything relies on it: what can
     /// be seen was not synced for certain. Files that grow are written anew, because bytes whose
@@ -378,6 +389,11 @@ impl Disk for OsDisk {
         }
         let in_doubt = Arc::clone(&self.in_doubt);
         Ok(Some(Box::new(OsGuard { lock, was_abandoned, in_doubt })))
+    }
+
+    fn try_share(&self, path: &Path) -> Result<Option<Box<dyn SharedLock>>> {
+        let full = self.full(path);
+        self.fs.try_share(&full).context("lock", &full)
     }
 
     fn settle(&self, growing: &[&Path]) -> Result<()> {

@@ -5,4 +5,4 @@ mod pages;
 mod read;
 
 pub use pages::{ListBuilder, ObjectSink, TreeBuilder, TreeTotals};
-pub use read::{ChunkIter, NextPage, Objects, TreeIter};
+pub use read::{ChunkIter, NextPage, Objects, TreeIter, empty_tree};

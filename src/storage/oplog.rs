@@ -5,6 +5,7 @@
 //! without the file has no operations yet. Whoever appends holds the repository's lock from before
 //! [`OpLog::open`] on; readers need no lock.
 
+mod expire;
 mod salvage;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +53,14 @@ pub enum OpLogError {
         seq: u64,
         /// The number of the last operation; 0 if there is none.
         last: u64,
+    },
+    /// The operation is not in the log any more.
+    #[error("operation {seq} has expired: the oldest one that is kept is {first}")]
+    Expired {
+        /// The number asked for.
+        seq: u64,
+        /// The number of the oldest operation that is kept.
+        first: u64,
     },
 }
 
@@ -214,6 +223,9 @@ impl OpLog {
                 let record = record?;
                 if record.link.seq == seq {
                     return Ok(record);
+                }
+                if record.link.at == START {
+                    return Err(OpLogError::Expired { seq, first: record.link.seq });
                 }
             }
         }

@@ -110,6 +110,8 @@ pub(crate) enum Action {
     Redo,
     /// `op restore --force SEQ`
     GoBack(usize),
+    /// `gc --now`, with `--thorough` or without
+    Collect(bool),
 }
 
 /// What `reset` takes along.
@@ -223,6 +225,7 @@ pub(crate) fn action() -> impl Strategy<Value = Action> {
         3 => Just(Action::Undo),
         2 => Just(Action::Redo),
         1 => (0..64_usize).prop_map(Action::GoBack),
+        1 => any::<bool>().prop_map(Action::Collect),
     ]
 }
 

@@ -83,14 +83,10 @@ impl World {
                     shown(to)
                 );
             }
-            // What lay there untracked and was then staged as it is goes as what is staged.
-            let is_taken_over = |path: &String, node: &Node| {
-                !to.refs.staged.contains_key(path) && from.refs.staged.get(path) == Some(node)
-            };
             for (path, node) in with_bytes(&to.work) {
                 // What is not tracked in a directory that `mv` took along stays where it is now.
                 let is_along = op.command == "mv" && !to.refs.staged.contains_key(&path);
-                if is_along || is_taken_over(&path, &node) {
+                if is_along {
                     continue;
                 }
                 assert_eq!(found.get(&path), Some(&node), "{args:?}: {path}\n{}", said(&output));

@@ -214,6 +214,8 @@ const MET: &[&str] = &[
     "tag",
     "tag -d",
     "undo",
+    "gc --now",
+    "gc --now --thorough",
 ];
 
 #[test]
@@ -225,4 +227,49 @@ fn random_sequences_do_what_the_model_does() {
         let missed: Vec<_> = MET.iter().filter(|command| !met.contains(**command)).collect();
         assert!(missed.is_empty(), "never done: {missed:?}; done: {met:?}");
     }
+}
+
+#[test]
+fn what_was_there_as_a_state_has_it_stays_when_that_is_taken_back() {
+    use Action::{AddAll, GoBack, Rm, SwitchNew, Undo, Write};
+    run_from(
+        BASE,
+        &[
+            Rm(0, action::How::Force),
+            Write(1, 0),
+            GoBack(0),
+            Undo,
+            Undo,
+            SwitchNew(0),
+            AddAll,
+            Undo,
+            Undo,
+            GoBack(36),
+            GoBack(56),
+            Undo,
+            SwitchNew(12),
+        ],
+    );
+}
+
+#[test]
+fn a_file_in_the_way_of_conflict_markers_stops_the_merge() {
+    use Action::{AddAll, Commit, MergeRecent, Remove, SwitchBack, SwitchNew, Write};
+    let (dir, inner) = (2, 3);
+    run(&[
+        Write(inner, 0),
+        AddAll,
+        Commit,
+        SwitchNew(0),
+        Write(inner, 1),
+        AddAll,
+        Commit,
+        SwitchBack,
+        Write(inner, 2),
+        AddAll,
+        Commit,
+        Remove(dir),
+        Write(dir, 3),
+        MergeRecent(1),
+    ]);
 }

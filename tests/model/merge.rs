@@ -363,12 +363,19 @@ impl State {
         Outcome::Conflicts
     }
 
-    /// Whether a tracked file in conflict has local changes.
+    /// Whether a tracked file in conflict has local changes, or something that is not tracked is in
+    /// the way of one with markers.
     pub(crate) fn marks_changes(&self, combined: &Combined) -> bool {
-        combined.conflicts.keys().any(|path| {
+        let is_changed = |path: &String| {
             let staged = self.refs.staged.get(path);
             staged.is_some_and(|node| self.differs(path, node))
-        })
+        };
+        let is_untracked = |dir: &str| {
+            let node = self.work.get(dir).filter(|_| !self.refs.staged.contains_key(dir));
+            node.is_some_and(|node| *node != Node::EmptyDir)
+        };
+        combined.conflicts.keys().any(is_changed)
+            || combined.marked.keys().any(|path| above(path).any(is_untracked))
     }
 
     pub(crate) fn wait(&mut self, command: &'static str, other: &str, combined: Combined) {

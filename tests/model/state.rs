@@ -111,7 +111,8 @@ impl State {
         if !root.is_empty() && !is_there && within(&self.refs.staged, root).is_empty() {
             return UNKNOWN;
         }
-        if self.ignores(root) && !self.refs.staged.contains_key(root) {
+        // What is tracked below an ignored directory is staged; git refuses the directory.
+        if self.ignores(root) && within(&self.refs.staged, root).is_empty() {
             return PARTIAL;
         }
         let found = within(&self.seen(), root);

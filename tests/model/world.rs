@@ -95,6 +95,7 @@ impl World {
             Action::Undo | Action::Redo => return self.take_back(action == Action::Undo),
             Action::SwitchBack => return self.switch_back(),
             Action::GoBack(number) => return self.go_back(number),
+            Action::Collect(is_thorough) => return self.collect(is_thorough),
             _ => {}
         }
         let before = self.state.clone();
@@ -119,6 +120,15 @@ impl World {
         self.name_stash();
         self.compare(&args);
         self.enter(&before, &args);
+    }
+
+    /// Nothing that anybody can name, undo or take up again is garbage.
+    fn collect(&mut self, is_thorough: bool) {
+        let flags = if is_thorough { &["--now", "--thorough"][..] } else { &["--now"] };
+        let args: Vec<String> = ["gc"].iter().chain(flags).map(|&arg| arg.to_owned()).collect();
+        let output = self.sandbox.run(&args);
+        self.expect(&args, &output, OK);
+        self.compare(&args);
     }
 
     /// Gives a new stash in the model its id.

@@ -158,6 +158,25 @@ fn a_call_that_fails_loses_nothing() {
 }
 
 #[test]
+fn a_report_that_could_not_be_written_never_comes() {
+    if !strace::is_there("reports that fail") {
+        return;
+    }
+    let act = ACTS.iter().find(|act| act.args[0] == "commit").unwrap();
+    let scene = Scene::new(*act);
+    let writes = strace::calls(&scene.copy(), act.args)["write"];
+    let mut refused = 0;
+    for number in 1..=writes {
+        let what = format!("write:error=EIO:when={number}");
+        let (output, _) = strace::inject(&scene.copy(), &what, act.args);
+        // A buffer that is flushed again when it is dropped would bring it behind the error.
+        assert!(output.code == 0 || output.stdout.is_empty(), "{what}: {output:#?}");
+        refused += u64::from(output.stderr.contains("cannot write the output"));
+    }
+    assert_eq!(refused, 1, "of {writes}");
+}
+
+#[test]
 fn a_write_that_is_cut_short_loses_nothing() {
     let (mut dice, seed) = dice();
     let target = setting("DIGSTORE_FAULTS", 24) as usize;

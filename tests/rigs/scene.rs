@@ -16,10 +16,12 @@ pub(crate) struct Act {
 
 const EDIT: &[&[&str]] = &[];
 const STAGE: &[&[&str]] = &[&["add", "-A"]];
+/// Something that nothing reaches, once the operations are forgotten.
+const GARBAGE: &[&[&str]] = &[&["stash", "-u"], &["stash", "drop"]];
 const CLEAN: &[&[&str]] = &[&["add", "-A"], &["commit", "-m", "all of it"]];
 
 /// What is done to the scene, each by itself.
-pub(crate) const ACTS: [Act; 12] = [
+pub(crate) const ACTS: [Act; 14] = [
     Act { args: &["add", "-A"], before: EDIT },
     Act { args: &["commit", "-m", "new"], before: STAGE },
     Act { args: &["commit", "-a", "-m", "new"], before: EDIT },
@@ -32,6 +34,22 @@ pub(crate) const ACTS: [Act; 12] = [
     Act { args: &["stash", "-u"], before: EDIT },
     Act { args: &["branch", "new"], before: CLEAN },
     Act { args: &["rm", "-r", "-f", "d"], before: CLEAN },
+    Act {
+        args: &["gc", "--now", "--config", "gc.keep_days=0", "--config", "gc.keep_operations=0"],
+        before: GARBAGE,
+    },
+    Act {
+        args: &[
+            "gc",
+            "--now",
+            "--thorough",
+            "--config",
+            "gc.keep_days=0",
+            "--config",
+            "gc.keep_operations=0",
+        ],
+        before: GARBAGE,
+    },
 ];
 
 /// A repository at one point, from which copies are made.

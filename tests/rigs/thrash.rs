@@ -11,7 +11,7 @@ use crate::common::{Dice, Output, Sandbox, noise};
 use crate::scene::reported;
 use crate::{below, dice, setting};
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 22] = [
     &["add", "-A"],
     &["add", "-A"],
     &["commit", "--allow-empty", "-m", "x"],
@@ -32,6 +32,9 @@ const COMMANDS: [&[&str]; 20] = [
     &["log", "--stat", "-n", "5"],
     &["ls"],
     &["store", "verify"],
+    // What was done can be undone, so that it keeps every commit.
+    &["gc", "--now"],
+    &["gc", "--now", "--thorough"],
 ];
 
 /// Longest that a command may take, others holding the lock.

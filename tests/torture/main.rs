@@ -22,7 +22,7 @@ mod script;
 mod sim;
 
 use common::Dice;
-use oracle::{Facts, check, check_next_commit};
+use oracle::{Facts, check, check_gc, check_next_commit};
 use script::{COMMANDS, Command, World, bare, init, open};
 use sim::{Fault, Loss, SimFs, State};
 
@@ -58,8 +58,12 @@ impl Recording {
         let mut facts = vec![Facts::of(&world.open()).unwrap()];
         world.fs.record();
         for command in commands {
-            // A command that is refused, such as an undo of nothing, changes nothing.
-            let _ = world.run(*command);
+            // A command that is refused, such as an undo of nothing, changes nothing. Nothing refuses
+            // a `gc` here.
+            let ran = world.run(*command);
+            if matches!(command, Command::Gc | Command::GcNow) {
+                ran.unwrap_or_else(|why| panic!("{commands:?}: {command:?}: {why}"));
+            }
             world.fs.say();
             facts.push(Facts::of(&world.open()).unwrap());
         }
@@ -79,6 +83,10 @@ impl Recording {
         let work_tree = self.world.work_tree();
         let checked =
             check(&fs, work_tree, old, new).and_then(|()| check_next_commit(&fs, work_tree));
+        // What a crash left is what `gc` begins with: not each time, because it takes long.
+        let checked = checked.and_then(|()| {
+            if fs.calls().is_multiple_of(3) { check_gc(&fs, work_tree) } else { Ok(()) }
+        });
         if let Err(why) = checked {
             let command = self.commands.get(*said);
             panic!(
@@ -210,7 +218,15 @@ fn any_call_may_fail_and_nothing_reported_is_lost() {
     let mut tried = 0;
     for command in COMMANDS {
         let mut world = World::new();
-        for prepare in [Command::Add, Command::Commit, Command::NewBranch, Command::Stash] {
+        for prepare in [
+            Command::Add,
+            Command::Commit,
+            Command::Amend,
+            Command::Add,
+            Command::Amend,
+            Command::NewBranch,
+            Command::Stash,
+        ] {
             world.run(prepare).unwrap();
         }
         let (before, start) = (world.fs.state(), world.fs.calls());

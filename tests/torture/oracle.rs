@@ -6,7 +6,7 @@ use std::path::Path;
 use digstore::repo::Repository;
 use digstore::repo::add::AddOptions;
 
-use crate::script::{empty_commit, open};
+use crate::script::{REMOVE_ALL, TOGGLED, empty_commit, open};
 use crate::sim::SimFs;
 
 /// What a command leaves, as far as a user sees it.
@@ -112,8 +112,28 @@ pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), Stri
     Ok(())
 }
 
+/// Removes all that is not in use: nobody may see a difference, and nothing is left to be removed.
+pub(crate) fn check_gc(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
+    let facts = || Facts::of(&open(fs, work_tree).map_err(|error| chain(&error))?);
+    let before = facts()?;
+    let gc = || {
+        let repository = open(fs, work_tree).map_err(|error| chain(&error))?;
+        repository.gc(REMOVE_ALL).map_err(|error| format!("cannot gc: {}", chain(&error)))
+    };
+    let report = gc()?;
+    if facts()? != before || report.in_use {
+        return Err(format!("gc changed something: {report:?} {before:#?} {:#?}", facts()?));
+    }
+    verify(&open(fs, work_tree).map_err(|error| chain(&error))?)?;
+    let again = gc()?;
+    if (again.removed, again.condemned, again.freed_bytes()) != (0, 0, 0) {
+        return Err(format!("gc left something: {again:?}"));
+    }
+    Ok(())
+}
+
 fn stage_something(repository: &Repository, work_tree: &Path) -> Result<(), String> {
-    let toggled = work_tree.join("toggled");
+    let toggled = work_tree.join(TOGGLED);
     if std::fs::remove_file(&toggled).is_err() {
         std::fs::write(&toggled, "x").map_err(|error| chain(&error))?;
     }

@@ -46,8 +46,9 @@ BUGS = [
     ("late-refs-forgotten", "src/repo/operation/mod.rs", RIGS, "store.apply(&late)?;", "drop(late);"),
     ("torn-log-not-cut", "src/storage/oplog.rs", RIGS, "if self.is_torn {\n            file.truncate", "if false {\n            file.truncate"),
     ("torn-staging-log-not-cut", "src/storage/binary_staging/mod.rs", RIGS, "if self.log.is_torn {", "if false {"),
-    ("index-trusted-over-packs", "src/storage/pack_store/mod.rs", UNITS,
-     "found.find(|location| state.live.contains(&location.pack))", "found.next()"),
+    ("index-trusted-over-packs", "src/storage/pack_store/condemned.rs", UNITS,
+     "self.live.contains(&location.pack) && wanted(&location.pack)", "wanted(&location.pack)"),
+    ("copies-not-sealed", "src/repo/gc/repack.rs", RIGS, "repacker.out.seal()?;", "repacker.out.pack = None;"),
 ]
 
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use digstore::config::Config;
 use digstore::id::CommitId;
+use digstore::path::RepoPath;
 use digstore::progress::NullMonitor;
 use digstore::repo::add::AddOptions;
 use digstore::repo::commit::CommitOptions;
+use digstore::repo::gc::GcOptions;
 use digstore::repo::operation::UndoOptions;
-use digstore::repo::pathspec::Pathspec;
+use digstore::repo::pathspec::{Base, Pathspec};
 use digstore::repo::reset::ResetMode;
 use digstore::repo::stash::{ApplyOptions, StashOptions};
 use digstore::repo::switch::{SwitchOptions, SwitchTo};
@@ -22,8 +24,17 @@ use digstore::storage::format::refs::Head;
 use crate::common::noise;
 use crate::sim::{SimFs, State};
 
+/// What leaves nothing that is not in use.
+pub(crate) const REMOVE_ALL: GcOptions = GcOptions { dry_run: false, now: true, thorough: true };
+
+/// A file that a check stages.
+pub(crate) const TOGGLED: &str = "toggled";
+
 /// Where the repository lies in the simulated file system.
 pub(crate) const ROOT: &str = "/r";
+
+/// Operations that can be undone behind a `gc`.
+const KEPT_OPERATIONS: usize = 3;
 
 /// One command. An edit of the work tree goes before where it needs one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +52,15 @@ pub(crate) enum Command {
     Reset,
     Stash,
     StashPop,
+    /// Condemns.
+    Gc,
+    /// Removes at once, and writes sparse packs anew.
+    GcNow,
+    Obliterate,
 }
 
 /// All of them.
-pub(crate) const COMMANDS: [Command; 13] = [
+pub(crate) const COMMANDS: [Command; 16] = [
     Command::Add,
     Command::Commit,
     Command::Amend,
@@ -58,6 +74,9 @@ pub(crate) const COMMANDS: [Command; 13] = [
     Command::Reset,
     Command::Stash,
     Command::StashPop,
+    Command::Gc,
+    Command::GcNow,
+    Command::Obliterate,
 ];
 
 /// A work tree and the machine that holds its repository.
@@ -77,6 +96,8 @@ pub(crate) fn open(fs: &SimFs, work_tree: &Path) -> Result<Repository> {
     let place = Place { work_tree: work_tree.to_owned(), repository: PathBuf::from(ROOT) };
     let mut config = Config::default();
     config.performance.max_worker_threads = 1;
+    // Few, so that operations expire.
+    (config.gc.keep_days, config.gc.keep_operations) = (0, KEPT_OPERATIONS);
     Repository::open_on(disk, place, config, Arc::new(NullMonitor::default()))
 }
 
@@ -154,6 +175,7 @@ impl World {
 
     /// Makes the work tree hold just these.
     pub(crate) fn put_files(&self, files: &BTreeMap<PathBuf, Vec<u8>>) {
+        let _ = std::fs::remove_file(self.work_tree().join(TOGGLED));
         let dir = self.work_tree().join("d");
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
@@ -235,6 +257,15 @@ fn run(repository: &Repository, command: Command, number: u64) -> Result<()> {
         }
         Command::StashPop => {
             repository.apply_stash(0, ApplyOptions { index: false, pop: true }).map(drop)
+        }
+        Command::Gc => repository.gc(GcOptions::default()).map(drop),
+        Command::GcNow => repository.gc(REMOVE_ALL).map(drop),
+        Command::Obliterate => {
+            let path = format!("d/{}", number % 3);
+            let root = RepoPath::root();
+            let base = Base { dir: &root, excludes_from_dir: false, absolute: &|_| None };
+            let paths = Pathspec::parse(&[path], &base)?;
+            repository.obliterate(&paths, false).map(drop)
         }
     }
 }

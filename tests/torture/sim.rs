@@ -8,12 +8,12 @@
 //!
 //! After each call that changes something a state can be recorded, and any call can be made to fail.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use digstore::storage::disk::{FileSystem, RawFile, RawLock};
+use digstore::storage::disk::{FileSystem, RawFile, RawLock, SharedLock};
 use digstore::storage::mapped::Mapped;
 
 use crate::below;
@@ -237,6 +237,8 @@ struct Shared {
     calls: u64,
     fault: Option<Fault>,
     locks: HashSet<PathBuf>,
+    /// How many share a lock, and whether one of them has it alone.
+    shares: HashMap<PathBuf, (usize, bool)>,
     /// The states behind each call that changed something, with what was said by then.
     recorded: Option<Vec<(State, usize)>>,
     /// What the harness was told, by count.
@@ -512,6 +514,46 @@ impl FileSystem for SimFs {
         let is_free = self.shared().locks.insert(path.to_owned());
         let lock = || SimLock { fs: self.clone(), path: path.to_owned(), inode };
         Ok(is_free.then(|| Box::new(lock()) as Box<dyn RawLock>))
+    }
+
+    fn try_share(&self, path: &Path) -> io::Result<Option<Box<dyn SharedLock>>> {
+        self.find(path)?;
+        let mut shared = self.shared();
+        let (count, is_exclusive) = shared.shares.entry(path.to_owned()).or_default();
+        if *is_exclusive {
+            return Ok(None);
+        }
+        *count += 1;
+        Ok(Some(Box::new(SimShare { fs: self.clone(), path: path.to_owned() })))
+    }
+}
+
+#[derive(Debug)]
+struct SimShare {
+    fs: SimFs,
+    path: PathBuf,
+}
+
+impl SharedLock for SimShare {
+    fn make_exclusive(&self) -> bool {
+        let mut shared = self.fs.shared();
+        let Some((count, is_exclusive)) = shared.shares.get_mut(&self.path) else { return false };
+        *is_exclusive = *count == 1;
+        *is_exclusive
+    }
+
+    fn make_shared(&self) {
+        if let Some((_, is_exclusive)) = self.fs.shared().shares.get_mut(&self.path) {
+            *is_exclusive = false;
+        }
+    }
+}
+
+impl Drop for SimShare {
+    fn drop(&mut self) {
+        if let Some((count, is_exclusive)) = self.fs.shared().shares.get_mut(&self.path) {
+            (*count, *is_exclusive) = (*count - 1, false);
+        }
     }
 }
 

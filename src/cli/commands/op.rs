@@ -8,7 +8,7 @@ use super::{JsonList, time_text};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
-use crate::cli::ui::Style;
+use crate::cli::ui::{Style, format};
 use crate::path::escape;
 use crate::repo::RepoError;
 use crate::repo::operation::{OpKind, OpRecord, OpState, RefChange};
@@ -83,6 +83,11 @@ fn log(args: &LogArgs, context: &Context<'_>) -> CommandResult {
     }
     if context.ui.is_json() {
         list.finish()?;
+    }
+    let first = operations.first_seq().map_err(RepoError::from)?.unwrap_or(1);
+    if first > 1 && args.max_count.is_none() {
+        let expired = format::counted(first - 1, "older operation");
+        context.ui.message(format!("{expired} expired"));
     }
     Ok(ExitCode::Success)
 }

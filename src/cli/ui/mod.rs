@@ -1,13 +1,14 @@
 //! The one place that writes to the terminal.
 //!
 //! Data goes to stdout, messages and progress to stderr. Stdout is buffered: a command ends with
-//! [`Ui::flush`]. Stdout that nobody reads any more is an [`io::Error`] holding [`OutputClosed`],
-//! which ends the command without a word; stderr that nobody reads is ignored.
+//! [`Ui::flush`]. Stdout that cannot be written is an [`io::Error`] holding an [`OutputError`]; that
+//! nobody reads it any more ends the command without a word. Stderr that nobody reads is ignored.
 
 pub mod format;
 pub(crate) mod graph;
 mod monitor;
 mod pager;
+mod stdout;
 mod style;
 mod views;
 
@@ -23,6 +24,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use self::pager::Pager;
+use self::stdout::Stdout;
 pub use monitor::{LiveMonitor, Report};
 pub use style::{Style, use_color};
 pub use views::{JsonView, PlainView, TerminalView, View};
@@ -30,10 +32,16 @@ pub use views::{JsonView, PlainView, TerminalView, View};
 use crate::config::{ProgressMode, When};
 use crate::progress::{Monitor, NullMonitor};
 
-/// Nobody reads stdout any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the output was closed")]
-pub struct OutputClosed;
+/// Why stdout is not written.
+#[derive(Debug, Error)]
+pub enum OutputError {
+    /// Nobody reads it any more.
+    #[error("the output was closed")]
+    Closed,
+    /// The system refused it.
+    #[error("cannot write the output")]
+    Failed(#[source] io::Error),
+}
 
 /// What the global flags say.
 #[derive(Debug, Clone, Default)]
@@ -153,10 +161,11 @@ const OUT_BUFFER: usize = 64 << 10;
 impl Ui {
     /// The streams of the process.
     pub fn new(options: UiOptions, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let (out, err) = (io::stdout(), io::stderr());
-        let out_terminal = out.is_terminal();
+        let err = io::stderr();
+        let out_terminal = io::stdout().is_terminal();
         let err_terminal = err.is_terminal();
-        let out = Output::new(BufWriter::with_capacity(OUT_BUFFER, out), out_terminal);
+        let out = BufWriter::with_capacity(OUT_BUFFER, Stdout::default());
+        let out = Output::new(out, out_terminal);
         Self::with_outputs(options, environment, out, Output::new(err, err_terminal))
     }
 
@@ -390,21 +399,24 @@ pub struct Out<'a> {
     writer: MutexGuard<'a, Box<dyn Write + Send>>,
 }
 
-/// Tells a closed stdout from every other broken pipe.
-fn mark_closed(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::BrokenPipe {
-        return io::Error::new(ErrorKind::BrokenPipe, OutputClosed);
+/// Tells stdout from everything else that may fail, and a closed one from every other.
+fn of_output(error: io::Error) -> io::Error {
+    let kind = error.kind();
+    match kind {
+        // For who writes.
+        ErrorKind::Interrupted => error,
+        ErrorKind::BrokenPipe => io::Error::new(kind, OutputError::Closed),
+        _ => io::Error::new(kind, OutputError::Failed(error)),
     }
-    error
 }
 
 impl Write for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes).map_err(mark_closed)
+        self.writer.write(bytes).map_err(of_output)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush().map_err(mark_closed)
+        self.writer.flush().map_err(of_output)
     }
 }
 

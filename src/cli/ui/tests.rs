@@ -72,7 +72,7 @@ fn closed_streams_end_quietly() {
     let ui = Ui::with_outputs(UiOptions::default(), &|_| None, out, err);
     ui.message("nobody reads this");
     let error = ui.line("data").unwrap_err();
-    assert!(matches!(error.get_ref(), Some(inner) if inner.is::<OutputClosed>()));
+    assert!(matches!(error.get_ref(), Some(inner) if inner.is::<OutputError>()));
     let error = crate::cli::error::CliError::from(anyhow::Error::from(error));
     assert_eq!(error.code, crate::cli::exit_code::ExitCode::Success);
 }

@@ -10,7 +10,7 @@
 
 mod pick;
 mod run;
-mod state;
+pub(in crate::repo) mod state;
 mod text;
 mod trees;
 

@@ -1,6 +1,7 @@
 //! `merge` from its beginning to a commit or to conflicts, and the step that it shares with
 //! `cherry-pick` and `revert`.
 
+use super::super::beneath::first_non_directory;
 use super::super::operation::Operation;
 use super::super::switch::{Move, MoveReport, Obstacle, Obstacles};
 use super::super::{RepoError, Repository, Result};
@@ -197,7 +198,8 @@ impl Repository {
         Ok(id)
     }
 
-    /// Files that will get conflict markers must be as they are staged.
+    /// Files that will get conflict markers must be as they are staged, or gone with nothing in their
+    /// way.
     pub(in crate::repo) fn check_conflict_paths(
         &self,
         op: &Operation<'_>,
@@ -209,6 +211,15 @@ impl Repository {
             let is_tracked = op.staged().view(conflict.path.as_bytes()).is_some();
             if is_tracked && self.is_modified(&root, op.staged(), &conflict.path)? == Some(true) {
                 obstacles.push(conflict.path.clone(), Obstacle::Modified);
+            }
+        }
+        for (path, _) in &combined.marked {
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            let dir = path.parent().unwrap_or_default();
+            let way = first_non_directory(&root, &dir).map_err(read)?;
+            // What is tracked there has a change of its own.
+            if let Some(way) = way.filter(|way| op.staged().view(way.as_bytes()).is_none()) {
+                obstacles.push(way, Obstacle::Untracked);
             }
         }
         if obstacles.is_empty() { Ok(()) } else { Err(RepoError::InTheWay(obstacles)) }

@@ -5,7 +5,7 @@
 
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::{CommittedEntry, as_staged};
-use super::super::operation::{Doomed, Keeper, Operation};
+use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::pathspec::Pathspec;
 use super::super::read::ByteRange;
 use super::super::switch::{Move, MoveReport, Overwrite};
@@ -52,7 +52,8 @@ impl Repository {
         Ok(waits.then_some(state))
     }
 
-    fn read_merge_state(&self, tree: &TreeId) -> Result<MergeState> {
+    /// The state that a tree holds.
+    pub(in crate::repo) fn read_merge_state(&self, tree: &TreeId) -> Result<MergeState> {
         let damaged = |why| MergeError::Damaged(FormatError::invalid("the state of a merge", why));
         let file = find(self.objects()?, tree, &RepoPath::new_unchecked(STATE_FILE.into()))?;
         let Some(EntryKind::File { size, content, .. }) = file else {
@@ -165,7 +166,7 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let doomed: Vec<Doomed> = marked
             .iter()
-            .map(|(path, _)| Doomed { path: path.clone(), is_staged: true })
+            .map(|(path, _)| Doomed { path: path.clone(), held: Held::AsStaged })
             .filter(|doomed| matches!(stat_one(&root, &doomed.path), Ok(Some(_))))
             .collect();
         keeper.keep(&doomed, op.staged())?;
@@ -217,7 +218,7 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let doomed: Vec<Doomed> = chosen
             .iter()
-            .map(|conflict| Doomed { path: conflict.path.clone(), is_staged: false })
+            .map(|conflict| Doomed { path: conflict.path.clone(), held: Held::Unknown })
             .collect();
         if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
             return Err(RepoError::CannotKeep { path, why });

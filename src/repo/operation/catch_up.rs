@@ -21,15 +21,17 @@ const MAX_MOVING: u64 = 64 << 10;
 const NOTICED: &str = "what was staged or moved by a command that did not finish";
 const UNFINISHED: &str = " (not finished)";
 
-/// What a killed command was doing to the work tree, if it died before its record was in the log.
-pub(super) fn announced(repository: &Repository, log: &OpLog) -> Result<Option<Moving>> {
-    let Some(bytes) = repository.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
-        return Ok(None);
-    };
-    // It may have been torn by a crash before it was durable: then nothing was touched yet.
-    let moving = Moving::decode(&bytes).ok();
-    let seq = log.last().map_or(0, |last| last.link.seq);
-    Ok(moving.filter(|moving| moving.seq == seq))
+impl Repository {
+    /// What a killed command was doing to the work tree, if it died before its record was in the log.
+    pub(in super::super) fn announced(&self, log: &OpLog) -> Result<Option<Moving>> {
+        let Some(bytes) = self.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
+            return Ok(None);
+        };
+        // It may have been torn by a crash before it was durable: then nothing was touched yet.
+        let moving = Moving::decode(&bytes).ok();
+        let seq = log.last().map_or(0, |last| last.link.seq);
+        Ok(moving.filter(|moving| moving.seq == seq))
+    }
 }
 
 impl Operation<'_> {

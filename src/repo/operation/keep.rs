@@ -11,6 +11,7 @@ use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind};
 use crate::storage::engine::{Engine, FileTask};
 use crate::storage::format::object::check_target;
+use crate::storage::format::staging::FileStat;
 use crate::storage::parallel_processor::ParallelProcessor;
 
 /// A path of the work tree that will be overwritten or removed.
@@ -18,8 +19,26 @@ use crate::storage::parallel_processor::ParallelProcessor;
 pub struct Doomed {
     /// Which.
     pub path: RepoPath,
-    /// Whether it is there as it is staged, so that its bytes are stored.
-    pub is_staged: bool,
+    /// What is known of it.
+    pub held: Held,
+}
+
+/// What a doomed path holds.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// Nobody knows: it is read.
+    Unknown,
+    /// What is staged there, so that its bytes are stored.
+    AsStaged,
+    /// This, whose bytes are stored, and the bytes of a file.
+    Stored(StagedKind, u64),
+}
+
+impl Held {
+    /// What `Repository::is_modified` says of the path.
+    pub fn as_modified(is_modified: Option<bool>) -> Self {
+        if is_modified == Some(false) { Self::AsStaged } else { Self::Unknown }
+    }
 }
 
 /// Stores doomed files and makes one tree of them, in batches, in path order.
@@ -57,9 +76,16 @@ impl<'a> Keeper<'a> {
         staging: &BinaryStagingArea,
     ) -> Result<Vec<(RepoPath, String)>> {
         let (mut tasks, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        for Doomed { path, is_staged } in doomed {
-            let staged = staging.get(path.as_bytes()).filter(|_| *is_staged);
-            match staged.map_or_else(|| self.look(path), |entry| Ok(Seen::Entry(entry))) {
+        for Doomed { path, held } in doomed {
+            let known = match held {
+                Held::Unknown => None,
+                Held::AsStaged => staging.get(path.as_bytes()),
+                Held::Stored(kind, size) => {
+                    let stat = FileStat { size: *size, ..FileStat::default() };
+                    Some(StagedEntry { path: path.clone(), kind: kind.clone(), stat, racy: true })
+                }
+            };
+            match known.map_or_else(|| self.look(path), |entry| Ok(Seen::Entry(entry))) {
                 Ok(Seen::Entry(entry)) => kept.push(entry),
                 Ok(Seen::File(task)) => tasks.push(task),
                 Ok(Seen::Nothing) => {}

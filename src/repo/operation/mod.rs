@@ -22,7 +22,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use keep::{Doomed, Keeper};
+pub use keep::{Doomed, Held, Keeper};
 pub use undo::{UndoError, UndoOptions, UndoReport};
 pub use way::PastState;
 
@@ -118,7 +118,7 @@ impl<'r> Operation<'r> {
                 merging: None,
             },
         };
-        let unfinished = catch_up::announced(repository, &log)?;
+        let unfinished = repository.announced(&log)?;
         Ok(Self {
             repository,
             log,
@@ -288,6 +288,12 @@ impl<'r> Operation<'r> {
         }
         let store = self.repository.refs();
         store.check(&refs)?;
+        let commits = refs.iter().filter_map(|change| change.new).map(|value| value.commit);
+        let head = match &after.head {
+            Head::Detached(commit) if after.head != self.before.head => Some(*commit),
+            _ => None,
+        };
+        commits.chain(head).try_for_each(|commit| self.repository.check_whole(commit))?;
         let seq = self.append(after.clone(), refs.clone())?;
         self.forget_announcement()?;
         store.apply(&refs)?;
@@ -301,6 +307,18 @@ impl<'r> Operation<'r> {
     /// Enters what was done in the log and makes it so; see [`Self::checkpoint`].
     pub fn finish(mut self) -> Result<Option<u64>> {
         self.checkpoint()
+    }
+
+    /// Enters what was done, makes it so, and lets the log begin anew behind it: nothing before can be
+    /// undone or looked at any more.
+    pub fn forget_all(&mut self) -> Result<()> {
+        self.checkpoint()?;
+        let log = self.repository.operations()?;
+        if let Some(last) = log.last().filter(|_| !log.is_fresh()) {
+            let next = last.link.seq + 1;
+            self.log = log.expire(next)?;
+        }
+        Ok(())
     }
 
     fn append(&mut self, after: OpState, refs: Vec<RefChange>) -> Result<u64> {

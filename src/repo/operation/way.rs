@@ -69,10 +69,13 @@ pub(super) fn past_state(log: &OpLog, seq: u64) -> Result<(PastState, Option<OpR
             refs.insert(change.name.clone(), change.old);
         }
         moves |= record.moved_work_tree;
-        oldest = Some(record.before);
+        oldest = Some((record.link.seq, record.before));
     }
     match oldest {
-        Some(OpState { head, staged, merging }) => {
+        Some((first, _)) if seq + 1 < first => {
+            Err(crate::storage::oplog::OpLogError::Expired { seq, first }.into())
+        }
+        Some((_, OpState { head, staged, merging })) => {
             Ok((PastState { head, staged, merging, refs }, None, moves))
         }
         None => Err(crate::storage::oplog::OpLogError::Unknown { seq, last }.into()),

@@ -10,6 +10,7 @@
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
 //! | ref, `HEAD` | the log of operations |
 //! | log of operations | its sound records, linked anew |
+//! | list of condemned packs | nothing: `gc` makes a new one |
 //! | staging area | what the last operation staged, else the commit of `HEAD` |
 //!
 //! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
@@ -71,14 +72,14 @@ impl Repository {
             return Ok(repair.report);
         }
         {
-            let _lock = self.lock()?;
+            let _lock = self.lock_alone()?;
             repair.under_lock()?;
         }
         let fresh = self.again()?;
         let report = std::mem::take(&mut repair.report);
         let mut repair = Repair::new(&fresh, apply, report);
         {
-            let _lock = fresh.lock()?;
+            let _lock = fresh.lock_alone()?;
             repair.report.left = fresh.verify_to(Depth::Present)?;
             chunks::restore(&mut repair)?;
         }
@@ -87,7 +88,7 @@ impl Repository {
         let mut repair = Repair::new(&fresh, apply, report);
         repair.staging()?;
         {
-            let _lock = fresh.lock()?;
+            let _lock = fresh.lock_alone()?;
             repair.parity()?;
         }
         let mut report = repair.report;

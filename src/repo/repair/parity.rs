@@ -8,7 +8,7 @@ use super::{COPY, Repair};
 use crate::id::PackId;
 use crate::storage::disk::{Disk, FileBytes, ReadFile, Result as DiskResult};
 use crate::storage::pack_store::{
-    MakeParity, Mended, Pack, PackStore, ParityState, check_parity, list_parity, make_parity,
+    MakeParity, Mended, Pack, PackStore, ParityState, check_parity, list_lost, make_parity,
     pack_path, parity_path, plan_parity, remove_parity,
 };
 
@@ -30,8 +30,9 @@ impl Repair<'_> {
     pub(super) fn parity(&mut self) -> Result<()> {
         let disk = Arc::clone(self.disk());
         let store = PackStore::open(Arc::clone(&disk))?;
+        let condemned = store.condemned();
         let mut missing = 0;
-        for id in store.packs() {
+        for id in store.packs().into_iter().filter(|id| !condemned.contains_key(id)) {
             self.repository.stop_if_cancelled()?;
             if self.apply || !self.unsound.contains(&id) {
                 missing += u64::from(self.parity_of(&*store.pack(&id)?)?);
@@ -40,9 +41,8 @@ impl Repair<'_> {
         if missing > 0 {
             self.note(format!("parity of {missing} packs"), "the packs");
         }
-        let packs = store.packs();
-        for id in list_parity(&*disk)? {
-            if packs.binary_search(&id).is_err() && !self.healed.contains(&id) {
+        for id in list_lost(&*disk)? {
+            if !self.healed.contains(&id) {
                 self.drop_parity(&id, "no pack: it is set aside")?;
             }
         }

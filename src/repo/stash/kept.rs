@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::diff_trees::as_staged;
-use super::super::operation::{Doomed, Keeper, Operation};
+use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::trees::{TreeChange, TreeDiff, find};
 use super::super::{RepoError, Repository, Result};
 use super::Made;
@@ -68,7 +68,7 @@ impl Repository {
         let mut keeper = Keeper::new(self, &root);
         let doomed = |path: &RepoPath| {
             let is_modified = self.is_modified(&root, op.staged(), path)?;
-            let doomed = Doomed { path: path.clone(), is_staged: is_modified == Some(false) };
+            let doomed = Doomed { path: path.clone(), held: Held::as_modified(is_modified) };
             Ok(is_modified.is_some().then_some(doomed))
         };
         let paths: Vec<RepoPath> = written.keys().cloned().collect();

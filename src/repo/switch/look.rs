@@ -80,6 +80,8 @@ pub(super) struct Looked {
     pub(super) obstacle: Option<(RepoPath, Obstacle)>,
     /// What the target has there, and the bytes of a file.
     pub(super) target: Option<(StagedKind, u64)>,
+    /// Whether a file or link was there as the target has it, and not as it is staged.
+    pub(super) is_taken_over: bool,
 }
 
 /// What the work tree holds at a path.
@@ -171,7 +173,9 @@ impl<'a> Look<'a> {
             }
             (obstacle, _) => obstacle,
         };
-        Ok(Looked { verdict, obstacle, target })
+        let is_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
+        let is_taken_over = verdict == Verdict::Note && found == Found::AsTarget && !is_dir;
+        Ok(Looked { verdict, obstacle, target, is_taken_over })
     }
 
     /// Whether a path is staged without being written: the work tree need not hold it, and does

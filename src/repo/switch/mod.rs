@@ -29,7 +29,7 @@ use steps::Steps;
 pub(super) use steps::remove_dirs;
 pub use to::{SwitchOptions, SwitchReport, SwitchTo};
 
-use super::operation::{Doomed, Keeper, Operation};
+use super::operation::{Doomed, Held, Keeper, Operation};
 use super::trees::{TreeChange, TreeDiff, empty_tree, find};
 use super::{RepoError, Repository, Result};
 use crate::id::TreeId;
@@ -91,6 +91,8 @@ pub struct MoveReport {
     pub bytes: u64,
     /// Paths removed.
     pub removed: u64,
+    /// Files and links that were there as the target has them, and not as they were staged.
+    pub taken_over: u64,
     /// What could not be written or removed, and why. It is staged as the target has it.
     pub skipped: Vec<(RepoPath, String)>,
     /// The tree of the bytes that were stored because they stood in the way.
@@ -148,6 +150,7 @@ impl Repository {
         let (mut report, mut obstacles) = (MoveReport::default(), Obstacles::default());
         for change in self.changes(moving)? {
             let looked = look.at(&change?)?;
+            report.taken_over += u64::from(looked.is_taken_over);
             match looked.verdict {
                 Verdict::Nothing | Verdict::Note => {}
                 Verdict::Remove => report.removed += 1,
@@ -225,10 +228,9 @@ impl Operation<'_> {
         {
             return Err(RepoError::InTheWay(obstacles));
         }
-        let kept = match moving.overwrite {
-            Overwrite::Refuse => None,
-            Overwrite::Store => self.keep_obstacles(moving)?,
-        };
+        let keeps =
+            moving.overwrite == Overwrite::Store || planned.taken_over > 0 && !self.goes_on();
+        let kept = if keeps { self.keep_doomed(moving)? } else { None };
         if planned.written + planned.removed > 0 || kept.is_some() {
             self.announce(moving.target.unwrap_or_else(empty_tree))?;
         }
@@ -245,8 +247,9 @@ impl Operation<'_> {
         Ok(report)
     }
 
-    /// Stores the bytes in the way, before they are overwritten.
-    fn keep_obstacles(&mut self, moving: &Move<'_>) -> Result<Option<TreeId>> {
+    /// Stores the bytes in the way, before they are overwritten, and notes those that are as the
+    /// target has them: an undo, which takes the target away, leaves them.
+    fn keep_doomed(&mut self, moving: &Move<'_>) -> Result<Option<TreeId>> {
         let repository = self.repository();
         let root = repository.work_tree_handle()?;
         let staging = self.staged().snapshot();
@@ -257,18 +260,25 @@ impl Operation<'_> {
             |path: &RepoPath| moving.keeps_also && moving.also.binary_search(path).is_ok();
         for change in repository.changes(moving)? {
             let change = change?;
-            if let Some((path, obstacle)) = look.at(&change)?.obstacle
+            let looked = look.at(&change)?;
+            // What a killed command had written before is nobody's.
+            let is_taken_over = looked.is_taken_over && !self.goes_on();
+            let taken_over = looked.target.filter(|_| is_taken_over);
+            if let Some((path, obstacle)) = looked.obstacle
                 && obstacle.has_bytes()
                 // What blocks the way to several paths is in the way of each.
                 && last.as_ref() != Some(&path)
                 && !is_also(&path)
             {
                 last = Some(path.clone());
-                doomed.push(Doomed { path, is_staged: false });
+                doomed.push(Doomed { path, held: Held::Unknown });
             }
             if is_also(&change.path) {
                 let is_modified = repository.is_modified(&root, &staging, &change.path)?;
-                doomed.push(Doomed { path: change.path, is_staged: is_modified == Some(false) });
+                let held = Held::as_modified(is_modified);
+                doomed.push(Doomed { path: change.path, held });
+            } else if let Some((kind, size)) = taken_over {
+                doomed.push(Doomed { path: change.path, held: Held::Stored(kind, size) });
             }
             if doomed.len() >= KEPT_AT_ONCE {
                 keep_all(&mut keeper, &mut doomed, &staging)?;

@@ -223,7 +223,10 @@ impl<E: Edits + ?Sized> Dir<'_, '_, E> {
                 let ends = children.iter().skip(1).map(|child| Some(child.first.as_slice()));
                 let ends: Vec<_> = ends.chain([end]).collect();
                 for (child, end) in children.iter().zip(ends) {
-                    if level == 1 && self.is_reusable(end) {
+                    // A look into the index: a page that only a condemned pack holds is stored again,
+                    // and one that was lost is found out.
+                    let is_stored = self.editor.pages.contains(&child.id);
+                    if level == 1 && is_stored && self.is_reusable(end) {
                         self.reuse(child, sink)?;
                     } else {
                         self.page(child.id, level.checked_sub(1), end, sink)?;
@@ -242,10 +245,6 @@ impl<E: Edits + ?Sized> Dir<'_, '_, E> {
     }
 
     fn reuse<S: ObjectSink>(&mut self, page: &TreeChild, sink: &mut S) -> Edited<(), S::Error> {
-        // A look into the index: a page that was lost is made anew.
-        if !self.editor.pages.contains(&page.id) {
-            return Err(unreadable(page.id, "it is missing"));
-        }
         self.is_empty = false;
         self.builder.push_page(page.clone(), sink).map_err(Stop::Sink)
     }

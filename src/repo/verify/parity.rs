@@ -9,7 +9,7 @@ use super::{Part, sample};
 use crate::id::PackId;
 use crate::storage::format::pack::PackKind;
 use crate::storage::pack_store::{
-    PackStore, ParityState, check_parity, list_parity, pack_path, parity_path, plan_parity,
+    PackStore, ParityState, check_parity, list_lost, pack_path, parity_path, plan_parity,
 };
 
 /// The number of the block that parity counts as where a part of the data is read.
@@ -68,9 +68,7 @@ impl Redundancy {
         for id in &self.missing {
             missing += u64::from(is_there(id)?);
         }
-        let mut orphans: Vec<_> = list_parity(disk)?.into_iter().collect();
-        orphans.sort_unstable();
-        for id in orphans {
+        for id in list_lost(disk)? {
             if !is_there(&id)? {
                 self.problems
                     .push(format!("'{}': its pack is missing", parity_path(&id).display()));

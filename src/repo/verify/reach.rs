@@ -18,7 +18,7 @@ use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::objects::TreeIter;
 use crate::storage::oplog::{OpLog, OpRecord};
 use crate::storage::pack_store::{StoreError, describe};
-use crate::storage::refs::RefValue;
+use crate::storage::refs::{Head, RefValue};
 
 /// Files and directories whose soundness is remembered, so that those of many commits or places are
 /// looked up once: 16 MiB.
@@ -36,13 +36,14 @@ impl Repository {
             repository: self,
             report,
             known: LruCache::new(REMEMBERED),
+            commits: HashSet::new(),
             dirs: LruCache::new(REMEMBERED),
             trees: HashSet::new(),
             whole: None,
         };
         let tips = reach.tips();
         reach.refresh()?;
-        reach.commits(tips)?;
+        reach.commits(tips, None)?;
         reach.staged();
         reach.operations()?;
         if let Err(error) = self.merge_state() {
@@ -92,6 +93,8 @@ struct Reach<'a> {
     report: &'a mut VerifyReport,
     /// Files whose content was looked up.
     known: LruCache<Content, bool>,
+    /// Commits that were walked.
+    commits: HashSet<CommitId>,
     /// Directories that were looked at; `None` where something in them is damaged.
     dirs: LruCache<TreeId, Option<Extent>>,
     /// Trees of commits that were walked.
@@ -135,6 +138,17 @@ struct Level {
 
 /// Counts that grow with every damage.
 type Found = (usize, usize);
+
+/// Where refs and `HEAD` were before and after an operation.
+fn commits_of(record: &OpRecord) -> Vec<CommitId> {
+    let values = record.refs.iter().flat_map(|change| [change.old, change.new]).flatten();
+    let heads =
+        [&record.before.head, &record.after.head].into_iter().filter_map(|head| match head {
+            Head::Detached(commit) => Some(*commit),
+            Head::Branch(_) => None,
+        });
+    values.map(|value| value.commit).chain(heads).collect()
+}
 
 impl Reach<'_> {
     fn found(&self) -> Found {
@@ -195,17 +209,19 @@ impl Reach<'_> {
         }
     }
 
-    fn commits(&mut self, tips: Vec<CommitId>) -> Result<()> {
-        let mut seen = HashSet::new();
+    /// Walks commits and those before them; of those that only an operation names, that one holds what
+    /// they need.
+    fn commits(&mut self, tips: Vec<CommitId>, operation: Option<u64>) -> Result<()> {
         let mut stack = tips;
         while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
+            if !self.commits.insert(id) {
                 continue;
             }
-            self.report.commits += 1;
+            self.report.commits += u64::from(operation.is_none());
             match self.repository.objects()?.commit(&id) {
                 Ok(commit) => {
-                    self.tree(commit.tree, Holder::Commit(id))?;
+                    let holder = operation.map_or(Holder::Commit(id), Holder::Operation);
+                    self.tree(commit.tree, holder)?;
                     self.trees.insert(commit.tree);
                     stack.extend(commit.parents);
                 }
@@ -237,8 +253,8 @@ impl Reach<'_> {
         }
     }
 
-    /// What `undo` and `op restore` need: what each operation staged, kept and wrote, and the merges
-    /// that waited.
+    /// What `undo` and `op restore` need: where refs and `HEAD` were, what each operation staged, kept
+    /// and wrote, and the merges that waited.
     fn operations(&mut self) -> Result<()> {
         let log = match self.repository.operations() {
             Ok(log) => log,
@@ -257,11 +273,11 @@ impl Reach<'_> {
                 }
             };
             self.report.operations += 1;
+            self.commits(commits_of(&record), Some(record.link.seq))?;
             let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
             let others = [record.kept, record.written, record.before.merging, record.after.merging];
             for tree in trees.into_iter().chain(others).flatten() {
-                // A repository without a record of a tree that holds nothing never stored it.
-                if tree != super::super::trees::empty_tree() && self.trees.insert(tree) {
+                if self.trees.insert(tree) {
                     self.tree(tree, Holder::Operation(record.link.seq))?;
                 }
             }

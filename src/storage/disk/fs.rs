@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 
+use super::SharedLock;
 use crate::storage::mapped::Mapped;
 
 /// An open file.
@@ -58,6 +59,24 @@ pub trait FileSystem: Send + Sync + Debug {
     /// Takes the exclusive lock on a file, which is made, without waiting; `None` when another
     /// process holds it.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>>;
+    /// Takes a shared lock on a file that is there, without waiting and without writing; `None` when
+    /// another process holds it exclusively. On a file system that nobody else sees there is nothing
+    /// to lock.
+    fn try_share(&self, _path: &Path) -> io::Result<Option<Box<dyn SharedLock>>> {
+        Ok(Some(Box::new(Alone)))
+    }
+}
+
+/// The lock of the only user.
+#[derive(Debug)]
+struct Alone;
+
+impl SharedLock for Alone {
+    fn make_exclusive(&self) -> bool {
+        true
+    }
+
+    fn make_shared(&self) {}
 }
 
 /// A lock that the kernel releases when the process dies, and a mark on its file that then stays.
@@ -164,6 +183,18 @@ impl FileSystem for RealFs {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn try_share(&self, path: &Path) -> io::Result<Option<Box<dyn SharedLock>>> {
+        // Some network file systems want to write what they lock exclusively; a repository may be
+        // read only.
+        let writable = OpenOptions::new().read(true).write(true).open(path);
+        let file = writable.or_else(|_| File::open(path))?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// A kernel lock on an open file.
@@ -177,6 +208,22 @@ impl Drop for OsLock {
         // Closing is not enough: a child of this process that has not got to its program yet holds
         // the file too, and with it the lock.
         let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+impl SharedLock for OsLock {
+    fn make_exclusive(&self) -> bool {
+        let is_alone = flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !is_alone {
+            // A change of a lock that fails may lose it.
+            self.make_shared();
+        }
+        is_alone
+    }
+
+    fn make_shared(&self) {
+        // Without it, the files that are open stay readable all the same.
+        let _ = flock(&self.file, FlockOperation::NonBlockingLockShared);
     }
 }
 

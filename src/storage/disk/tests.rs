@@ -65,6 +65,23 @@ fn a_lock_ends_with_its_guard_even_if_a_child_has_the_file() {
 }
 
 #[test]
+fn a_shared_lock_becomes_exclusive_only_for_one_alone() {
+    let (_dir, disk) = disk();
+    assert!(disk.try_share(Path::new("lock")).is_err());
+    disk.publish(Path::new("lock"), b"", false).unwrap();
+    let one = disk.try_share(Path::new("lock")).unwrap().unwrap();
+    let other = disk.try_share(Path::new("lock")).unwrap().unwrap();
+    assert!(!one.make_exclusive());
+    // What failed lost nothing: the other one is not alone either.
+    assert!(!other.make_exclusive());
+    drop(other);
+    assert!(one.make_exclusive());
+    assert!(disk.try_share(Path::new("lock")).unwrap().is_none());
+    one.make_shared();
+    assert!(disk.try_share(Path::new("lock")).unwrap().is_some());
+}
+
+#[test]
 fn a_map_past_the_end_is_an_error() {
     let (_dir, disk) = disk();
     disk.publish(Path::new("a"), &[7; 100_000], false).unwrap();

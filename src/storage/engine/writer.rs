@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{Engine, EngineError, Result};
 use crate::metrics::{Stage, Wait};
 use crate::storage::format::pack::{BlockKind, Codec, PackKind};
-use crate::storage::pack_store::{EncodedBlock, PACK_TARGET, PackWriter};
+use crate::storage::pack_store::{EncodedBlock, PACK_TARGET, PackWriter, new_nonce};
 use crate::storage::queues::{Closed, Queued};
 
 /// Writes blocks until the queue closes, then seals what is open: data before metadata.
@@ -68,13 +68,7 @@ fn count(engine: &Engine, block: &EncodedBlock, written: u64) {
 }
 
 fn new_pack(engine: &Engine, kind: PackKind) -> Result<PackWriter> {
-    let mut nonce = [0; 16];
-    // Only uniqueness matters; without a random source the clock of the process must do.
-    if getrandom::fill(&mut nonce).is_err() {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        nonce = now.unwrap_or_default().as_nanos().to_le_bytes();
-    }
-    Ok(PackWriter::new(Arc::clone(engine.store.disk()), kind, nonce)?)
+    Ok(PackWriter::new(Arc::clone(engine.store.disk()), kind, new_nonce())?)
 }
 
 /// Publishes a pack, lets the store find its objects, and only then forgets the claims on them.

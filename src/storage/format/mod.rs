@@ -5,6 +5,7 @@
 //! that are there. `docs/format.md` has one section for each file of this module.
 
 pub mod bytes;
+pub mod condemned;
 pub mod import_marks;
 pub mod merge_state;
 pub mod moving;

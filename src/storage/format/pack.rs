@@ -273,6 +273,11 @@ pub struct ChunkEntry {
     pub len: u32,
 }
 
+/// Bytes of a footer with so many blocks and chunks.
+pub fn footer_len(blocks: usize, chunks: usize) -> usize {
+    FOOTER_HEADER_LEN + blocks * BLOCK_ENTRY_LEN + chunks * CHUNK_ENTRY_LEN
+}
+
 /// Encodes a footer. `chunks` must be sorted by id.
 pub fn encode_footer(
     kind: PackKind,
@@ -280,8 +285,7 @@ pub fn encode_footer(
     blocks: &[BlockEntry],
     chunks: &[(ObjectId, ChunkEntry)],
 ) -> Vec<u8> {
-    let len = FOOTER_HEADER_LEN + blocks.len() * BLOCK_ENTRY_LEN + chunks.len() * CHUNK_ENTRY_LEN;
-    let mut out = Vec::with_capacity(len);
+    let mut out = Vec::with_capacity(footer_len(blocks.len(), chunks.len()));
     out.extend_from_slice(FOOTER_MAGIC);
     out.push(kind as u8);
     out.extend_from_slice(&[0; 7]);
@@ -408,12 +412,17 @@ impl<'a> Footer<'a> {
 
     /// Looks a chunk up.
     pub fn find(&self, id: &ObjectId) -> Option<ChunkEntry> {
+        self.position(id).map(|(_, chunk)| chunk)
+    }
+
+    /// Looks a chunk up, with the number of its record.
+    pub fn position(&self, id: &ObjectId) -> Option<(u32, ChunkEntry)> {
         let number = self.lower_bound(id);
         if number >= self.chunk_count() {
             return None;
         }
         let (found, chunk) = self.chunk(number);
-        (found == *id).then_some(chunk)
+        (found == *id).then_some((number, chunk))
     }
 }
 

@@ -122,9 +122,14 @@ impl<'a> PackIndex<'a> {
 
     /// Looks a chunk up.
     pub fn find(&self, id: &ObjectId) -> Option<IndexRecord> {
+        self.position(id).map(|(_, record)| record)
+    }
+
+    /// Looks a chunk up, with the number of its record.
+    pub fn position(&self, id: &ObjectId) -> Option<(usize, IndexRecord)> {
         let number = self.lower_bound(id);
         let record = (number < self.record_count()).then(|| self.record(number))?;
-        (record.id == *id).then_some(record)
+        (record.id == *id).then_some((number, record))
     }
 }
 

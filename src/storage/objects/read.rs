@@ -1,7 +1,7 @@
 //! Reading typed objects; sequences are streamed page by page.
 
 use std::iter::Peekable;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::id::{CommitId, ListId, ObjectId, TagId, TreeId};
 use crate::storage::format::object::{
@@ -11,6 +11,12 @@ use crate::storage::format::pack::BlockKind;
 use crate::storage::format::tag::Tag;
 use crate::storage::format::{FormatError, Result as FormatResult};
 use crate::storage::pack_store::{ObjectReader, Result, StoreError};
+
+/// The tree of a directory without entries, which has one id everywhere.
+pub fn empty_tree() -> TreeId {
+    static EMPTY: OnceLock<TreeId> = OnceLock::new();
+    *EMPTY.get_or_init(|| TreeId::of(&TreePage::Leaf(Vec::new()).encode()))
+}
 
 /// Typed access to the objects of a store.
 #[derive(Clone)]
@@ -49,8 +55,11 @@ impl Objects {
         self.decode(BlockKind::Tag, (*id).into(), Tag::decode)
     }
 
-    /// Reads one page of a tree.
+    /// Reads one page of a tree. That of an empty directory is known, and need not be stored.
     pub fn tree_page(&self, id: &TreeId) -> Result<TreePage> {
+        if *id == empty_tree() {
+            return Ok(TreePage::Leaf(Vec::new()));
+        }
         self.decode(BlockKind::Tree, (*id).into(), TreePage::decode)
     }
 

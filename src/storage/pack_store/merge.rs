@@ -1,7 +1,7 @@
 //! The merged index: built by a k-way merge of sorted footers and older parts, in flat memory.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,11 +71,16 @@ impl MergedIndex {
         self.view().map(|view| view.packs().collect()).unwrap_or_default()
     }
 
-    /// Looks an object up.
-    pub fn find(&self, id: &ObjectId) -> Option<Location> {
+    /// Looks an object up, with the number of its record.
+    pub(super) fn position(&self, id: &ObjectId) -> Option<(usize, Location)> {
         let view = self.view().ok()?;
-        let record = view.find(id)?;
-        Some(Location { pack: view.pack(record.pack).ok()?, chunk: record.chunk })
+        let (number, record) = view.position(id)?;
+        Some((number, Location { pack: view.pack(record.pack).ok()?, chunk: record.chunk }))
+    }
+
+    /// Number of records.
+    pub(super) fn record_count(&self) -> usize {
+        self.view().map_or(0, |view| view.record_count())
     }
 
     /// Whether it was still whole when it was used last.
@@ -115,12 +120,13 @@ pub(super) fn plan(recent: &[Arc<Pack>], merged: &[Arc<MergedIndex>]) -> Vec<Arc
 type Run<'a> = Box<dyn Iterator<Item = IndexRecord> + 'a>;
 
 /// Builds and publishes one part out of footers and older parts; records of packs that are not
-/// `live` are left out.
+/// `live` are left out. Of several records of one object, one in a pack that is not `condemned` stays.
 pub(super) fn build(
     disk: &dyn Disk,
     recent: &[Arc<Pack>],
     parts: &[Arc<MergedIndex>],
     live: &HashSet<PackId>,
+    condemned: &BTreeMap<PackId, i64>,
 ) -> Result<MergedIndex> {
     let mut packs: Vec<PackId> = recent.iter().map(|pack| pack.id()).collect();
     packs.extend(parts.iter().flat_map(|part| part.packs()).filter(|pack| live.contains(pack)));
@@ -128,11 +134,12 @@ pub(super) fn build(
     packs.dedup();
     let numbers: HashMap<PackId, u32> =
         packs.iter().enumerate().map(|(number, pack)| (*pack, number as u32)).collect();
+    let yields: Vec<bool> = packs.iter().map(|pack| condemned.contains_key(pack)).collect();
     // Once to count, once to write: the head of the file names the number of records.
-    let count = merge_runs(runs(recent, parts, &numbers)?).count() as u64;
+    let count = merge_runs(runs(recent, parts, &numbers)?, &yields).count() as u64;
     let mut out = IndexWriter { file: disk.create()?, buffer: Vec::new(), sum: Xxh3::new() };
     out.write(&pack_index::encode_head(&packs, count))?;
-    for record in merge_runs(runs(recent, parts, &numbers)?) {
+    for record in merge_runs(runs(recent, parts, &numbers)?, &yields) {
         out.write(&record.encode())?;
     }
     // Records of a source that was cut off meanwhile are missing or nonsense.
@@ -173,21 +180,29 @@ fn runs<'a>(
     Ok(runs)
 }
 
-/// Merges sorted runs; of records with one id the first run's wins.
-fn merge_runs(mut runs: Vec<Run<'_>>) -> impl Iterator<Item = IndexRecord> {
+/// Merges sorted runs; of records with one id the first run's wins among those whose pack does not
+/// yield.
+fn merge_runs<'a>(
+    mut runs: Vec<Run<'a>>,
+    yields: &'a [bool],
+) -> impl Iterator<Item = IndexRecord> + 'a {
+    let key = move |record: &IndexRecord, run: usize| {
+        let yields = yields.get(record.pack as usize).copied().unwrap_or_default();
+        Reverse((record.id, yields, run))
+    };
     let mut heads: Vec<Option<IndexRecord>> = runs.iter_mut().map(Iterator::next).collect();
-    let mut heap: BinaryHeap<Reverse<(ObjectId, usize)>> = heads
+    let mut heap: BinaryHeap<Reverse<(ObjectId, bool, usize)>> = heads
         .iter()
         .enumerate()
-        .filter_map(|(run, head)| head.map(|record| Reverse((record.id, run))))
+        .filter_map(|(run, head)| head.map(|record| key(&record, run)))
         .collect();
     let mut last = None;
     std::iter::from_fn(move || {
-        while let Some(Reverse((id, run))) = heap.pop() {
+        while let Some(Reverse((id, _, run))) = heap.pop() {
             let record = heads[run].take();
             heads[run] = runs[run].next();
             if let Some(next) = heads[run] {
-                heap.push(Reverse((next.id, run)));
+                heap.push(key(&next, run));
             }
             if last != Some(id) {
                 last = Some(id);

@@ -3,8 +3,10 @@
 //! Packs that the merged index does not cover yet are looked up in their own footers, which are
 //! sorted by id; there are never more than a few, because [`PackStore::merge`] folds them into the merged
 //! index. "Already stored" needs an index entry *and* its pack: an entry whose pack is gone counts
-//! as absent.
+//! as absent. So does, for whoever stores something, what only condemned packs hold: `gc` will remove
+//! them. They can still be read.
 
+mod condemned;
 mod merge;
 mod pack;
 mod parity;
@@ -12,7 +14,7 @@ mod reader;
 mod salvage;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,18 +23,20 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use lru::LruCache;
 use thiserror::Error;
 
+pub use condemned::{CONDEMNED_FILE, Slot, Snapshot};
 pub use merge::MergedIndex;
 pub use pack::{Pack, RebuiltFooter, rebuild_footer};
 pub use parity::{
-    MakeParity, Mended, ParityState, check_parity, heal, list_parity, make_parity, parity_len,
-    parity_path, plan as plan_parity, remove_lost_parity, remove_pack, remove_parity,
+    MakeParity, Mended, ParityState, check_parity, heal, list_lost, list_parity, make_parity,
+    parity_len, parity_path, plan as plan_parity, remove_pack, remove_parity,
 };
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
 pub use salvage::Salvage;
-pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack};
+pub use writer::{EncodedBlock, PACK_TARGET, PackWriter, SealedPack, new_nonce};
 
 use super::disk::{Disk, DiskError};
 use super::format::FormatError;
+use super::format::condemned::Condemned;
 use super::format::pack::{BlockKind, ChunkEntry};
 use crate::config::Parity;
 use crate::id::{IdPrefix, ObjectId, PackId};
@@ -140,13 +144,17 @@ pub fn pack_path(id: &PackId) -> PathBuf {
     PathBuf::from(format!("{PACKS_DIR}/{}/{hex}.pack", &hex[..2]))
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     live: HashSet<PackId>,
     /// Packs outside the merged index, oldest first.
     recent: Vec<Arc<Pack>>,
     merged: Vec<Arc<MergedIndex>>,
     damaged: BTreeMap<PackId, String>,
+    /// Packs that `gc` will remove, and since when.
+    condemned: BTreeMap<PackId, i64>,
+    /// Whether the next `gc` is a thorough one.
+    is_thorough: bool,
 }
 
 impl State {
@@ -200,38 +208,60 @@ pub struct StoreTotals {
     pub index_bytes: u64,
 }
 
+impl State {
+    fn load(disk: &dyn Disk) -> Result<Self> {
+        // In this order, because others may write meanwhile: whatever pack the list or an index
+        // leads to was there before, and is found.
+        let list = condemned::read_lenient(disk)?;
+        let mut merged = Vec::new();
+        for name in disk.list(INDEX_DIR.as_ref())? {
+            if let Ok(Some(index)) = MergedIndex::open(disk, &name) {
+                merged.push(Arc::new(index));
+            }
+        }
+        Self::load_with(disk, list, merged)
+    }
+
+    /// The packs that are there, of which an index covers some.
+    fn load_with(disk: &dyn Disk, list: Condemned, merged: Vec<Arc<MergedIndex>>) -> Result<Self> {
+        let mut state = Self {
+            live: list_packs(disk)?,
+            merged,
+            condemned: list.packs.into_iter().collect(),
+            is_thorough: list.is_thorough,
+            ..Self::default()
+        };
+        let covered: HashSet<PackId> =
+            state.merged.iter().flat_map(|index| index.packs()).collect();
+        let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
+        uncovered.sort_unstable();
+        uncovered.into_iter().try_for_each(|id| state.take(disk, id))?;
+        Ok(state)
+    }
+
+    fn check_tables(&self) -> Result<()> {
+        self.recent.iter().try_for_each(|pack| pack.check_footer())?;
+        self.merged.iter().try_for_each(|part| part.check())
+    }
+
+    fn packs(&self) -> Vec<PackId> {
+        let mut packs: Vec<_> = self.live.iter().copied().collect();
+        packs.sort_unstable();
+        packs
+    }
+}
+
 impl PackStore {
     /// Opens the packs and indexes that are there. Damaged merged indexes are left out: their
     /// packs are looked up in their footers, and the next merge replaces them. So are damaged
     /// packs: what they hold counts as absent and is stored again by the next `add`, the rest of
     /// the repository stays usable, and `store verify` names them.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
-        let mut state = State { live: list_packs(&*disk)?, ..State::default() };
-        for name in disk.list(INDEX_DIR.as_ref())? {
-            if let Ok(Some(index)) = MergedIndex::open(&*disk, &name) {
-                state.merged.push(Arc::new(index));
-            }
-        }
-        let covered: HashSet<PackId> =
-            state.merged.iter().flat_map(|index| index.packs()).collect();
-        let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
-        uncovered.sort_unstable();
-        uncovered.into_iter().try_for_each(|id| state.take(&*disk, id))?;
+        let state = State::load(&*disk)?;
         let open_packs = Mutex::new(LruCache::new(OPEN_PACKS));
         let state = RwLock::new(state);
         let (parity, vain_looks) = (Parity::None, AtomicUsize::new(0));
         Ok(Self { disk, state, open_packs, parity, vain_looks })
-    }
-
-    /// Takes in the packs that came since the store was opened, and answers whether there were any:
-    /// another process may have moved a ref, which was read since, to what it had just stored.
-    pub fn refresh(&self) -> Result<bool> {
-        let there = list_packs(&*self.disk)?;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let is_new = |id: &PackId| !state.live.contains(id) && !state.damaged.contains_key(id);
-        let new: BTreeSet<PackId> = there.into_iter().filter(is_new).collect();
-        new.iter().try_for_each(|id| state.take(&*self.disk, *id))?;
-        Ok(!new.is_empty())
     }
 
     /// As [`Self::refresh`], when an object is not found. Where much is missing, no look finds it.
@@ -258,39 +288,26 @@ impl PackStore {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Finds an object; damage in a footer counts as absence here and is named by a read.
+    /// Finds an object; damage in a footer counts as absence here and is named by a read. Of its
+    /// places one that is not condemned is preferred.
     pub fn locate(&self, id: &ObjectId) -> Option<Location> {
-        self.read_state(|state| {
-            let recent = state.recent.iter().rev().find_map(|pack| {
-                let chunk = pack.footer().ok()?.find(id)?;
-                Some(Location { pack: pack.id(), chunk })
-            });
-            recent.or_else(|| {
-                let mut found = state.merged.iter().filter_map(|index| index.find(id));
-                found.find(|location| state.live.contains(&location.pack))
-            })
-        })
+        self.read_state(|state| state.slot(id, true)).map(|(_, location)| location)
     }
 
-    /// Whether a live pack holds the object.
+    /// Whether the object need not be stored: a live pack holds it that is not condemned.
     pub fn contains(&self, id: &ObjectId) -> bool {
-        self.locate(id).is_some()
+        self.read_state(|state| state.slot(id, false)).is_some()
     }
 
     /// Whether the tables behind the lookups so far were whole: asked before an absence is
     /// believed where it matters. A file that was cut off under the command is named.
     pub fn check_tables(&self) -> Result<()> {
-        let (recent, merged) =
-            self.read_state(|state| (state.recent.clone(), state.merged.clone()));
-        recent.iter().try_for_each(|pack| pack.check_footer())?;
-        merged.iter().try_for_each(|part| part.check())
+        self.snapshot().check_tables()
     }
 
     /// All packs, in order of their ids.
     pub fn packs(&self) -> Vec<PackId> {
-        let mut packs: Vec<_> = self.read_state(|state| state.live.iter().copied().collect());
-        packs.sort_unstable();
-        packs
+        self.read_state(State::packs)
     }
 
     /// Opens a pack, or takes it from the open ones.
@@ -311,16 +328,26 @@ impl PackStore {
 
     /// Starts to find the objects of a pack that was just sealed, and makes its parity.
     pub fn adopt(&self, id: PackId) -> Result<()> {
+        self.adopt_copy(id)?;
+        self.merge_if_many()
+    }
+
+    /// The same, of a pack with copies of what other packs hold. The index would name one place of
+    /// each; it is not merged before it is known which packs go.
+    pub fn adopt_copy(&self, id: PackId) -> Result<()> {
         let pack = Arc::new(Pack::open(&*self.disk, id)?);
         self.make_parity(&pack)?;
-        let full = {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            if state.live.insert(id) {
-                state.recent.push(pack);
-            }
-            state.recent.len() >= MERGE_AT
-        };
-        if full { self.merge() } else { Ok(()) }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.live.insert(id) {
+            state.recent.push(pack);
+        }
+        Ok(())
+    }
+
+    /// Folds the packs outside the merged index into it, where they are many.
+    pub fn merge_if_many(&self) -> Result<()> {
+        let is_full = self.read_state(|state| state.recent.len() >= MERGE_AT);
+        if is_full { self.merge() } else { Ok(()) }
     }
 
     /// Folds the packs outside the merged index into it, together with every part of it that is
@@ -329,8 +356,9 @@ impl PackStore {
         let (recent, merged) =
             self.read_state(|state| (state.recent.clone(), state.merged.clone()));
         let plan = merge::plan(&recent, &merged);
-        let live = self.read_state(|state| state.live.clone());
-        let built = merge::build(&*self.disk, &recent, &plan, &live)?;
+        let (live, condemned) =
+            self.read_state(|state| (state.live.clone(), state.condemned.clone()));
+        let built = merge::build(&*self.disk, &recent, &plan, &live, &condemned)?;
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.recent.retain(|pack| !recent.iter().any(|done| done.id() == pack.id()));

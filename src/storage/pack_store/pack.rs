@@ -140,6 +140,19 @@ impl Pack {
         stored: &mut Vec<u8>,
         plain: &mut Vec<u8>,
     ) -> Result<Vec<u32>> {
+        let (entry, lengths, payload) = self.read_frame(number, stored)?;
+        self.decode(number, &entry, decoder, payload, plain)?;
+        Ok(lengths)
+    }
+
+    /// Reads the whole frame of one block into `stored` and checks header, length table and payload
+    /// against their checksums and against the footer. Returns its entry, the lengths of its chunks
+    /// and its payload.
+    pub fn read_frame<'s>(
+        &self,
+        number: u32,
+        stored: &'s mut Vec<u8>,
+    ) -> Result<(BlockEntry, Vec<u32>, &'s [u8])> {
         let entry = self.block(number)?;
         let bad = |why: String| StoreError::Block { pack: self.id, block: number, why };
         let head_len = FRAME_HEADER_LEN + entry.table_len as usize;
@@ -156,8 +169,7 @@ impl Pack {
         if checksum(payload) != entry.payload_sum {
             return Err(bad("its payload fails its checksum".to_owned()));
         }
-        self.decode(number, &entry, decoder, payload, plain)?;
-        Ok(lengths)
+        Ok((entry, lengths, payload))
     }
 
     /// Checks header and the space between the frames: a pack is header, frames, footer, trailer

@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use super::condemned::condemn_too;
 use super::pack::scan_frame;
 use super::writer::{EncodedBlock, PackWriter, SealedPack};
 use super::{Pack, Result, StoreError, pack_path};
@@ -135,7 +136,8 @@ impl Salvage {
     }
 
     /// Writes the sound frames into a pack of their own and publishes it, over the damaged one where
-    /// it has the same id; nothing where there are none. `file` is what was looked at.
+    /// it has the same id; nothing where there are none. It is condemned if the damaged one is: its
+    /// trees must not count as stored, because what they need may be gone. `file` is what was looked at.
     pub fn write(&self, disk: &Arc<dyn Disk>, file: &dyn ReadFile) -> Result<Option<SealedPack>> {
         let (Some(kind), false) = (self.kind(), self.frames.is_empty()) else { return Ok(None) };
         // Without the header, the id tells packs apart.
@@ -152,6 +154,7 @@ impl Salvage {
             let (kind, codec) = (entry.kind, entry.codec);
             writer.append(&EncodedBlock { kind, codec, chunks, payload })?;
         }
+        condemn_too(&**disk, &self.id, writer.sealed_id())?;
         writer.seal_over().map(Some)
     }
 }

@@ -178,6 +178,61 @@ fn what_is_not_found_in_a_file_that_was_cut_off_is_not_called_absent() {
 }
 
 #[test]
+fn what_others_store_meanwhile_is_found() {
+    let (_dir, disk) = fresh();
+    write_pack(&disk, 1, &sample(1));
+    let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+    write_pack(&disk, 2, &sample(200));
+    read_all(&store, &sample(200));
+    read_all(&store, &sample(1));
+}
+
+#[test]
+fn what_is_condemned_is_read_and_counts_as_absent() {
+    let (_dir, disk) = fresh();
+    let old = write_pack(&disk, 1, &sample(1));
+    let store = Arc::new(PackStore::open(Arc::clone(&disk)).unwrap());
+    let id = BlockKind::Data.id_of(&sample(1)[0][0]);
+    assert!(store.contains(&id));
+    store.condemn([(old, 5)].into(), false).unwrap();
+    for store in [&store, &Arc::new(PackStore::open(Arc::clone(&disk)).unwrap())] {
+        assert!(!store.contains(&id));
+        assert_eq!(store.locate(&id).unwrap().pack, old);
+        read_all(store, &sample(1));
+    }
+    // Of a copy the index keeps the place that stays, whatever it merges, and when.
+    let copy = write_pack(&disk, 9, &sample(1));
+    store.adopt_copy(copy).unwrap();
+    store.merge().unwrap();
+    assert_eq!(store.locate(&id).unwrap().pack, copy);
+    store.forget(&[old].into()).unwrap();
+    store.remove(&old).unwrap();
+    for store in [&store, &Arc::new(PackStore::open(Arc::clone(&disk)).unwrap())] {
+        assert!(store.contains(&id));
+        read_all(store, &sample(1));
+    }
+    assert!(store.verify_indexes().is_empty());
+}
+
+#[test]
+fn who_opened_the_packs_before_finds_out_what_went() {
+    let (_dir, disk) = fresh();
+    let old = write_pack(&disk, 1, &sample(1));
+    write_pack(&disk, 2, &sample(200));
+    let early = PackStore::open(Arc::clone(&disk)).unwrap();
+    let id = BlockKind::Data.id_of(&sample(1)[0][0]);
+    let collector = PackStore::open(Arc::clone(&disk)).unwrap();
+    collector.condemn([(old, 5)].into(), true).unwrap();
+    early.refresh().unwrap();
+    assert!(!early.contains(&id) && early.locate(&id).is_some() && early.is_thorough());
+    collector.forget(&[old].into()).unwrap();
+    collector.remove(&old).unwrap();
+    collector.condemn(BTreeMap::new(), false).unwrap();
+    early.refresh().unwrap();
+    assert!(early.locate(&id).is_none() && !early.is_thorough());
+}
+
+#[test]
 fn what_another_process_stored_meanwhile_is_found() {
     let (_dir, disk) = fresh();
     write_pack(&disk, 1, &sample(1));

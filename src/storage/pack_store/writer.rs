@@ -1,15 +1,16 @@
 //! Writing packs: blocks are appended to one file with large sequential writes and published as a
 //! whole.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{PACKS_DIR, Result, pack_path};
 use crate::id::{ObjectId, PackId};
 use crate::storage::cache::PooledBuffer;
-use crate::storage::disk::{Disk, NewFile};
+use crate::storage::disk::{Disk, NewFile, Result as DiskResult};
 use crate::storage::format::bytes::checksum;
 use crate::storage::format::pack::{
-    self, BlockEntry, BlockKind, ChunkEntry, Codec, HEADER_LEN, PackKind, Trailer,
+    self, BlockEntry, BlockKind, ChunkEntry, Codec, HEADER_LEN, PackKind, TRAILER_LEN, Trailer,
 };
 
 /// Size at which a pack is sealed. The same file is the unit in an object store, where 64 MiB
@@ -65,10 +66,24 @@ impl PackWriter {
     /// Starts a pack.
     pub fn new(disk: Arc<dyn Disk>, kind: PackKind, nonce: [u8; 16]) -> Result<Self> {
         let file = disk.create()?;
+        Ok(Self::on(disk, file, kind, nonce))
+    }
+
+    /// A pack that is measured and not written; it cannot be sealed.
+    pub fn measuring(disk: Arc<dyn Disk>, kind: PackKind) -> Self {
+        Self::on(disk, Box::new(Discarded), kind, [0; 16])
+    }
+
+    fn on(disk: Arc<dyn Disk>, file: Box<dyn NewFile>, kind: PackKind, nonce: [u8; 16]) -> Self {
         let mut buffer = Vec::with_capacity(WRITE_BUFFER + (64 << 10));
         buffer.extend_from_slice(&pack::encode_header(kind, &nonce));
         let len = HEADER_LEN as u64;
-        Ok(Self { disk, file, kind, nonce, buffer, len, blocks: Vec::new(), chunks: Vec::new() })
+        Self { disk, file, kind, nonce, buffer, len, blocks: Vec::new(), chunks: Vec::new() }
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> PackKind {
+        self.kind
     }
 
     /// Bytes so far, the footer not counted.
@@ -119,6 +134,29 @@ impl PackWriter {
         Ok(())
     }
 
+    /// Bytes that the pack will have when it is sealed.
+    pub fn sealed_len(&mut self) -> u64 {
+        self.sort_chunks();
+        let footer = pack::footer_len(self.blocks.len(), self.chunks.len());
+        self.len + footer as u64 + TRAILER_LEN as u64
+    }
+
+    /// The id that the pack will have when it is sealed.
+    pub(super) fn sealed_id(&mut self) -> PackId {
+        self.sort_chunks();
+        PackId::of(&self.footer())
+    }
+
+    fn footer(&self) -> Vec<u8> {
+        pack::encode_footer(self.kind, &self.nonce, &self.blocks, &self.chunks)
+    }
+
+    fn sort_chunks(&mut self) {
+        self.chunks.sort_unstable_by_key(|chunk| chunk.0);
+        // An object that came twice (two writers raced for it) is listed once.
+        self.chunks.dedup_by_key(|chunk| chunk.0);
+    }
+
     /// Writes footer and trailer and publishes the pack; it is durable when this returns.
     pub fn seal(self) -> Result<SealedPack> {
         self.seal_as(false)
@@ -130,10 +168,8 @@ impl PackWriter {
     }
 
     fn seal_as(mut self, replace: bool) -> Result<SealedPack> {
-        self.chunks.sort_unstable_by_key(|chunk| chunk.0);
-        // An object that came twice (two writers raced for it) is listed once.
-        self.chunks.dedup_by_key(|chunk| chunk.0);
-        let footer = pack::encode_footer(self.kind, &self.nonce, &self.blocks, &self.chunks);
+        self.sort_chunks();
+        let footer = self.footer();
         let id = PackId::of(&footer);
         let trailer =
             Trailer { footer_offset: self.len, footer_len: footer.len() as u64, pack: id };
@@ -145,5 +181,33 @@ impl PackWriter {
         self.file.publish(&path, replace)?;
         let objects = self.chunks.iter().map(|chunk| chunk.0).collect();
         Ok(SealedPack { id, objects })
+    }
+}
+
+/// Random bytes that make a pack distinct from every other.
+pub fn new_nonce() -> [u8; 16] {
+    let mut nonce = [0; 16];
+    // Only uniqueness matters; without a random source the clock of the process must do.
+    if getrandom::fill(&mut nonce).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        nonce = now.unwrap_or_default().as_nanos().to_le_bytes();
+    }
+    nonce
+}
+
+/// A file whose bytes nobody wants.
+struct Discarded;
+
+impl NewFile for Discarded {
+    fn write_all(&mut self, _: &[u8]) -> DiskResult<()> {
+        Ok(())
+    }
+
+    fn publish(self: Box<Self>, _: &Path, _: bool) -> DiskResult<()> {
+        Ok(())
+    }
+
+    fn publish_unsynced(self: Box<Self>, _: &Path) -> DiskResult<()> {
+        Ok(())
     }
 }

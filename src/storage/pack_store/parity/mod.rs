@@ -20,7 +20,7 @@ pub use make::{MakeParity, make_parity};
 
 use super::{Pack, PackStore, Result, StoreError, pack_path};
 use crate::config::Parity;
-use crate::id::PackId;
+use crate::id::{ID_LEN, PackId};
 use crate::storage::disk::{Disk, DiskError, ReadFile, Result as DiskResult};
 use crate::storage::format::FormatError;
 use crate::storage::format::bytes::checksum;
@@ -221,16 +221,12 @@ pub fn remove_parity(disk: &dyn Disk, id: &PackId) -> Result<()> {
     Ok(())
 }
 
-/// Removes the parity of packs that are not there, durably: for whoever knows that nobody needs them,
-/// so that no repair brings one of them back. Answers how many bytes that were.
-pub fn remove_lost_parity(disk: &dyn Disk) -> Result<u64> {
+/// The packs of which there is parity only.
+pub fn list_lost(disk: &dyn Disk) -> Result<Vec<PackId>> {
     let there = super::list_packs(disk)?;
-    let mut bytes = 0;
-    for id in list_parity(disk)?.difference(&there) {
-        bytes += parity_len(disk, id)?;
-        remove_parity(disk, id)?;
-    }
-    Ok(bytes)
+    let mut lost: Vec<_> = list_parity(disk)?.difference(&there).copied().collect();
+    lost.sort_unstable();
+    Ok(lost)
 }
 
 impl PackStore {
@@ -239,6 +235,12 @@ impl PackStore {
     pub fn with_parity(mut self, parity: Parity) -> Self {
         self.parity = parity;
         self
+    }
+
+    /// Bytes of the parity that a new pack of this kind and length gets.
+    pub fn planned_parity(&self, kind: PackKind, pack_len: u64) -> u64 {
+        let any = PackId::from_bytes([0; ID_LEN]);
+        share(self.parity, kind).map_or(0, |share| lay_out(any, pack_len, share).file_len())
     }
 
     /// Makes the parity of a pack that was just sealed, if the settings ask for it.

@@ -1,0 +1,301 @@
+//! `obliterate`: takes files out of all history, for good.
+//!
+//! Every commit that a branch, a tag, a stash or `HEAD` leads to is written again without them, with
+//! what comes after it, and the refs are moved. That is one operation; then what would bring the files
+//! back goes: the log of operations begins anew, the notes of imports are forgotten, and the next `gc`
+//! frees every byte that nothing reaches.
+//!
+//! A run that is killed has moved all refs or none, and another run goes on from there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::gc::GcOptions;
+use super::merge::MergeError;
+use super::operation::{Operation, description};
+use super::pathspec::Pathspec;
+use super::repair::DAMAGED_DIR;
+use super::source::WorkTreeSource;
+use super::trees::{Stop, TreeDiff, edit_tree_by};
+use super::{RepoError, Repository, Result};
+use crate::id::{CommitId, ObjectId};
+use crate::path::RepoPath;
+use crate::progress::Phase;
+use crate::storage::engine::{EngineError, Worker};
+use crate::storage::format::object::{Commit, EntryKind};
+use crate::storage::format::pack::BlockKind;
+use crate::storage::format::staging_log::Frame;
+use crate::storage::objects::{ObjectSink, Objects, TreeTotals};
+use crate::storage::refs::{Head, RefValue};
+
+/// Directory of what imports note.
+const IMPORT_DIR: &str = "import";
+
+/// What was taken out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObliterateReport {
+    /// Commits that there are.
+    pub commits: u64,
+    /// Commits that were written again.
+    pub rewritten: u64,
+    /// Refs that moved.
+    pub refs: u64,
+    /// Paths that some commit or the staging area held.
+    pub paths: BTreeSet<RepoPath>,
+    /// Paths that were staged among them.
+    pub staged: u64,
+    /// Bytes that `gc --now` frees; none where nothing was done.
+    pub freed_bytes: Option<i64>,
+}
+
+/// The paths of one commit that go, shared with the commits after it that have the same.
+type Doomed = Arc<BTreeSet<RepoPath>>;
+
+/// What became of the commits.
+#[derive(Default)]
+struct Rewritten {
+    commits: HashMap<CommitId, CommitId>,
+    report: ObliterateReport,
+}
+
+impl Rewritten {
+    fn moved(&self, id: &CommitId) -> CommitId {
+        self.commits.get(id).copied().unwrap_or(*id)
+    }
+}
+
+impl Repository {
+    /// Takes all files that match out of every commit and out of the staging area. Files of the work
+    /// tree stay.
+    pub fn obliterate(&self, paths: &Pathspec, dry_run: bool) -> Result<ObliterateReport> {
+        let mut op = self.begin(description("obliterate", paths.shown()))?;
+        // What is repaired later would bring the files back.
+        self.check_sound()?;
+        if let Some(state) = self.merge_state()? {
+            return Err(MergeError::Waiting(state.kind).into());
+        }
+        self.monitor().phase(Phase::Processing);
+        let order = self.parents_first()?;
+        let doomed = self.doomed(&order, paths)?;
+        let staged: Vec<RepoPath> = (op.staged().iter())
+            .map(|entry| entry.path)
+            .filter(|path| paths.matches(path.as_bytes(), false))
+            .collect();
+        let mut report = ObliterateReport {
+            commits: order.len() as u64,
+            staged: staged.len() as u64,
+            paths: staged.iter().cloned().collect(),
+            ..ObliterateReport::default()
+        };
+        let distinct: BTreeMap<_, _> =
+            doomed.values().map(|doomed| (Arc::as_ptr(doomed), doomed)).collect();
+        distinct.values().for_each(|doomed| report.paths.extend(doomed.iter().cloned()));
+        // A run that was killed may have moved the refs, and left the rest to this one.
+        if report.paths.is_empty() && !self.store()?.is_thorough() {
+            return Err(nothing_matches(paths));
+        }
+        let mut rewritten = Rewritten { commits: HashMap::new(), report };
+        if dry_run {
+            count(&order, &doomed, &mut rewritten);
+            self.move_refs(&mut op, &mut rewritten, true)?;
+            return Ok(rewritten.report);
+        }
+        self.store()?.condemn(self.store()?.condemned(), true)?;
+        self.rewrite(&order, &doomed, &mut rewritten)?;
+        self.move_refs(&mut op, &mut rewritten, false)?;
+        let mut frame = Frame::default();
+        staged.iter().for_each(|path| frame.remove(path.as_bytes()));
+        op.staging().apply_frame(frame)?;
+        // One that waits no more, because HEAD went elsewhere, leads to what was.
+        op.set_merge(None)?;
+        op.forget_all()?;
+        self.forget_traces()?;
+        if !self.disk.list(DAMAGED_DIR.as_ref())?.is_empty() {
+            let dir = self.place.repository.join(DAMAGED_DIR);
+            let what = format!("what repairs put aside may hold the files: '{}'", dir.display());
+            self.monitor().warn(&what);
+        }
+        drop(op);
+        let next = GcOptions { dry_run: true, now: true, thorough: true };
+        rewritten.report.freed_bytes = Some(self.gc(next)?.freed_bytes());
+        Ok(rewritten.report)
+    }
+
+    /// All commits that something leads to, each behind its parents.
+    fn parents_first(&self) -> Result<Vec<(CommitId, Commit)>> {
+        let refs = self.refs().list("")?;
+        let mut stack: Vec<(CommitId, Option<Commit>)> =
+            refs.into_iter().map(|(_, record)| (record.new.commit, None)).collect();
+        if let Head::Detached(commit) = self.refs().read_head()? {
+            stack.push((commit, None));
+        }
+        let (mut begun, mut order) = (BTreeSet::new(), Vec::new());
+        while let Some((id, read)) = stack.pop() {
+            self.stop_if_cancelled()?;
+            match read {
+                Some(commit) => order.push((id, commit)),
+                None if begun.insert(id) => {
+                    let commit = self.objects()?.commit(&id)?;
+                    let parents = commit.parents.clone();
+                    stack.push((id, Some(commit)));
+                    stack.extend(parents.into_iter().map(|parent| (parent, None)));
+                }
+                None => {}
+            }
+        }
+        Ok(order)
+    }
+
+    /// The paths of each commit that go. Of a commit with a parent only what changed is looked at.
+    fn doomed(
+        &self,
+        order: &[(CommitId, Commit)],
+        paths: &Pathspec,
+    ) -> Result<HashMap<CommitId, Doomed>> {
+        let mut all: HashMap<CommitId, Doomed> = HashMap::new();
+        let mut trees = HashMap::new();
+        for (id, commit) in order {
+            self.stop_if_cancelled()?;
+            let parent = commit.parents.first();
+            let before = parent.and_then(|parent| all.get(parent)).cloned().unwrap_or_default();
+            let base = parent.and_then(|parent| trees.get(parent)).copied();
+            let mut doomed = Arc::clone(&before);
+            for change in TreeDiff::new(self.objects()?, base, Some(commit.tree)) {
+                let change = change?;
+                if !paths.matches(change.path.as_bytes(), false) {
+                    continue;
+                }
+                match change.new {
+                    Some(_) => Arc::make_mut(&mut doomed).insert(change.path),
+                    None => Arc::make_mut(&mut doomed).remove(&change.path),
+                };
+            }
+            trees.insert(*id, commit.tree);
+            all.insert(*id, doomed);
+        }
+        Ok(all)
+    }
+
+    /// Writes the commits that hold what goes, and those after them, again.
+    fn rewrite(
+        &self,
+        order: &[(CommitId, Commit)],
+        doomed: &HashMap<CommitId, Doomed>,
+        rewritten: &mut Rewritten,
+    ) -> Result<()> {
+        let (root, objects) = (self.work_tree_handle()?, self.objects()?);
+        let mut unreadable = None;
+        let written = self.engine()?.write_objects(&WorkTreeSource(&root), |worker| {
+            for (id, commit) in order {
+                if self.cancel_token().is_cancelled() {
+                    return Err(EngineError::Interrupted);
+                }
+                let empty = Doomed::default();
+                let doomed = doomed.get(id).unwrap_or(&empty);
+                match rewrite_one(objects, id, commit, doomed, rewritten, worker) {
+                    Ok(()) => {}
+                    Err(Stop::Sink(error)) => return Err(error),
+                    Err(Stop::Unreadable(error)) => {
+                        unreadable = Some(error);
+                        return Ok(());
+                    }
+                }
+                self.monitor().advance(1, 0);
+            }
+            Ok(())
+        });
+        match unreadable {
+            Some(error) => Err(error.into()),
+            None => Ok(written?),
+        }
+    }
+
+    /// Lets refs and `HEAD` lead to the new commits.
+    fn move_refs(
+        &self,
+        op: &mut Operation<'_>,
+        rewritten: &mut Rewritten,
+        dry_run: bool,
+    ) -> Result<()> {
+        for (name, record) in self.refs().list("")? {
+            let RefValue { commit, annotation } = record.new;
+            let moved = rewritten.moved(&commit);
+            if moved == commit {
+                continue;
+            }
+            rewritten.report.refs += 1;
+            if dry_run {
+                continue;
+            }
+            let annotation = match annotation {
+                Some(tag) => {
+                    let mut tag = self.objects()?.tag(&tag)?;
+                    tag.target = rewritten.moved(&tag.target);
+                    Some(self.write_tag(&tag)?)
+                }
+                None => None,
+            };
+            op.set_ref(&name, Some(RefValue { commit: moved, annotation }))?;
+        }
+        if let Head::Detached(commit) = self.refs().read_head()? {
+            op.set_head(Head::Detached(rewritten.moved(&commit)));
+        }
+        Ok(())
+    }
+
+    /// Removes what else could bring the files back.
+    fn forget_traces(&self) -> Result<()> {
+        for name in self.disk.list(IMPORT_DIR.as_ref())? {
+            self.disk.remove_durably(&Path::new(IMPORT_DIR).join(name))?;
+        }
+        Ok(())
+    }
+}
+
+fn nothing_matches(paths: &Pathspec) -> RepoError {
+    let pathspec = paths.shown().next().unwrap_or_default().into_bytes();
+    RepoError::NoMatch { pathspec, place: "any commit or the staging area".to_owned() }
+}
+
+fn rewrite_one(
+    objects: &Objects,
+    id: &CommitId,
+    commit: &Commit,
+    doomed: &Doomed,
+    rewritten: &mut Rewritten,
+    worker: &mut Worker<'_>,
+) -> std::result::Result<(), Stop<EngineError>> {
+    let parents: Vec<_> = commit.parents.iter().map(|parent| rewritten.moved(parent)).collect();
+    if doomed.is_empty() && parents == commit.parents {
+        return Ok(());
+    }
+    let old = TreeTotals { tree: commit.tree, files: commit.files, bytes: commit.bytes };
+    let edits: Vec<(RepoPath, Option<EntryKind>)> =
+        doomed.iter().map(|path| (path.clone(), None)).collect();
+    let TreeTotals { tree, files, bytes } = match edits.as_slice() {
+        [] => old,
+        edits => edit_tree_by(objects, Some(old), edits, worker)?,
+    };
+    let encoded = Commit { tree, files, bytes, parents, ..commit.clone() }.encode();
+    let new = CommitId::of(&encoded);
+    worker.put(BlockKind::Commit, ObjectId::from(new), encoded).map_err(Stop::Sink)?;
+    rewritten.commits.insert(*id, new);
+    rewritten.report.rewritten += 1;
+    Ok(())
+}
+
+/// Counts what [`Repository::rewrite`] would do. Any other id stands for a new one.
+fn count(
+    order: &[(CommitId, Commit)],
+    doomed: &HashMap<CommitId, Doomed>,
+    rewritten: &mut Rewritten,
+) {
+    for (id, commit) in order {
+        let moves = commit.parents.iter().any(|parent| rewritten.commits.contains_key(parent));
+        if moves || doomed.get(id).is_some_and(|doomed| !doomed.is_empty()) {
+            rewritten.commits.insert(*id, CommitId::of(id.as_bytes()));
+            rewritten.report.rewritten += 1;
+        }
+    }
+}
