@@ -6,24 +6,19 @@
     reason = "a test that fails says so, and damages files by any means"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod collected;
+mod hostile;
+mod sectors;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
 
-use common::{Output, Sandbox, assert_same, files_below, flip, noise, overwrite, text};
-use digstore::config::Config;
-use digstore::id::PackId;
-use digstore::progress::NullMonitor;
-use digstore::repo::{Place, Repository};
-use digstore::storage::disk::{FileSystem, OsDisk, RawFile, RawLock, RealFs};
+use common::{Sandbox, assert_same, files_below, flip, noise, overwrite, text};
 use digstore::storage::format::parity::{HEADER_LEN, Layout};
-use digstore::storage::mapped::Mapped;
 
 const SHARD: usize = 4096;
 
@@ -248,119 +243,6 @@ fn what_comes_back_of_a_pack_saves_more_of_it() {
     assert!(report["objects"].as_u64().unwrap() >= with, "{report}");
 }
 
-/// A file system that cannot read one sector of one file any more.
-#[derive(Debug)]
-struct BadSector {
-    inode: u64,
-    sector: std::ops::Range<u64>,
-}
-
-#[derive(Debug)]
-struct BadFile(Box<dyn RawFile>, std::ops::Range<u64>);
-
-impl RawFile for BadFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset < self.1.end && offset + buf.len() as u64 > self.1.start {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        self.0.read_exact_at(buf, offset)
-    }
-
-    fn map(&self, _: u64, _: usize) -> Option<io::Result<Mapped>> {
-        None
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
-    }
-
-    fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync()
-    }
-}
-
-impl FileSystem for BadSector {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
-        let file = RealFs.open(path)?;
-        let is_bad = fs::metadata(path)?.ino() == self.inode;
-        Ok(if is_bad { Box::new(BadFile(file, self.sector.clone())) } else { file })
-    }
-
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
-        RealFs.create_new(path)
-    }
-
-    fn open_append(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
-        RealFs.open_append(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
-        RealFs.rename(from, to, replace)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_file(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.create_dir(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        RealFs.list(path)
-    }
-
-    fn kind(&self, path: &Path) -> io::Result<(bool, u64)> {
-        RealFs.kind(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_dir(path)
-    }
-
-    fn sync_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_all(path)
-    }
-
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>> {
-        RealFs.try_lock(path)
-    }
-}
-
-#[test]
-fn a_sector_that_the_disk_cannot_read_any_more_is_healed() {
-    let sandbox = fixture("5%");
-    let sound = contents(&sandbox);
-    let pack = large(&sandbox);
-    let start = 300 * SHARD as u64;
-    let inode = fs::metadata(&pack).unwrap().ino();
-    let bad = BadSector { inode, sector: start..start + SHARD as u64 };
-    let place = Place::at(&sandbox.work);
-    let disk = OsDisk::on(&place.repository, Arc::new(bad));
-    let config = Config::default();
-    let open = Repository::open_on(Arc::new(disk), place, config, Arc::new(NullMonitor::default()));
-    let report = open.unwrap().repair(true).unwrap();
-    assert!(report.left.is_sound() && report.restored[0].from == "its parity", "{report:?}");
-    assert!(contents(&sandbox) == sound);
-    // The copy of the damaged pack has all that could be read.
-    let mut left = sound[&pack].clone();
-    left[300 * SHARD..301 * SHARD].fill(0);
-    let kept = files_below(&sandbox.path(".digstore/damaged"));
-    assert!(kept.iter().any(|path| fs::read(path).unwrap() == left), "{kept:?}");
-}
-
 #[test]
 fn damage_of_parity_is_no_damage_of_data_and_is_made_good() {
     let sandbox = fixture("10%");
@@ -467,48 +349,6 @@ fn the_size_of_the_store_counts_parity() {
     assert!(sandbox.ok(["store", "size"]).text().contains("what heals damaged packs"));
 }
 
-/// Runs a command that may have half a gigabyte of memory beyond what every process maps.
-fn in_little_memory(sandbox: &Sandbox, args: &str) -> Output {
-    let mut command = Command::new("sh");
-    let binary = env!("CARGO_BIN_EXE_digstore");
-    command.args(["-c", &format!("ulimit -v 3000000; RAYON_NUM_THREADS=1 exec {binary} {args}")]);
-    sandbox.surround(&mut command);
-    Output::of(command.current_dir(&sandbox.work))
-}
-
-#[test]
-fn a_parity_file_that_lies_costs_no_memory_and_heals_nothing() {
-    let sandbox = fixture("5%");
-    let pack = large(&sandbox);
-    let len = fs::metadata(&pack).unwrap().len();
-    let id: PackId = pack.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    zero(&pack, 500_000, 300_000);
-    let damaged = fs::read(&pack).unwrap();
-    let lies = [
-        Layout { pack: id, pack_len: u64::MAX, shard_len: 4096, groups: u32::MAX, recovery: 1 },
-        Layout { pack: id, pack_len: 1 << 40, shard_len: 4096, groups: 1 << 20, recovery: 4096 },
-        Layout { pack: id, pack_len: len, shard_len: u32::MAX, groups: 1, recovery: u32::MAX },
-        Layout { pack: id, pack_len: len, shard_len: 64, groups: 4000, recovery: 4096 },
-        Layout { pack: id, pack_len: 1, shard_len: 64, groups: 1, recovery: 1 },
-        Layout { pack: id, pack_len: 50_000, shard_len: 4096, groups: 2, recovery: 6 },
-    ];
-    for lie in lies {
-        let mut bytes = lie.encode();
-        // Sums that are right for zeros, so that everything that is zeros, or missing, is "sound".
-        if Layout::decode(&bytes).is_ok() {
-            let table = vec![0; lie.table_len(0) / 8 - 1];
-            bytes.extend(lie.encode_table(0, &table));
-        }
-        bytes.extend(noise(3, 200_000));
-        overwrite(&parity_of(&pack), &bytes);
-        assert_eq!(in_little_memory(&sandbox, "store verify --data").code, 21, "{lie:?}");
-        let told = in_little_memory(&sandbox, "store repair");
-        assert_eq!(told.code, 21, "{lie:?}: {told:?}");
-        assert!(!told.text().contains("from its parity"), "{lie:?}: {told:?}");
-        assert!(fs::read(&pack).unwrap() == damaged);
-    }
-}
-
 #[test]
 fn the_setting_is_the_owners_and_not_of_the_work_tree() {
     let sandbox = Sandbox::new();
@@ -526,69 +366,4 @@ fn the_setting_is_the_owners_and_not_of_the_work_tree() {
     }
     sandbox.write("digstore.toml", "[reliability]\nparity = \"none\"\n");
     sandbox.fails(2, ["status"]);
-}
-
-const GC: [&str; 6] =
-    ["--config", "gc.keep_days=0", "--config", "gc.keep_operations=0", "gc", "--now"];
-
-/// A repository in which most of a branch was given up, in packs that are partly in use.
-fn with_garbage() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.ok(["config", "set", "reliability.parity", "10%"]);
-    sandbox.write("kept", noise(1, 300_000));
-    sandbox.save("kept");
-    sandbox.ok(["switch", "-c", "other"]);
-    sandbox.write("gone", noise(2, 1_500_000));
-    sandbox.write("staged", noise(3, 200_000));
-    sandbox.save("gone");
-    sandbox.ok(["switch", "main"]);
-    sandbox.ok(["branch", "-D", "other"]);
-    sandbox.write("staged", noise(3, 200_000));
-    sandbox.ok(["add", "-A"]);
-    sandbox
-}
-
-#[test]
-fn collected_packs_take_their_parity_along_and_new_ones_get_theirs() {
-    let sandbox = with_garbage();
-    let bytes = || -> i64 {
-        let files = contents(&sandbox).into_values().map(|bytes| bytes.len() as i64).sum::<i64>();
-        files + fs::metadata(sandbox.path(".digstore/operations")).unwrap().len() as i64
-    };
-    let before = bytes();
-    let planned = sandbox.ok([&GC[..], &["-n", "--json"]].concat()).json();
-    assert_eq!(bytes(), before);
-    let done = sandbox.ok([&GC[..], &["--json"]].concat()).json();
-    assert_eq!(done["freed_bytes"], before - bytes());
-    assert_eq!(planned["freed_bytes"], before - bytes());
-    assert!(done["repacked"].as_u64().unwrap() > 0 && before - bytes() > 1_500_000, "{done}");
-    for parity in parities(&sandbox) {
-        assert!(parity.with_extension("pack").exists(), "{}", parity.display());
-    }
-    let packs = sandbox.packs(1).len() + sandbox.packs(2).len();
-    assert_eq!(parities(&sandbox).len(), packs);
-    sandbox.ok(["store", "verify", "--data"]);
-    assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
-}
-
-/// A pack that was lost and of which nothing is in use is not brought back after a collection, which may
-/// have taken what it needs.
-#[test]
-fn what_was_lost_and_is_not_in_use_does_not_come_back() {
-    let sandbox = with_garbage();
-    let (before, packs) = (contents(&sandbox), sandbox.packs(2));
-    sandbox.ok(GC);
-    let gone = packs.iter().find(|path| !path.exists()).unwrap();
-    // As if it had been lost, and not removed.
-    overwrite(&parity_of(gone), &before[&parity_of(gone)]);
-    assert!(sandbox.run(["store", "verify"]).expect_code(3).text().contains("its pack is missing"));
-    let size = before[&parity_of(gone)].len();
-    let planned = sandbox.ok([&GC[..], &["-n", "--json"]].concat()).json();
-    assert_eq!((&planned["removed"], &planned["removed_bytes"]), (&0.into(), &size.into()));
-    assert!(parity_of(gone).exists());
-    sandbox.ok(GC);
-    assert!(!parity_of(gone).exists() && !gone.exists());
-    sandbox.ok(["store", "verify", "--data"]);
-    sandbox.ok(["store", "repair", "--apply"]);
-    assert!(!gone.exists());
 }
