@@ -169,47 +169,55 @@ fn verify(args: &VerifyArgs, context: &Context<'_>) -> CommandResult {
     };
     let report = repository.verify_to(depth)?;
     repository.monitor().finish();
-    let is_sound = report.is_sound();
     if context.ui.is_json() {
-        let mut damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
-        damaged.sort_unstable();
-        let affected: Vec<Value> = report.affected.iter().map(affected_json).collect();
-        context.ui.document(&json!({
-            "message_type": "summary", "schema_version": 1, "sound": is_sound,
-            "packs": report.packs, "objects": report.objects, "bytes": report.bytes,
-            "commits": report.commits, "operations": report.operations,
-            "part": report.part.map(|part| part.number + 1), "parts": report.part.map(|part| part.of),
-            "problems": report.problems, "damaged": damaged, "affected": affected,
-            "redundancy": report.redundancy,
-        }))?;
+        context.ui.document(&verify_json(&report))?;
     } else {
-        for problem in &report.problems {
-            context.ui.line(format!("damaged: {problem}"))?;
-        }
-        for affected in &report.affected {
-            context.ui.line(format!("affected: {}", affected_text(affected)))?;
-        }
-        for problem in &report.redundancy {
-            context.ui.line(format!("redundancy: {problem}"))?;
-        }
-        let part = match report.part {
-            Some(part) if part.of > 1 => format!(", part {} of {}", part.number + 1, part.of),
-            _ => String::new(),
-        };
-        let checked = format!(
-            "checked {}, {}, {} of content{part}, {}",
-            format::counted(report.packs, "pack"),
-            format::counted(report.objects, "object"),
-            format::bytes(report.bytes),
-            format::counted(report.commits, "commit"),
-        );
-        let verdict = if is_sound { "no damage found" } else { "damage found" };
-        context.ui.message(format!("{checked}: {verdict}"));
-        if is_sound && !report.redundancy.is_empty() {
-            context.ui.message("'digstore store repair --apply' makes the parity that is missing");
-        }
+        verify_text(&report, context)?;
     }
     Ok(exit_code(&report))
+}
+
+fn verify_json(report: &VerifyReport) -> Value {
+    let mut damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
+    damaged.sort_unstable();
+    let affected: Vec<Value> = report.affected.iter().map(affected_json).collect();
+    json!({
+        "message_type": "summary", "schema_version": 1, "sound": report.is_sound(),
+        "packs": report.packs, "objects": report.objects, "bytes": report.bytes,
+        "commits": report.commits, "operations": report.operations,
+        "part": report.part.map(|part| part.number + 1), "parts": report.part.map(|part| part.of),
+        "problems": report.problems, "damaged": damaged, "affected": affected,
+        "redundancy": report.redundancy,
+    })
+}
+
+fn verify_text(report: &VerifyReport, context: &Context<'_>) -> std::io::Result<()> {
+    for problem in &report.problems {
+        context.ui.line(format!("damaged: {problem}"))?;
+    }
+    for affected in &report.affected {
+        context.ui.line(format!("affected: {}", affected_text(affected)))?;
+    }
+    for problem in &report.redundancy {
+        context.ui.line(format!("redundancy: {problem}"))?;
+    }
+    let part = match report.part {
+        Some(part) if part.of > 1 => format!(", part {} of {}", part.number + 1, part.of),
+        _ => String::new(),
+    };
+    let checked = format!(
+        "checked {}, {}, {} of content{part}, {}",
+        format::counted(report.packs, "pack"),
+        format::counted(report.objects, "object"),
+        format::bytes(report.bytes),
+        format::counted(report.commits, "commit"),
+    );
+    let verdict = if report.is_sound() { "no damage found" } else { "damage found" };
+    context.ui.message(format!("{checked}: {verdict}"));
+    if report.is_sound() && !report.redundancy.is_empty() {
+        context.ui.message("'digstore store repair --apply' makes the parity that is missing");
+    }
+    Ok(())
 }
 
 /// Damage is told apart from redundancy that is less than was asked for: all can be had then.
@@ -247,40 +255,48 @@ fn repair(args: &RepairArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
     let report = repository.repair(args.apply)?;
     repository.monitor().finish();
-    let left = &report.left;
     if context.ui.is_json() {
-        let restored: Vec<Value> = (report.restored.iter())
-            .map(|restored| json!({ "what": restored.what, "from": restored.from }))
-            .collect();
-        let aside: Vec<_> = report.set_aside.iter().map(|path| path.to_string_lossy()).collect();
-        let affected: Vec<Value> = left.affected.iter().map(affected_json).collect();
-        context.ui.document(&json!({
-            "message_type": "summary", "schema_version": 1, "applied": args.apply,
-            "sound": left.is_sound(), "restored": restored, "set_aside": aside,
-            "problems": left.problems, "affected": affected, "redundancy": left.redundancy,
-        }))?;
+        context.ui.document(&repair_json(&report, args.apply))?;
     } else {
-        let verb = if args.apply { "restored" } else { "would restore" };
-        for restored in &report.restored {
-            context.ui.line(format!("{verb}: {} from {}", restored.what, restored.from))?;
-        }
-        for path in &report.set_aside {
-            context.ui.line(format!("kept: {}", path.display()))?;
-        }
-        let (damaged, affected) =
-            if args.apply { ("lost", "lost") } else { ("damaged", "affected") };
-        for problem in &left.problems {
-            context.ui.line(format!("{damaged}: {problem}"))?;
-        }
-        for path in &left.affected {
-            context.ui.line(format!("{affected}: {}", affected_text(path)))?;
-        }
-        for problem in &left.redundancy {
-            context.ui.line(format!("redundancy: {problem}"))?;
-        }
-        context.ui.message(repair_verdict(&report, args.apply));
+        repair_text(&report, args.apply, context)?;
     }
-    Ok(exit_code(left))
+    Ok(exit_code(&report.left))
+}
+
+fn repair_json(report: &RepairReport, applied: bool) -> Value {
+    let left = &report.left;
+    let restored: Vec<Value> = (report.restored.iter())
+        .map(|restored| json!({ "what": restored.what, "from": restored.from }))
+        .collect();
+    let aside: Vec<_> = report.set_aside.iter().map(|path| path.to_string_lossy()).collect();
+    let affected: Vec<Value> = left.affected.iter().map(affected_json).collect();
+    json!({
+        "message_type": "summary", "schema_version": 1, "applied": applied,
+        "sound": left.is_sound(), "restored": restored, "set_aside": aside,
+        "problems": left.problems, "affected": affected, "redundancy": left.redundancy,
+    })
+}
+
+fn repair_text(report: &RepairReport, applied: bool, context: &Context<'_>) -> std::io::Result<()> {
+    let verb = if applied { "restored" } else { "would restore" };
+    for restored in &report.restored {
+        context.ui.line(format!("{verb}: {} from {}", restored.what, restored.from))?;
+    }
+    for path in &report.set_aside {
+        context.ui.line(format!("kept: {}", path.display()))?;
+    }
+    let (damaged, affected) = if applied { ("lost", "lost") } else { ("damaged", "affected") };
+    for problem in &report.left.problems {
+        context.ui.line(format!("{damaged}: {problem}"))?;
+    }
+    for path in &report.left.affected {
+        context.ui.line(format!("{affected}: {}", affected_text(path)))?;
+    }
+    for problem in &report.left.redundancy {
+        context.ui.line(format!("redundancy: {problem}"))?;
+    }
+    context.ui.message(repair_verdict(report, applied));
+    Ok(())
 }
 
 fn repair_verdict(report: &RepairReport, applied: bool) -> &'static str {
