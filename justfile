@@ -16,16 +16,12 @@ test *ARGS:
 model CASES="400" SEED="`date +%s`":
     DIGSTORE_MODEL_CASES={{CASES}} DIGSTORE_MODEL_SEED={{SEED}} cargo test --locked --test model -- --nocapture
 
-# Every crash rig in full, about an hour: just torture, or just torture SEED
-torture SEED="`date +%s`":
-    DIGSTORE_TORTURE_SEED={{SEED}} DIGSTORE_TORTURE_IMAGES=1000000 DIGSTORE_TORTURE_RECOVERIES=100000 \
-    DIGSTORE_TORTURE_LENGTH=3 DIGSTORE_TORTURE_FAULT_STEP=1 DIGSTORE_TORTURE_ROT=1000000 \
-    cargo test --release --locked --test torture -- --nocapture --test-threads 1
+# Every rig in full, for hours, into docs/reliability.md; one that was stopped goes on: just torture --hours 2
+torture *ARGS:
+    python3 tests/torture/full.py {{ARGS}}
 
-# The binary killed, on full and failing disks, and beside others, in full: just rigs, or just rigs SEED kill
-rigs SEED="`date +%s`" *ARGS:
-    DIGSTORE_RIG_SEED={{SEED}} DIGSTORE_KILLS=10000 DIGSTORE_DELAYED_KILLS=10000 DIGSTORE_FULL_DISKS=500 DIGSTORE_FAULTS=2000 \
-    DIGSTORE_THRASH_SECONDS=600 DIGSTORE_SWAPS=10000 DIGSTORE_TRUNCATIONS=10000 \
+# The rigs of the binary with chosen counts: DIGSTORE_KILLS=500 just rigs kills
+rigs *ARGS:
     cargo test --release --locked --test rigs -- --nocapture --test-threads 1 {{ARGS}}
 
 # Bugs planted into a copy of the sources, one at a time; the tests must catch each

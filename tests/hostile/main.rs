@@ -7,9 +7,9 @@
 //!
 //! Rows without a test here: 20 and 21, names that differ in case or composition on a file system
 //! that takes them for one, need such a file system; of 7, 8 and 15, only what holds on Linux is
-//! tested; 36, 37, 72, 75 and 80 to 89 are of remotes and clones; 44, mounts, has no option; 69, a
-//! repository of another user, is not refused; 94 is of `gc`; 95, another clock, deletes nothing,
-//! because nothing is deleted by age.
+//! tested; 36, 37, 72, 75 and 80 to 89 are of remotes and clones; 44, mounts, has no option. Tested
+//! elsewhere: 69, a repository of another user, in `tests/owner.rs`; 94, `gc` beside everything, and
+//! 95, a clock that is wrong by ten years, in `tests/gc`.
 
 #![expect(
     clippy::disallowed_methods,

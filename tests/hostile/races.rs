@@ -72,9 +72,17 @@ fn e93_two_commits_at_once() {
 fn e96_a_umask_that_allows_everything() {
     let sandbox = Sandbox::bare();
     sandbox.write("f", noise(1, 100_000));
-    for args in
-        ["init", "add -A", "commit -m x", "branch b", "switch b", "tag -m x t", "stash", "undo"]
-    {
+    for args in [
+        "init",
+        "add -A",
+        "commit -m x",
+        "branch b",
+        "switch b",
+        "tag -m x t",
+        "stash",
+        "undo",
+        "gc --now",
+    ] {
         let mut command = Command::new("sh");
         sandbox.surround(&mut command);
         command.arg("-c").arg(format!("umask 000; exec \"$0\" {args}"));

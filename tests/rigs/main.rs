@@ -30,6 +30,7 @@ mod common;
 
 mod disks;
 mod kills;
+mod repairs;
 mod scene;
 mod strace;
 mod swaps;

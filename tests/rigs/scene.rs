@@ -122,15 +122,11 @@ impl Scene {
 
     /// A copy of everything in a directory of its own.
     pub(crate) fn copy(&self) -> Sandbox {
-        let sandbox = Sandbox::bare();
-        self.copy_to(&sandbox.work);
-        sandbox
+        copy_of(&self.origin)
     }
 
     pub(crate) fn copy_to(&self, work: &Path) {
-        let mut command = Command::new("cp");
-        command.arg("-a").arg(self.origin.path(".")).arg(work);
-        assert!(command.status().unwrap().success());
+        copy(&self.origin, work);
     }
 
     /// The repository opens, is sound, and has every commit that was reported.
@@ -196,6 +192,19 @@ impl Scene {
         self.same(&without_leftovers(sandbox.snapshot()), &last, &format!("{at}, what came next"));
         sandbox.ok(["store", "verify"]);
     }
+}
+
+/// A copy of a work tree with its repository, in a directory of its own.
+pub(crate) fn copy_of(sandbox: &Sandbox) -> Sandbox {
+    let other = Sandbox::bare();
+    copy(sandbox, &other.work);
+    other
+}
+
+fn copy(sandbox: &Sandbox, work: &Path) {
+    let mut command = Command::new("cp");
+    command.arg("-a").arg(sandbox.path(".")).arg(work);
+    assert!(command.status().unwrap().success());
 }
 
 fn is_empty_dir(node: &crate::common::Node) -> bool {

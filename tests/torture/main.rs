@@ -108,7 +108,8 @@ const LOSSES: [Loss; 5] = [Loss::All, Loss::One, Loss::Any, Loss::Bytes, Loss::N
 #[test]
 fn no_power_cut_loses_what_was_reported() {
     let images = setting("DIGSTORE_TORTURE_IMAGES", 3000);
-    let mut dice = Dice::new(seed());
+    let seed = seed();
+    let mut dice = Dice::new(seed);
     let mut tried = 0;
     while tried < images {
         let recording = Recording::of(&random_commands(&mut dice, 8));
@@ -123,13 +124,14 @@ fn no_power_cut_loses_what_was_reported() {
             tried += 1;
         }
     }
-    println!("{tried} crash images");
+    println!("rig: power cuts: runs={tried} seed={seed}");
 }
 
 #[test]
 fn recovery_survives_crashes_of_its_own() {
     let images = setting("DIGSTORE_TORTURE_RECOVERIES", 1000);
-    let mut dice = Dice::new(seed());
+    let seed = seed();
+    let mut dice = Dice::new(seed);
     let mut tried = 0;
     while tried < images {
         let recording = Recording::of(&random_commands(&mut dice, 4));
@@ -153,14 +155,18 @@ fn recovery_survives_crashes_of_its_own() {
             }
         }
     }
-    println!("{tried} crash images of recoveries");
+    println!("rig: power cuts in recoveries: runs={tried} seed={seed}");
 }
 
 #[test]
 fn all_short_sequences_survive_a_crash_at_every_call() {
     let (len, mut tried) = (setting("DIGSTORE_TORTURE_LENGTH", 1) as u32, 0);
-    let mut dice = Dice::new(seed());
-    for number in 0..COMMANDS.len().pow(len) {
+    let [part, parts] = [("PART", 0), ("PARTS", 1)]
+        .map(|(name, default)| setting(&format!("DIGSTORE_TORTURE_{name}"), default) as usize);
+    let (seed, mut sequences) = (seed(), 0);
+    let mut dice = Dice::new(seed);
+    for number in (part..COMMANDS.len().pow(len)).step_by(parts) {
+        sequences += 1;
         let mut rest = number;
         let commands: Vec<_> = (0..len)
             .map(|_| {
@@ -180,7 +186,7 @@ fn all_short_sequences_survive_a_crash_at_every_call() {
             tried += 1;
         }
     }
-    println!("{tried} crash images of all sequences of {len} commands");
+    println!("rig: short sequences: runs={tried} sequences={sequences} seed={seed}");
 }
 
 #[test]
@@ -188,7 +194,8 @@ fn a_killed_init_leaves_no_repository_or_a_whole_one() {
     let fs = bare();
     fs.record();
     init(&fs).unwrap();
-    let mut dice = Dice::new(seed());
+    let (seed, mut tried) = (seed(), 0);
+    let mut dice = Dice::new(seed);
     let dir = tempfile::tempdir().unwrap();
     for (state, _) in fs.recorded() {
         let cuts = LOSSES.map(|loss| state.crash(loss, &mut dice));
@@ -198,8 +205,10 @@ fn a_killed_init_leaves_no_repository_or_a_whole_one() {
                 init(&fs).unwrap();
             }
             check_next_commit(&fs, dir.path()).unwrap();
+            tried += 1;
         }
     }
+    println!("rig: init: runs={tried} seed={seed}");
 }
 
 #[test]
@@ -214,7 +223,8 @@ fn any_call_may_fail_and_nothing_reported_is_lost() {
         libc_errno::EINTR,
     ];
     let step = setting("DIGSTORE_TORTURE_FAULT_STEP", 5) as usize;
-    let mut dice = Dice::new(seed());
+    let seed = seed();
+    let mut dice = Dice::new(seed);
     let mut tried = 0;
     for command in COMMANDS {
         let mut world = World::new();
@@ -268,7 +278,7 @@ fn any_call_may_fail_and_nothing_reported_is_lost() {
             at += 1 + below(&mut dice, step);
         }
     }
-    println!("{tried} states behind a failed call");
+    println!("rig: failed calls: runs={tried} seed={seed}");
 }
 
 /// Numbers of Linux.

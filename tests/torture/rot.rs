@@ -84,7 +84,8 @@ fn judge(state: &State, work_tree: &Path, path: &Path, facts: &Facts) -> Result<
 #[test]
 fn rot_is_found_or_does_nothing() {
     let changes = setting("DIGSTORE_TORTURE_ROT", 2000);
-    let mut dice = Dice::new(seed());
+    let seed = seed();
+    let mut dice = Dice::new(seed);
     let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
     let mut tried = 0;
     while tried < changes {
@@ -104,6 +105,12 @@ fn rot_is_found_or_does_nothing() {
             tried += 1;
         }
     }
-    println!("{tried} changes: {outcomes:?}");
+    let of = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
+    println!(
+        "rig: rot: runs={tried} found={} harmless={} log-ends={} seed={seed}",
+        of(Outcome::Found),
+        of(Outcome::Harmless),
+        of(Outcome::LooksTorn)
+    );
     assert!(outcomes.contains_key(&Outcome::Found), "none was found");
 }

@@ -1,0 +1,72 @@
+//! `store repair` killed on its way.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::common::{Dice, Sandbox, files_below, flip};
+use crate::scene::{ACTS, Scene, copy_of};
+use crate::{below, dice, setting, strace};
+
+const REPAIR: &[&str] = &["store", "repair", "--apply"];
+/// Kills in the repair of one damage.
+const KILLS: usize = 12;
+
+/// A copy with one file damaged, which one repair heals.
+fn healable(scene: &Scene, dice: &mut Dice) -> (Sandbox, String) {
+    loop {
+        let sandbox = scene.copy();
+        let files: Vec<PathBuf> = files_below(&sandbox.path(".digstore"))
+            .into_iter()
+            .filter(|file| fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0))
+            .collect();
+        let file = &files[below(dice, files.len())];
+        let len = fs::metadata(file).unwrap().len();
+        let at = dice.roll() % len;
+        let what = match dice.roll() % 4 {
+            0 => {
+                fs::remove_file(file).unwrap();
+                "removed".to_owned()
+            }
+            1 => {
+                fs::OpenOptions::new().write(true).open(file).unwrap().set_len(at).unwrap();
+                format!("cut off at {at}")
+            }
+            _ => {
+                flip(file, usize::try_from(at).unwrap());
+                format!("flipped at {at}")
+            }
+        };
+        let is_found = sandbox.run(["store", "verify", "--data"]).code == 21;
+        if is_found && copy_of(&sandbox).run(REPAIR).code == 0 {
+            return (sandbox, format!("{} {what}", file.display()));
+        }
+    }
+}
+
+#[test]
+fn a_repair_that_is_killed_is_finished_by_the_next() {
+    if !strace::is_there("repairs that are killed") {
+        return;
+    }
+    let (mut dice, seed) = dice();
+    let target = setting("DIGSTORE_REPAIRS", 12) as usize;
+    let scene = Scene::new(ACTS[1]);
+    let (mut runs, mut hits) = (0, 0);
+    while runs < target {
+        let (damaged, what) = healable(&scene, &mut dice);
+        let calls: Vec<_> = strace::calls(&copy_of(&damaged), REPAIR).into_iter().collect();
+        for _ in 0..KILLS.min(target - runs) {
+            let (call, count) = &calls[below(&mut dice, calls.len())];
+            let number = below(&mut dice, *count) + 1;
+            let at = format!("{what}, {call}:signal=SIGKILL:when={number}");
+            let sandbox = copy_of(&damaged);
+            let inject = format!("{call}:signal=SIGKILL:when={number}");
+            let (_, killed) = strace::inject(&sandbox, &inject, REPAIR);
+            let again = sandbox.run(REPAIR);
+            assert_eq!(again.code, 0, "{at}: {again:#?}");
+            scene.check(&sandbox, &again, &at);
+            (runs, hits) = (runs + 1, hits + usize::from(killed));
+        }
+    }
+    println!("rig: repairs that are killed: runs={runs} killed={hits} seed={seed}");
+}
