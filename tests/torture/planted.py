@@ -19,6 +19,7 @@ from pathlib import Path
 RIGS = ["--test", "torture"]
 UNITS = ["--lib", "storage::"]
 GARBAGE = ["--test", "gc"]
+HOSTILE = ["--test", "hostile"]
 
 BUGS = [
     ("file-not-synced", "src/storage/disk.rs", RIGS,
@@ -49,7 +50,7 @@ BUGS = [
     ("torn-staging-log-not-cut", "src/storage/binary_staging/mod.rs", RIGS, "if self.log.is_torn {", "if false {"),
     ("index-trusted-over-packs", "src/storage/pack_store/condemned.rs", UNITS,
      "self.live.contains(&location.pack) && wanted(&location.pack)", "wanted(&location.pack)"),
-    ("content-not-checked", "src/storage/pack_store/reader.rs", RIGS,
+    ("content-not-checked", "src/storage/pack_store/reader.rs", HOSTILE,
      "if kind.id_of(bytes) != *id {", "if false {"),
     ("kept-files-are-garbage", "src/repo/gc/roots.rs", GARBAGE,
      "self.trees([record.kept, record.written])", "self.trees([record.written])"),
