@@ -272,6 +272,23 @@ fn what_is_staged_and_what_waits_to_be_merged_stays() {
 }
 
 #[test]
+fn what_a_killed_add_had_staged_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "base");
+    sandbox.save("base");
+    let log = sandbox.path(".digstore/operations");
+    let before = std::fs::read(&log).unwrap();
+    sandbox.write("staged", noise(5, 100_000));
+    sandbox.ok(["add", "staged"]);
+    // It was killed before its record was in the log: only the staging area knows.
+    common::overwrite(&log, &before);
+    gc_all(&sandbox, &["--now", "--thorough"]);
+    verify(&sandbox);
+    let id = sandbox.commit("staged");
+    assert_same(&sandbox.snapshot(), &sandbox.restored(&id));
+}
+
+#[test]
 fn a_merge_that_was_undone_can_be_taken_up_again() {
     let sandbox = Sandbox::new();
     sandbox.write("f", "base\n");

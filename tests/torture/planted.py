@@ -61,7 +61,7 @@ BUGS = [
     ("condemned-counts-as-stored", "src/storage/pack_store/mod.rs", GARBAGE,
      "self.read_state(|state| state.slot(id, false)).is_some()", "self.read_state(|state| state.slot(id, true)).is_some()"),
     ("index-believed-by-gc", "src/repo/gc/mark.rs", GARBAGE,
-     "Some((number, there)) if there == *chunk => {", "Some((number, _)) => {"),
+     "pack.check_footer()?;\n                        return Err(PackStore::index_lies(&id).into());", "pack.check_footer()?;"),
     ("merges-that-waited-are-garbage", "src/repo/gc/roots.rs", GARBAGE,
      "Some(merging) if self.merges.insert(merging) => self.merge(merging),", "Some(_) => Ok(()),"),
     ("copies-not-sealed", "src/repo/gc/repack.rs", RIGS, "repacker.out.seal()?;", "repacker.out.pack = None;"),
