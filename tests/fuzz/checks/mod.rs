@@ -56,7 +56,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("tag", small::tag, small::tag_seeds, 64 * KIB),
     target("import_marks", small::import_marks, small::import_marks_seeds, 64 * KIB),
     target("condemned", small::condemned, small::condemned_seeds, 64 * KIB),
-    target("parity", packs::parity, packs::parity_seeds, 64 * KIB),
+    target("parity", packs::parity, packs::parity_seeds, MIB),
     target("verify_turn", small::verify_turn, small::verify_turn_seeds, 64 * KIB),
     target("run_history", small::run_history, small::run_history_seeds, 64 * KIB),
     target("oplog", logs::oplog, logs::oplog_seeds, 64 * KIB),
