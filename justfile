@@ -51,9 +51,13 @@ adaptive *ARGS:
     cargo build --release --locked
     python3 benches/compare/adaptive.py {{ARGS}}
 
-# Fuzzing with a nightly compiler and cargo-fuzz: just fuzz cuts -max_total_time=600
-fuzz TARGET *ARGS:
-    cargo +nightly fuzz run {{TARGET}} -- {{ARGS}}
+# Fuzzing of one format with a nightly compiler and cargo-fuzz: just fuzz oplog -max_total_time=600
+fuzz NAME *ARGS:
+    fuzz/run.sh {{NAME}} {{ARGS}}
+
+# Fuzzing of every format for so long each; what was done with as many seconds is passed over
+fuzz-all SECONDS="600":
+    fuzz/run.sh --all {{SECONDS}}
 
 # Benches of the single stages
 bench *ARGS:

@@ -5,6 +5,7 @@
 //! operations keeps; `sample` chooses the part of the data that a run with `--sample` reads; `parity`
 //! looks at what heals packs.
 
+pub(super) mod index;
 mod parity;
 mod reach;
 mod sample;
@@ -190,6 +191,11 @@ impl Repository {
             lock().problems.push(describe(&error));
         }
         let Ok(footer) = pack.footer() else { return Ok(()) };
+        if let Some(object) = index::astray(store, &pack, &footer) {
+            lock()
+                .problems
+                .push(format!("the index leads to object {object} of pack {id} wrongly"));
+        }
         let part = match (footer.kind, part) {
             (PackKind::Meta, _) => Part::ALL,
             (PackKind::Data, Some(part)) => part,

@@ -121,7 +121,8 @@ impl BlockEncoder {
         }
         out.reserve(zstd_safe::compress_bound(plain.len()));
         self.compressor.compress_to_buffer(plain, out)?;
-        if out.len() + (plain.len() >> MIN_SAVING_SHIFT) > plain.len() {
+        // Of a block of a few bytes the share is none, but one byte it must be.
+        if out.len() + (plain.len() >> MIN_SAVING_SHIFT).max(1) > plain.len() {
             out.clear();
             return Ok(Codec::Raw);
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::super::Result;
+use super::super::verify::index::astray;
 use super::Repair;
 use crate::id::PackId;
 use crate::storage::disk::{Disk, ReadFile};
@@ -57,14 +58,7 @@ impl Repair<'_> {
         for id in store.packs() {
             let pack = store.pack(&id)?;
             let footer = pack.footer()?;
-            let agrees = |(object, _)| {
-                let Some(found) = store.locate(&object) else { return false };
-                let there = store.pack(&found.pack);
-                there.is_ok_and(|pack| {
-                    pack.footer().is_ok_and(|footer| footer.find(&object) == Some(found.chunk))
-                })
-            };
-            if !footer.chunks().all(agrees) {
+            if astray(&store, &pack, &footer).is_some() {
                 return Ok(false);
             }
         }

@@ -256,6 +256,9 @@ impl Conflict {
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let path = RepoPath::new(reader.string(MAX_PATH)?)
             .map_err(|why| reader.invalid(format!("a path: {why}")))?;
+        if path.is_root() {
+            return Err(reader.invalid("the root of the work tree is in conflict"));
+        }
         let kind = match reader.u8()? {
             0 => ConflictKind::BothChanged,
             1 => ConflictKind::DeletedByUs,
@@ -265,7 +268,14 @@ impl Conflict {
         };
         let resolved = flag(reader)?;
         let mut side = || -> Result<Option<EntryKind>> {
-            if flag(reader)? { Ok(Some(TreeEntry::decode(reader)?.kind)) } else { Ok(None) }
+            if !flag(reader)? {
+                return Ok(None);
+            }
+            let entry = TreeEntry::decode(reader)?;
+            if entry.name != path.name() {
+                return Err(reader.invalid("an entry is called other than its path"));
+            }
+            Ok(Some(entry.kind))
         };
         let (base, ours, theirs) = (side()?, side()?, side()?);
         Ok(Self { path, kind, base, ours, theirs, resolved })

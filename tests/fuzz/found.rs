@@ -1,0 +1,44 @@
+//! Inputs that failed a check once, each with what was wrong.
+
+use digstore::storage::format::merge_state::MergeState;
+
+use super::{checks, scratch};
+
+fn holds(target: &str, input: &[u8]) {
+    let (_dir, mut scratch) = scratch();
+    checks::find(target).run(&mut scratch, input);
+}
+
+#[test]
+fn nothing_at_all_is_taken_by_every_check() {
+    for target in checks::TARGETS {
+        holds(target.name, b"");
+    }
+}
+
+/// An index with good sums and a wrong number of a block: `verify` called the repository sound, and
+/// what it said could not be read.
+#[test]
+fn an_index_that_leads_astray_is_found() {
+    holds("store", &[0, 3, 3, 64, 21, 0, 0, 107, 207, 202, 0, 3, 0]);
+}
+
+/// The state of a merge in which an entry is called other than its path, which no writer stores, was
+/// taken.
+#[test]
+fn an_entry_of_a_conflict_has_the_name_of_its_path() {
+    let mut bytes = checks::small::merge_state_seeds().swap_remove(1);
+    let at = bytes.windows(4).position(|bytes| bytes == b"\x03a/b").unwrap();
+    // `a/b` in the path, `c` in the entry of ours.
+    bytes[at + 3] = b'c';
+    holds("merge_state", &bytes);
+    assert!(MergeState::decode(&checks::mended(&bytes)).is_err());
+}
+
+/// Of a block of 24 bytes, compression that saved nothing was kept.
+#[test]
+fn a_block_that_compression_leaves_as_long_stays_as_it_is() {
+    let tail = [0xff; 16];
+    let head = [0x00, 0x00, 0x00, 0x24, 0xec, 0x00, 0x2f, 0x10, 0x00, 0x02, 0x00];
+    holds("zstd", &[&head[..], &tail].concat());
+}
