@@ -282,6 +282,11 @@ fn what_a_killed_add_had_staged_stays() {
     sandbox.ok(["add", "staged"]);
     // It was killed before its record was in the log: only the staging area knows.
     common::overwrite(&log, &before);
+    // Nor did it come to note the tree of what is staged, which the last frame does.
+    let staging = sandbox.path(".digstore/staging/log");
+    let bytes = std::fs::read(&staging).unwrap();
+    common::overwrite(&staging, &bytes[..bytes.len() - 1]);
+    assert_eq!(sandbox.status(), ["A  staged"]);
     gc_all(&sandbox, &["--now", "--thorough"]);
     verify(&sandbox);
     let id = sandbox.commit("staged");
