@@ -51,6 +51,16 @@ adaptive *ARGS:
     cargo build --release --locked
     python3 benches/compare/adaptive.py {{ARGS}}
 
+# What durability costs: just durability DATA...
+durability *ARGS:
+    cargo build --release --locked
+    python3 benches/compare/durability.py {{ARGS}}
+
+# gc beside restic and borg: just garbage DATA
+garbage *ARGS:
+    cargo build --release --locked
+    python3 benches/compare/garbage.py {{ARGS}}
+
 # Fuzzing of one format with a nightly compiler and cargo-fuzz: just fuzz oplog -max_total_time=600
 fuzz NAME *ARGS:
     fuzz/run.sh {{NAME}} {{ARGS}}
