@@ -247,8 +247,8 @@ fn old_operations_expire_and_the_rest_can_be_undone() {
     verify(&sandbox);
 }
 
-#[test]
-fn what_is_staged_and_what_waits_to_be_merged_stays() {
+/// A merge of `side` waits: `f` is in conflict, and `binary` comes along.
+fn in_conflict() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("f", "base\n");
     sandbox.save("base");
@@ -260,15 +260,27 @@ fn what_is_staged_and_what_waits_to_be_merged_stays() {
     sandbox.write("f", "ours\n");
     sandbox.save("ours");
     sandbox.fails(1, ["merge", "side"]);
-    sandbox.ok(["branch", "-D", "side"]);
-    sandbox.write("staged", noise(5, 100_000));
-    sandbox.ok(["add", "staged"]);
-    gc_all(&sandbox, &["--now", "--thorough"]);
-    verify(&sandbox);
+    sandbox
+}
+
+/// Resolves the conflict; the id of the merge.
+fn finish_merge(sandbox: &Sandbox) -> String {
+    verify(sandbox);
     sandbox.write("f", "both\n");
     sandbox.ok(["add", "f"]);
     let id = sandbox.commit("merged");
     assert_same(&sandbox.snapshot(), &sandbox.restored(&id));
+    id
+}
+
+#[test]
+fn what_is_staged_and_what_waits_to_be_merged_stays() {
+    let sandbox = in_conflict();
+    sandbox.ok(["branch", "-D", "side"]);
+    sandbox.write("staged", noise(5, 100_000));
+    sandbox.ok(["add", "staged"]);
+    gc_all(&sandbox, &["--now", "--thorough"]);
+    finish_merge(&sandbox);
 }
 
 #[test]
@@ -295,17 +307,7 @@ fn what_a_killed_add_had_staged_stays() {
 
 #[test]
 fn a_merge_that_was_undone_can_be_taken_up_again() {
-    let sandbox = Sandbox::new();
-    sandbox.write("f", "base\n");
-    sandbox.save("base");
-    sandbox.ok(["switch", "-c", "side"]);
-    sandbox.write("f", "theirs\n");
-    sandbox.write("binary", noise(4, 100_000));
-    sandbox.save("side");
-    sandbox.ok(["switch", "main"]);
-    sandbox.write("f", "ours\n");
-    sandbox.save("ours");
-    sandbox.fails(1, ["merge", "side"]);
+    let sandbox = in_conflict();
     let waiting = sandbox.snapshot();
     sandbox.ok(["undo"]);
     gc(&sandbox, &["--now", "--thorough"]);
@@ -314,10 +316,6 @@ fn a_merge_that_was_undone_can_be_taken_up_again() {
     sandbox.ok(["branch", "-D", "side"]);
     // Only the state of the merge leads to the other side.
     gc_all(&sandbox, &["--now", "--thorough"]);
-    verify(&sandbox);
-    sandbox.write("f", "both\n");
-    sandbox.ok(["add", "f"]);
-    let id = sandbox.commit("merged");
-    assert_same(&sandbox.snapshot(), &sandbox.restored(&id));
+    let id = finish_merge(&sandbox);
     sandbox.ok(["get", &format!("f@{id}^2")]);
 }

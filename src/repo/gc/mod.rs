@@ -1,11 +1,11 @@
 //! `gc`: frees what nothing reaches.
 //!
 //! It holds the lock of commands that change the repository, so that no writer runs beside it. What
-//! is in use is marked ([`mark`]) from everything that can lead to it ([`roots`]). Packs of which
+//! is in use is marked (`mark`) from everything that can lead to it (`roots`). Packs of which
 //! nothing is in use are *condemned*, and sparse ones after what is in use was copied into new packs
-//! ([`repack`]): they are entered in a durable list, what they hold counts as absent for whoever
+//! (`repack`): they are entered in a durable list, what they hold counts as absent for whoever
 //! stores something, and it can still be read. A later run marks again, and removes those that nothing
-//! reaches now either and whose time of grace is over ([`sweep`]). That they may go is never told by a
+//! reaches now either and whose time of grace is over (`sweep`). That they may go is never told by a
 //! clock: a wrong one makes them go sooner or later.
 //!
 //! Metadata packs keep only what is in use, always. So whatever tree, list or commit counts as stored
