@@ -93,8 +93,10 @@ fn is_mixed(now: &Facts, old: &Facts, new: &Facts) -> bool {
 pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
     use crate::sim::Loss;
     let repository = open(fs, work_tree).map_err(|error| chain(&error))?;
+    // A stash that came back with conflicts waits for somebody to resolve them.
+    let waits = repository.merge_state().map_err(|error| chain(&error))?.is_some();
     // Staging takes longer than all the rest: not each time.
-    if fs.calls().is_multiple_of(4) {
+    if waits || fs.calls().is_multiple_of(4) {
         stage_something(&repository, work_tree)?;
     }
     let id =
