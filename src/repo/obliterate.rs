@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::gc::GcOptions;
-use super::merge::MergeError;
 use super::operation::{Operation, description};
 use super::pathspec::Pathspec;
 use super::repair::DAMAGED_DIR;
@@ -72,9 +71,7 @@ impl Repository {
         let mut op = self.begin(description("obliterate", paths.shown()))?;
         // What is repaired later would bring the files back.
         self.check_sound()?;
-        if let Some(state) = self.merge_state()? {
-            return Err(MergeError::Waiting(state.kind).into());
-        }
+        self.check_none_waits()?;
         self.monitor().phase(Phase::Processing);
         let order = self.parents_first()?;
         let doomed = self.doomed(&order, paths)?;

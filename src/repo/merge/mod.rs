@@ -10,7 +10,7 @@
 
 mod pick;
 mod run;
-pub(in crate::repo) mod state;
+mod state;
 mod text;
 mod trees;
 
