@@ -6,7 +6,7 @@ mod common;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Dice, Sandbox, Tree, assert_same, text, without_leftovers};
+use common::{Dice, Sandbox, Tree, assert_same, far_apart, without_leftovers};
 use serde_json::Value;
 
 /// All that an operation may change.
@@ -91,28 +91,6 @@ fn nothing_was_noticed(sandbox: &Sandbox) {
     let noticed = operations(sandbox).into_iter().filter(|op| op["kind"] == "noticed");
     assert_eq!(noticed.count(), 0, "each command entered all that it did");
     sandbox.ok(["store", "verify", "--data"]);
-}
-
-/// `main` and `two`, which differ in 600 files; `main` is checked out. And what the two hold.
-fn far_apart() -> (Sandbox, [Tree; 2]) {
-    let sandbox = Sandbox::new();
-    for number in 0..600 {
-        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
-    }
-    sandbox.save("one");
-    let one = sandbox.snapshot();
-    sandbox.ok(["switch", "-c", "two"]);
-    for number in 0..600 {
-        match number % 3 {
-            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
-            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
-            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
-        }
-    }
-    sandbox.save("two");
-    let two = sandbox.snapshot();
-    sandbox.ok(["switch", "main"]);
-    (sandbox, [one, two])
 }
 
 #[test]
@@ -283,7 +261,7 @@ fn a_stored_change_is_no_step_of_its_own() {
 
 #[test]
 fn an_undo_that_is_killed_is_finished_by_the_next() {
-    let (sandbox, [one, two]) = far_apart();
+    let (sandbox, [one, two]) = far_apart(600);
     let mut dice = Dice::new(11);
     let mut unfinished = 0;
     for round in 0..16 {
@@ -313,7 +291,7 @@ fn an_undo_that_is_killed_is_finished_by_the_next() {
 
 #[test]
 fn a_switch_that_is_killed_is_one_step_for_undo() {
-    let (sandbox, _) = far_apart();
+    let (sandbox, _) = far_apart(600);
     // Kept by one that keeps local changes, stored by one that does not.
     sandbox.write("d2/f2", "unsaved");
     sandbox.write("mine", "not tracked");

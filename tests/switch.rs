@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Dice, Sandbox, assert_same, text, without_leftovers};
+use common::{Dice, Sandbox, assert_same, far_apart, without_leftovers};
 
 /// `main` with a few files, and a branch `topic` that changes each kind of thing.
 fn two_branches() -> Sandbox {
@@ -139,22 +139,8 @@ fn discarded_changes_are_stored_first() {
 
 #[test]
 fn a_killed_switch_is_completed_by_the_next() {
-    let sandbox = Sandbox::new();
-    for number in 0..3000 {
-        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
-    }
-    sandbox.save("one");
-    let one = sandbox.snapshot();
-    sandbox.ok(["switch", "-c", "two"]);
-    for number in 0..3000 {
-        match number % 3 {
-            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
-            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
-            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
-        }
-    }
-    sandbox.save("two");
-    let two = sandbox.snapshot();
+    let (sandbox, [one, two]) = far_apart(3000);
+    sandbox.ok(["switch", "two"]);
     let mut dice = Dice::new(7);
     let mut killed = 0;
     for round in 0..12 {

@@ -254,6 +254,28 @@ impl Sandbox {
     }
 }
 
+/// `main` and `two`, which differ in so many files; `main` is checked out. And what the two hold.
+pub(crate) fn far_apart(files: u64) -> (Sandbox, [Tree; 2]) {
+    let sandbox = Sandbox::new();
+    for number in 0..files {
+        sandbox.write(format!("d{}/f{number}", number % 17), text(number, 300));
+    }
+    sandbox.save("one");
+    let one = sandbox.snapshot();
+    sandbox.ok(["switch", "-c", "two"]);
+    for number in 0..files {
+        match number % 3 {
+            0 => sandbox.write(format!("d{}/f{number}", number % 17), text(number + 9999, 400)),
+            1 => sandbox.remove(format!("d{}/f{number}", number % 17)),
+            _ => sandbox.write(format!("e{}/g{number}", number % 13), text(number, 100)),
+        }
+    }
+    sandbox.save("two");
+    let two = sandbox.snapshot();
+    sandbox.ok(["switch", "main"]);
+    (sandbox, [one, two])
+}
+
 /// One entry of a tree.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Node {
@@ -457,6 +479,14 @@ mod itself {
         assert_eq!(sandbox.read("d/x"), b"nne two");
         assert_eq!(bytes_of(name(b"a\xff")), b"a\xff");
         assert_eq!(text(1, 99).len(), 99);
+    }
+
+    #[test]
+    fn branches_that_are_far_apart_hold_what_is_said() {
+        let (sandbox, [one, two]) = far_apart(6);
+        assert_same(&one, &sandbox.snapshot());
+        assert_same(&two, &sandbox.restored("two"));
+        assert_ne!(one, two);
     }
 
     #[test]

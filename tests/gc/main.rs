@@ -81,14 +81,20 @@ fn what_nothing_reaches_is_freed_to_the_byte() {
     sandbox.fails(20, ["log", "other"]);
 }
 
-#[test]
-fn what_is_condemned_waits_and_can_be_rescued() {
+/// `kept` is committed; the commit of `gone`, whose id it answers, only operations lead to.
+fn with_a_lost_commit() -> (Sandbox, String) {
     let sandbox = Sandbox::new();
     sandbox.write("kept", noise(1, 300_000));
     sandbox.save("kept");
     sandbox.write("gone", noise(2, 500_000));
     let lost = sandbox.save("gone");
     sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    (sandbox, lost)
+}
+
+#[test]
+fn what_is_condemned_waits_and_can_be_rescued() {
+    let (sandbox, lost) = with_a_lost_commit();
     let report = gc_all(&sandbox, &[]);
     assert_eq!(report["removed"], 0, "{report:#}");
     assert!(report["condemned"].as_u64().unwrap() > 0);
@@ -117,12 +123,7 @@ fn what_is_condemned_waits_and_can_be_rescued() {
 
 #[test]
 fn what_is_not_whole_any_more_is_not_rescued() {
-    let sandbox = Sandbox::new();
-    sandbox.write("kept", noise(1, 300_000));
-    sandbox.save("kept");
-    sandbox.write("gone", noise(2, 500_000));
-    let lost = sandbox.save("gone");
-    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    let (sandbox, lost) = with_a_lost_commit();
     gc_all(&sandbox, &[]);
     // As where a run was killed that removed it.
     sandbox.remove(&holds(&sandbox, &noise(2, 64))[0]);
