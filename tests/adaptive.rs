@@ -8,6 +8,7 @@ use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
 use common::{Output, Sandbox, assert_same, noise, text};
+use digstore::storage::format::bytes::push_checksum;
 use digstore::storage::format::run_history::{RunCommand, RunHistory, RunRecord};
 use serde_json::Value;
 
@@ -395,6 +396,8 @@ fn a_history_of_a_newer_release_is_left_alone() {
     sandbox.ok(["add", "-A"]);
     let mut bytes = sandbox.read(HISTORY);
     bytes[8] = 2;
+    bytes.truncate(bytes.len() - 8);
+    push_checksum(&mut bytes, 0);
     sandbox.write(HISTORY, &bytes);
     sandbox.write("file", "y");
     assert!(sandbox.ok(["-v", "add", "-A"]).stderr.contains("format version 2"));

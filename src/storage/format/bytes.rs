@@ -146,6 +146,30 @@ pub fn split_checksum<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8
     }
 }
 
+/// Takes the version number, `N` bytes, of a structure that `reader` reads from the start of
+/// `sealed`, which ends with its checksum. Any other than `supported` is that of a newer release,
+/// whose checksum this one need not know: the number is looked at first. If the checksum is right
+/// with `supported` in its place, though, then it is the number that was damaged.
+pub(super) fn check_version<const N: usize>(
+    reader: &mut Reader<'_>,
+    sealed: &[u8],
+    supported: u32,
+) -> Result<()> {
+    let (what, at) = (reader.what, sealed.len() - reader.remaining());
+    let mut field = [0; 4];
+    field[..N].copy_from_slice(&reader.array::<N>()?);
+    let found = u32::from_le_bytes(field);
+    if found == supported {
+        return Ok(());
+    }
+    let mut mended = sealed.to_vec();
+    mended[at..at + N].copy_from_slice(&supported.to_le_bytes()[..N]);
+    match split_checksum(what, &mended) {
+        Ok(_) => Err(FormatError::Checksum { what }),
+        Err(_) => Err(FormatError::Version { what, found, supported }),
+    }
+}
+
 /// Appends the checksum of everything in `out` from `start` on.
 pub fn push_checksum(out: &mut Vec<u8>, start: usize) {
     let sum = checksum(&out[start..]);
@@ -241,6 +265,30 @@ mod tests {
                 push_varint(&mut out, value);
                 prop_assert_eq!(&out[..], &bytes[..bytes.len() - reader.remaining()]);
             }
+        }
+    }
+
+    #[test]
+    fn another_version_is_newer_unless_only_its_number_changed() {
+        let sealed = |version: u16| {
+            let mut out = [&b"MAGIC"[..], &version.to_le_bytes(), b"body"].concat();
+            push_checksum(&mut out, 0);
+            out
+        };
+        let read = |bytes: &[u8]| {
+            let mut reader = Reader::new("test", bytes);
+            reader.magic(b"MAGIC").unwrap();
+            check_version::<2>(&mut reader, bytes, 1)
+        };
+        assert_eq!(read(&sealed(1)), Ok(()));
+        assert!(read(&sealed(2)).unwrap_err().is_newer());
+        for bit in 0..16 {
+            let mut flipped = sealed(1);
+            flipped[5 + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(&flipped), Err(FormatError::Checksum { what: "test" }));
+            let mut newer_and_cut = sealed(2);
+            newer_and_cut.truncate(7 + bit % 8);
+            assert!(read(&newer_and_cut).unwrap_err().is_newer());
         }
     }
 

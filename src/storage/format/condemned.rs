@@ -1,8 +1,8 @@
 //! The condemned packs: those that `gc` will remove. What they hold counts as absent for whoever
 //! stores something, and can still be read.
 
-use super::bytes::{Reader, push_checksum, split_checksum};
-use super::{FormatError, Result};
+use super::Result;
+use super::bytes::{Reader, check_version, push_checksum, split_checksum};
 use crate::id::{ID_LEN, PackId};
 
 const WHAT: &str = "the list of condemned packs";
@@ -43,11 +43,7 @@ impl Condemned {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, bytes);
         reader.magic(MAGIC)?;
-        let version = reader.u16()?;
-        if version != VERSION {
-            let (found, supported) = (version.into(), VERSION.into());
-            return Err(FormatError::Version { what: WHAT, found, supported });
-        }
+        check_version::<2>(&mut reader, bytes, VERSION.into())?;
         let mut reader = Reader::new(WHAT, &split_checksum(WHAT, bytes)?[MAGIC.len() + 2..]);
         let flags = reader.u8()?;
         if flags & !FLAG_THOROUGH != 0 || reader.array::<5>()? != [0; 5] {

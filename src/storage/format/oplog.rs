@@ -8,7 +8,9 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::bytes::{Reader, push_checksum, push_string, push_varint, split_checksum};
+use super::bytes::{
+    Reader, check_version, push_checksum, push_string, push_varint, split_checksum,
+};
 use super::refs::{Head, MAX_FULL_NAME, RefValue, check_full_name, push_value, read_value};
 use super::{FormatError, Result};
 use crate::id::TreeId;
@@ -54,11 +56,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<()> {
     let head = Reader::new(WHAT, bytes).bytes(HEADER_LEN)?;
     let mut reader = Reader::new(WHAT, head);
     reader.magic(MAGIC)?;
-    let version = reader.u16()?;
-    if version != VERSION {
-        let (found, supported) = (version.into(), VERSION.into());
-        return Err(FormatError::Version { what: WHAT, found, supported });
-    }
+    check_version::<2>(&mut reader, head, VERSION.into())?;
     if reader.array::<6>()? != [0; 6] {
         return Err(reader.invalid("reserved bytes are in use"));
     }

@@ -6,8 +6,8 @@
 //! finished. A lost footer is rebuilt from the frames, because ids are hashes of the content.
 
 use super::bytes::{
-    Reader, checksum, id_at, lower_bound, push_checksum, push_varint, split_checksum, u32_at,
-    u64_at,
+    Reader, check_version, checksum, id_at, lower_bound, push_checksum, push_varint,
+    split_checksum, u32_at, u64_at,
 };
 use super::{FormatError, Result};
 use crate::id::{ID_LEN, ObjectId, PackId};
@@ -125,14 +125,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<(PackKind, [u8; 16])> {
     let head = Reader::new(WHAT, bytes).bytes(HEADER_LEN)?;
     let mut reader = Reader::new(WHAT, head);
     reader.magic(HEADER_MAGIC)?;
-    let version = reader.u16()?;
-    if version != VERSION {
-        return Err(FormatError::Version {
-            what: WHAT,
-            found: version.into(),
-            supported: VERSION.into(),
-        });
-    }
+    check_version::<2>(&mut reader, head, VERSION.into())?;
     split_checksum(WHAT, head)?;
     let kind = match reader.u8()? {
         1 => PackKind::Data,

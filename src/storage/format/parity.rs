@@ -6,7 +6,7 @@
 //! again. The sum of every shard tells which ones are lost. Sums and header are there twice, at both
 //! ends of the file.
 
-use super::bytes::{Reader, checksum, push_checksum, split_checksum, u64_at};
+use super::bytes::{Reader, check_version, checksum, push_checksum, split_checksum, u64_at};
 use super::{FormatError, Result};
 use crate::id::{ID_LEN, PackId};
 
@@ -65,11 +65,7 @@ impl Layout {
         let head = Reader::new(WHAT, bytes).bytes(HEADER_LEN)?;
         let mut reader = Reader::new(WHAT, head);
         reader.magic(MAGIC)?;
-        let version = reader.u16()?;
-        if version != VERSION {
-            let (found, supported) = (version.into(), VERSION.into());
-            return Err(FormatError::Version { what: WHAT, found, supported });
-        }
+        check_version::<2>(&mut reader, head, VERSION.into())?;
         split_checksum(WHAT, head)?;
         let reserved = reader.array::<6>()?;
         let parity = Self {

@@ -264,14 +264,6 @@ pub enum StagingOp {
     Remove(RepoPath),
 }
 
-/// Refuses a version of a newer release.
-pub(super) fn check_version(what: &'static str, found: u16) -> Result<()> {
-    if found == VERSION {
-        return Ok(());
-    }
-    Err(FormatError::Version { what, found: found.into(), supported: VERSION.into() })
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;

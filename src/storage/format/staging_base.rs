@@ -9,8 +9,10 @@
 
 use std::ops::{Deref, Range};
 
-use super::bytes::{Reader, checksum, id_at, push_checksum, split_checksum, u32_at, u64_at};
-use super::staging::{FileStat, KindView, RACY, StagedView, VERSION, check_version};
+use super::bytes::{
+    Reader, check_version, checksum, id_at, push_checksum, split_checksum, u32_at, u64_at,
+};
+use super::staging::{FileStat, KindView, RACY, StagedView, VERSION};
 use super::{FormatError, Result};
 use crate::id::{ID_LEN, TreeId};
 use crate::path::compare;
@@ -66,7 +68,7 @@ impl BaseHeader {
         let head = Reader::new(WHAT, bytes).bytes(HEADER_LEN)?;
         let mut reader = Reader::new(WHAT, head);
         reader.magic(MAGIC)?;
-        check_version(WHAT, reader.u16()?)?;
+        check_version::<2>(&mut reader, head, VERSION.into())?;
         split_checksum(WHAT, head)?;
         let is_clean = reader.array::<6>()?;
         let (generation, records, slots) = (reader.u64()?, reader.u64()?, reader.u64()?);

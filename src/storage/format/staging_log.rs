@@ -9,8 +9,8 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::bytes::{Reader, push_checksum, push_string, split_checksum};
-use super::staging::{StagedView, StagingOp, VERSION, check_entry_path, check_version};
+use super::bytes::{Reader, check_version, push_checksum, push_string, split_checksum};
+use super::staging::{StagedView, StagingOp, VERSION, check_entry_path};
 use super::{FormatError, Result};
 use crate::id::TreeId;
 use crate::path::MAX_PATH;
@@ -43,7 +43,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<u64> {
     let head = Reader::new(WHAT, bytes).bytes(HEADER_LEN)?;
     let mut reader = Reader::new(WHAT, head);
     reader.magic(MAGIC)?;
-    check_version(WHAT, reader.u16()?)?;
+    check_version::<2>(&mut reader, head, VERSION.into())?;
     split_checksum(WHAT, head)?;
     if reader.array::<6>()? != [0; 6] {
         return Err(reader.invalid("reserved bytes are in use"));
