@@ -1023,6 +1023,49 @@ fn an_interrupt_ends_add_in_good_order() {
     assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
 }
 
+#[test]
+fn a_second_interrupt_ends_at_once_and_loses_nothing() {
+    let sandbox = with_two_packs();
+    let before = sandbox.snapshot();
+    // Who waits for a pipe that nobody writes to cannot look whether it is to stop.
+    let mut command = sandbox.command(["import", "tar", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let pipe = child.stdin.take();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it did not wait for the pipe");
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(pipe);
+    sandbox.ok(["store", "verify", "--data"]);
+    assert_same(&before, &sandbox.restored("HEAD"));
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    let sandbox = with_two_packs();
+    for (name, number) in [("HUP", Signal::HUP), ("INT", Signal::INT), ("TERM", Signal::TERM)] {
+        sandbox.write("new", noise(number.as_raw() as u64, 30 << 20));
+        let script = format!("trap '' {name}; exec \"$0\" add -A");
+        let mut command = Command::new("sh");
+        sandbox.surround(&mut command);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_digstore")]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // Until then the shell may not ignore it yet.
+        std::thread::sleep(Duration::from_millis(50));
+        while child.try_wait().unwrap().is_none() {
+            signal(&child, number);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+    sandbox.save("x");
+    assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+}
+
 /// Starts a command and kills it after `delay`; returns what it wrote to stdout, and whether the
 /// kill came in time.
 fn killed_after(sandbox: &Sandbox, args: &[&str], delay: Duration) -> (String, bool) {

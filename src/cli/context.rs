@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::args::GlobalArgs;
+use super::signals;
 use super::ui::Ui;
 use crate::config::{Config, ConfigSources, Origin};
 use crate::path::{REPOSITORY_DIR, RepoPath};
@@ -89,9 +90,7 @@ impl<'a> Context<'a> {
         if let Some(seq) = self.at_op {
             repository = repository.at_operation(seq)?;
         }
-        let cancel = repository.cancel_token().clone();
-        // A second handler cannot be set, and one process opens one repository.
-        let _ = ctrlc::set_handler(move || cancel.cancel());
+        signals::listen(repository.cancel_token());
         Ok(repository)
     }
 

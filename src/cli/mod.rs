@@ -15,6 +15,7 @@ mod hooks;
 pub mod message;
 pub mod pathspec_args;
 mod revisions;
+mod signals;
 pub mod ui;
 mod usage;
 
