@@ -21,8 +21,11 @@ mod rot;
 mod script;
 mod sim;
 
+use std::sync::LazyLock;
+
 use common::Dice;
-use oracle::{Facts, check, check_gc, check_next_commit};
+use digstore::config::Parity;
+use oracle::{Facts, check, check_gc, check_next_commit, check_repair};
 use script::{COMMANDS, Command, World, bare, init, open};
 use sim::{Fault, Loss, SimFs, State};
 
@@ -36,11 +39,19 @@ fn setting(name: &str, default: u64) -> u64 {
     value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
 }
 
-fn seed() -> u64 {
+static SEED: LazyLock<u64> = LazyLock::new(|| {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = setting("DIGSTORE_TORTURE_SEED", now.map_or(0, |now| now.as_secs()));
-    println!("DIGSTORE_TORTURE_SEED={seed}");
-    seed
+    setting("DIGSTORE_TORTURE_SEED", now.map_or(0, |now| now.as_secs()))
+});
+
+fn seed() -> u64 {
+    println!("DIGSTORE_TORTURE_SEED={}", *SEED);
+    *SEED
+}
+
+/// Of seeds that follow each other one in two gives every pack parity.
+pub(crate) fn parity() -> Parity {
+    if SEED.is_multiple_of(2) { Parity::None } else { Parity::Share(25) }
 }
 
 /// A recorded run: the states of the machine, and between which facts each lies.
@@ -84,8 +95,10 @@ impl Recording {
         let checked =
             check(&fs, work_tree, old, new).and_then(|()| check_next_commit(&fs, work_tree));
         // What a crash left is what `gc` begins with: not each time, because it takes long.
-        let checked = checked.and_then(|()| {
-            if fs.calls().is_multiple_of(3) { check_gc(&fs, work_tree) } else { Ok(()) }
+        let checked = checked.and_then(|()| match fs.calls() % 3 {
+            0 => check_gc(&fs, work_tree),
+            1 if parity() != Parity::None => check_repair(&fs, work_tree),
+            _ => Ok(()),
         });
         if let Err(why) = checked {
             let command = self.commands.get(*said);

@@ -134,6 +134,21 @@ pub(crate) fn check_gc(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes the parity again that a power cut tore: nobody may see another difference.
+pub(crate) fn check_repair(fs: &SimFs, work_tree: &Path) -> Result<(), String> {
+    let facts = || Facts::of(&open(fs, work_tree).map_err(|error| chain(&error))?);
+    let before = facts()?;
+    let repository = open(fs, work_tree).map_err(|error| chain(&error))?;
+    let report =
+        repository.repair(true).map_err(|error| format!("cannot repair: {}", chain(&error)))?;
+    if !report.left.is_sound() || !report.left.redundancy.is_empty() || facts()? != before {
+        return Err(format!("repaired to {report:?}; {before:#?} {:#?}", facts()?));
+    }
+    let left = open(fs, work_tree).map_err(|error| chain(&error))?.verify(true);
+    let left = left.map_err(|error| format!("cannot verify: {}", chain(&error)))?.redundancy;
+    if left.is_empty() { Ok(()) } else { Err(format!("the repair left {left:?}")) }
+}
+
 fn stage_something(repository: &Repository, work_tree: &Path) -> Result<(), String> {
     let toggled = work_tree.join(TOGGLED);
     if std::fs::remove_file(&toggled).is_err() {

@@ -96,6 +96,7 @@ pub(crate) fn open(fs: &SimFs, work_tree: &Path) -> Result<Repository> {
     let place = Place { work_tree: work_tree.to_owned(), repository: PathBuf::from(ROOT) };
     let mut config = Config::default();
     config.performance.max_worker_threads = 1;
+    config.reliability.parity = crate::parity();
     // Few, so that operations expire.
     (config.gc.keep_days, config.gc.keep_operations) = (0, KEPT_OPERATIONS);
     Repository::open_on(disk, place, config, Arc::new(NullMonitor::default()))
