@@ -121,6 +121,31 @@ fn a_secret_in_the_middle_of_others_takes_only_itself() {
 }
 
 #[test]
+fn what_matches_nothing_forgets_nothing() {
+    let sandbox = history();
+    sandbox.ok(["obliterate", "--yes", "*secret"]);
+    sandbox.write("a", "changed");
+    sandbox.save("after");
+    // Also as long as no `gc` was run.
+    sandbox.fails(20, ["obliterate", "--yes", "no-such-file"]);
+    sandbox.ok(["undo"]);
+    assert!(!sandbox.ok(["log"]).text().contains("after"));
+}
+
+#[test]
+fn targets_of_links_are_gone_as_well() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.link("d/l", "a-secret-target");
+    sandbox.save("x");
+    assert!(!holds(&sandbox, b"a-secret-target").is_empty());
+    sandbox.ok(["obliterate", "--yes", "d"]);
+    sandbox.ok(["gc", "--now"]);
+    assert_eq!(holds(&sandbox, b"a-secret-target"), <[PathBuf; 0]>::default());
+    assert_eq!(holds(&sandbox, b"d/l"), <[PathBuf; 0]>::default());
+}
+
+#[test]
 fn a_killed_run_moves_all_or_nothing_and_another_goes_on() {
     for round in 0..12u64 {
         let sandbox = history();

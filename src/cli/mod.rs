@@ -39,6 +39,7 @@ pub type CommandResult = anyhow::Result<ExitCode>;
 
 /// Runs the command line and returns the exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
+    raise_open_files();
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(code) = completion::answer(&args) {
         return code.into();
@@ -75,6 +76,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> process::ExitCode {
         error.code
     });
     code.into()
+}
+
+/// Lets the process have as many files open as it may ever have: parts of the index and long footers
+/// of packs keep theirs while they are mapped.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where that is refused, the limit is what it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The flags; what they leave open the user's settings decide.

@@ -2,21 +2,25 @@
 //!
 //! Every commit that a branch, a tag, a stash or `HEAD` leads to is written again without them, with
 //! what comes after it, and the refs are moved. That is one operation; then what would bring the files
-//! back goes: the log of operations begins anew, the notes of imports are forgotten, and the next `gc`
-//! frees every byte that nothing reaches.
+//! back goes: the log of operations begins anew, the staging area is written anew, the notes of imports
+//! are forgotten, and the next `gc` frees every byte that nothing reaches.
 //!
-//! A run that is killed has moved all refs or none, and another run goes on from there.
+//! A run that is killed has moved all refs or none. The store remembers that it is not done, and
+//! another run goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod doomed;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+
+use doomed::{Doomed, Order};
 
 use super::gc::GcOptions;
 use super::operation::{Operation, description};
 use super::pathspec::Pathspec;
 use super::repair::DAMAGED_DIR;
 use super::source::WorkTreeSource;
-use super::trees::{Stop, TreeDiff, edit_tree_by};
+use super::trees::{Stop, edit_tree_by};
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId};
 use crate::path::RepoPath;
@@ -48,9 +52,6 @@ pub struct ObliterateReport {
     pub freed_bytes: Option<i64>,
 }
 
-/// The paths of one commit that go, shared with the commits after it that have the same.
-type Doomed = Arc<BTreeSet<RepoPath>>;
-
 /// What became of the commits.
 #[derive(Default)]
 struct Rewritten {
@@ -74,126 +75,102 @@ impl Repository {
         self.check_none_waits()?;
         self.monitor().phase(Phase::Processing);
         let order = self.parents_first()?;
-        let doomed = self.doomed(&order, paths)?;
         let staged: Vec<RepoPath> = (op.staged().iter())
             .map(|entry| entry.path)
             .filter(|path| paths.matches(path.as_bytes(), false))
             .collect();
-        let mut report = ObliterateReport {
-            commits: order.len() as u64,
+        let report = ObliterateReport {
+            commits: order.commits.len() as u64,
             staged: staged.len() as u64,
             paths: staged.iter().cloned().collect(),
             ..ObliterateReport::default()
         };
-        let distinct: BTreeMap<_, _> =
-            doomed.values().map(|doomed| (Arc::as_ptr(doomed), doomed)).collect();
-        distinct.values().for_each(|doomed| report.paths.extend(doomed.iter().cloned()));
+        let mut rewritten = Rewritten { commits: HashMap::new(), report };
+        self.rewrite(&order, paths, &mut rewritten, dry_run)?;
         // A run that was killed may have moved the refs, and left the rest to this one.
-        if report.paths.is_empty() && !self.store()?.is_thorough() {
+        if rewritten.report.paths.is_empty() && !self.store()?.is_obliterating() {
             return Err(nothing_matches(paths));
         }
-        let mut rewritten = Rewritten { commits: HashMap::new(), report };
         if dry_run {
-            count(&order, &doomed, &mut rewritten);
             self.move_refs(&mut op, &mut rewritten, true)?;
             return Ok(rewritten.report);
         }
-        self.store()?.condemn(self.store()?.condemned(), true)?;
-        self.rewrite(&order, &doomed, &mut rewritten)?;
+        self.store()?.begin_obliterating()?;
         self.move_refs(&mut op, &mut rewritten, false)?;
         let mut frame = Frame::default();
         staged.iter().for_each(|path| frame.remove(path.as_bytes()));
-        op.staging().apply_frame(frame)?;
+        op.staging().apply_anew(frame)?;
         // One that waits no more, because HEAD went elsewhere, leads to what was.
         op.set_merge(None)?;
         op.forget_all()?;
         self.forget_traces()?;
+        self.store()?.end_obliterating()?;
         if !self.disk.list(DAMAGED_DIR.as_ref())?.is_empty() {
             let dir = self.place.repository.join(DAMAGED_DIR);
             let what = format!("what repairs put aside may hold the files: '{}'", dir.display());
             self.monitor().warn(&what);
         }
         drop(op);
+        // Only for the report: another command may have taken the lock meanwhile.
         let next = GcOptions { dry_run: true, now: true, thorough: true };
-        rewritten.report.freed_bytes = Some(self.gc(next)?.freed_bytes());
+        rewritten.report.freed_bytes = self.gc(next).ok().map(|report| report.freed_bytes());
         Ok(rewritten.report)
     }
 
-    /// All commits that something leads to, each behind its parents.
-    fn parents_first(&self) -> Result<Vec<(CommitId, Commit)>> {
+    /// All commits that something leads to.
+    fn parents_first(&self) -> Result<Order> {
         let refs = self.refs().list("")?;
-        let mut stack: Vec<(CommitId, Option<Commit>)> =
-            refs.into_iter().map(|(_, record)| (record.new.commit, None)).collect();
+        let mut stack: Vec<(CommitId, bool)> =
+            refs.into_iter().map(|(_, record)| (record.new.commit, false)).collect();
         if let Head::Detached(commit) = self.refs().read_head()? {
-            stack.push((commit, None));
+            stack.push((commit, false));
         }
-        let (mut begun, mut order) = (BTreeSet::new(), Vec::new());
-        while let Some((id, read)) = stack.pop() {
+        let (mut begun, mut order) = (BTreeSet::new(), Order::default());
+        while let Some((id, has_parents)) = stack.pop() {
             self.stop_if_cancelled()?;
-            match read {
-                Some(commit) => order.push((id, commit)),
-                None if begun.insert(id) => {
-                    let commit = self.objects()?.commit(&id)?;
-                    let parents = commit.parents.clone();
-                    stack.push((id, Some(commit)));
-                    stack.extend(parents.into_iter().map(|parent| (parent, None)));
-                }
-                None => {}
+            if !has_parents && !begun.insert(id) {
+                continue;
+            }
+            let commit = self.objects()?.commit(&id)?;
+            if has_parents {
+                order.push(id, &commit);
+            } else {
+                stack.push((id, true));
+                stack.extend(commit.parents.into_iter().map(|parent| (parent, false)));
             }
         }
         Ok(order)
     }
 
-    /// The paths of each commit that go. Of a commit with a parent only what changed is looked at.
-    fn doomed(
-        &self,
-        order: &[(CommitId, Commit)],
-        paths: &Pathspec,
-    ) -> Result<HashMap<CommitId, Doomed>> {
-        let mut all: HashMap<CommitId, Doomed> = HashMap::new();
-        let mut trees = HashMap::new();
-        for (id, commit) in order {
-            self.stop_if_cancelled()?;
-            let parent = commit.parents.first();
-            let before = parent.and_then(|parent| all.get(parent)).cloned().unwrap_or_default();
-            let base = parent.and_then(|parent| trees.get(parent)).copied();
-            let mut doomed = Arc::clone(&before);
-            for change in TreeDiff::new(self.objects()?, base, Some(commit.tree)) {
-                let change = change?;
-                if !paths.matches(change.path.as_bytes(), false) {
-                    continue;
-                }
-                match change.new {
-                    Some(_) => Arc::make_mut(&mut doomed).insert(change.path),
-                    None => Arc::make_mut(&mut doomed).remove(&change.path),
-                };
-            }
-            trees.insert(*id, commit.tree);
-            all.insert(*id, doomed);
-        }
-        Ok(all)
-    }
-
-    /// Writes the commits that hold what goes, and those after them, again.
+    /// Writes the commits that hold what goes, and those after them, again; a dry run counts them.
     fn rewrite(
         &self,
-        order: &[(CommitId, Commit)],
-        doomed: &HashMap<CommitId, Doomed>,
+        order: &Order,
+        paths: &Pathspec,
         rewritten: &mut Rewritten,
+        dry_run: bool,
     ) -> Result<()> {
         let (root, objects) = (self.work_tree_handle()?, self.objects()?);
+        let mut doomed = Doomed::new(objects, paths, order);
+        if dry_run {
+            for id in &order.commits {
+                self.stop_if_cancelled()?;
+                let commit = objects.commit(id)?;
+                count_one(id, &commit, doomed.of(id, &commit)?, rewritten);
+            }
+            rewritten.report.paths.append(&mut doomed.all);
+            return Ok(());
+        }
         let mut unreadable = None;
         let written = self.engine()?.write_objects(&WorkTreeSource(&root), |worker| {
-            for (id, commit) in order {
+            for id in &order.commits {
                 if self.cancel_token().is_cancelled() {
                     return Err(EngineError::Interrupted);
                 }
-                let empty = Doomed::default();
-                let doomed = doomed.get(id).unwrap_or(&empty);
-                match rewrite_one(objects, id, commit, doomed, rewritten, worker) {
+                match rewrite_next(objects, id, &mut doomed, rewritten, worker) {
                     Ok(()) => {}
-                    Err(Stop::Sink(error)) => return Err(error),
-                    Err(Stop::Unreadable(error)) => {
+                    Err(Broken::Sink(error)) => return Err(error),
+                    Err(Broken::Unreadable(error)) => {
                         unreadable = Some(error);
                         return Ok(());
                     }
@@ -202,8 +179,9 @@ impl Repository {
             }
             Ok(())
         });
+        rewritten.report.paths.append(&mut doomed.all);
         match unreadable {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => Ok(written?),
         }
     }
@@ -255,11 +233,38 @@ fn nothing_matches(paths: &Pathspec) -> RepoError {
     RepoError::NoMatch { pathspec, place: "any commit or the staging area".to_owned() }
 }
 
+/// Why a commit cannot be written again.
+enum Broken {
+    Unreadable(RepoError),
+    Sink(EngineError),
+}
+
+impl<E: Into<RepoError>> From<E> for Broken {
+    fn from(error: E) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
+fn rewrite_next(
+    objects: &Objects,
+    id: &CommitId,
+    doomed: &mut Doomed<'_>,
+    rewritten: &mut Rewritten,
+    worker: &mut Worker<'_>,
+) -> std::result::Result<(), Broken> {
+    let commit = objects.commit(id)?;
+    let doomed = doomed.of(id, &commit)?;
+    rewrite_one(objects, id, &commit, doomed, rewritten, worker).map_err(|stop| match stop {
+        Stop::Unreadable(error) => error.into(),
+        Stop::Sink(error) => Broken::Sink(error),
+    })
+}
+
 fn rewrite_one(
     objects: &Objects,
     id: &CommitId,
     commit: &Commit,
-    doomed: &Doomed,
+    doomed: &BTreeSet<RepoPath>,
     rewritten: &mut Rewritten,
     worker: &mut Worker<'_>,
 ) -> std::result::Result<(), Stop<EngineError>> {
@@ -282,17 +287,16 @@ fn rewrite_one(
     Ok(())
 }
 
-/// Counts what [`Repository::rewrite`] would do. Any other id stands for a new one.
-fn count(
-    order: &[(CommitId, Commit)],
-    doomed: &HashMap<CommitId, Doomed>,
+/// Counts what [`rewrite_one`] would do. Any other id stands for a new one.
+fn count_one(
+    id: &CommitId,
+    commit: &Commit,
+    doomed: &BTreeSet<RepoPath>,
     rewritten: &mut Rewritten,
 ) {
-    for (id, commit) in order {
-        let moves = commit.parents.iter().any(|parent| rewritten.commits.contains_key(parent));
-        if moves || doomed.get(id).is_some_and(|doomed| !doomed.is_empty()) {
-            rewritten.commits.insert(*id, CommitId::of(id.as_bytes()));
-            rewritten.report.rewritten += 1;
-        }
+    let moves = commit.parents.iter().any(|parent| rewritten.commits.contains_key(parent));
+    if moves || !doomed.is_empty() {
+        rewritten.commits.insert(*id, CommitId::of(id.as_bytes()));
+        rewritten.report.rewritten += 1;
     }
 }

@@ -335,6 +335,7 @@ impl Repository {
     /// Puts the staging area back to a commit, for the paths named; returns what changed.
     pub fn unstage(&self, paths: &Pathspec, source: Option<CommitId>) -> Result<Vec<Change>> {
         let mut op = self.begin(description("restore --staged", paths.shown()))?;
+        source.map_or(Ok(()), |source| self.check_whole(source))?;
         let changes = self.unstage_in(op.staging(), paths, source)?;
         op.finish()?;
         Ok(changes)

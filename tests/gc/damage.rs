@@ -1,8 +1,9 @@
 //! `gc` where something is damaged, missing or in the way.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::common::{self, Sandbox, assert_same, files_below, noise};
+use crate::common::{self, Output, Sandbox, assert_same, files_below, noise};
 use crate::{FORGET, gc_all, holds, verify};
 
 #[test]
@@ -80,6 +81,67 @@ fn a_pack_that_cannot_be_opened_keeps_everything() {
     gc_all(&sandbox, &["--now"]);
     verify(&sandbox);
     assert!(holds(&sandbox, &noise(2, 64)).is_empty());
+}
+
+/// A history of so many commits, a file each.
+fn long(commits: u64) -> Sandbox {
+    let sandbox = Sandbox::new();
+    for number in 0..commits {
+        sandbox.write("f", noise(number, 100));
+        sandbox.save("x");
+    }
+    sandbox
+}
+
+#[test]
+fn damage_that_the_index_hides_ends_it_before_anything_is_done() {
+    let sandbox = long(8);
+    let unused = new_packs(&sandbox, || {
+        sandbox.write("unused", noise(99, 100));
+        sandbox.save("unused");
+    });
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    for number in 0..8 {
+        sandbox.write("g", noise(1000 + number, 100));
+        sandbox.save("x");
+    }
+    assert!(!files_below(&sandbox.path(".digstore/index")).is_empty());
+    let file = std::fs::OpenOptions::new().write(true).open(&unused[0]).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+    let before = files_below(&sandbox.path(".digstore/packs"));
+    let operations = sandbox.ok(["op", "log"]).stdout;
+    sandbox.fails(21, [&["gc", "--now"], &FORGET[..]].concat());
+    sandbox.fails(21, ["obliterate", "--yes", "f"]);
+    assert_eq!(sandbox.ok(["op", "log"]).stdout, operations);
+    assert_eq!(files_below(&sandbox.path(".digstore/packs")), before);
+    sandbox.ok(["get", "f"]);
+}
+
+#[test]
+fn any_number_of_packs_can_be_read_without_an_index() {
+    let sandbox = long(110);
+    assert!(files_below(&sandbox.path(".digstore/packs")).len() > 320);
+    let limited = |args: &[&str]| {
+        // Blocks are read through at most 128 of them; a repair opens the store twice.
+        let script = "ulimit -n 300; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        sandbox.surround(&mut command);
+        command.args(["-c", script, env!("CARGO_BIN_EXE_digstore")]).args(args);
+        Output::of(&mut command).expect_code(0)
+    };
+    let index = sandbox.path(".digstore/index");
+    for args in [
+        &["status"][..],
+        &["log"],
+        &["store", "verify", "--data"],
+        &["store", "repair", "--apply"],
+        &["gc"],
+        &["add", "-A"],
+    ] {
+        files_below(&index).iter().for_each(|part| sandbox.remove(part));
+        limited(args);
+    }
+    assert_eq!(sandbox.ok(["log", "--oneline"]).text().lines().count(), 110);
 }
 
 #[test]

@@ -136,6 +136,33 @@ fn what_is_not_whole_any_more_is_not_rescued() {
 }
 
 #[test]
+fn a_commit_that_is_not_whole_any_more_is_not_merged() {
+    let sandbox = Sandbox::new();
+    sandbox.write("kept", "kept");
+    sandbox.save("kept");
+    sandbox.write("gone", noise(2, 500_000));
+    sandbox.save("gone");
+    sandbox.remove("gone");
+    sandbox.write("b", "b");
+    let lost = sandbox.save("b");
+    sandbox.ok(["reset", "--hard", "HEAD~2"]);
+    sandbox.write("other", "other");
+    let head = sandbox.save("other");
+    gc_all(&sandbox, &[]);
+    // As where a run was killed that removed it.
+    sandbox.remove(&holds(&sandbox, &noise(2, 64))[0]);
+    for args in
+        [&["merge", &lost][..], &["cherry-pick", &lost], &["restore", "--staged", "-s", &lost, "b"]]
+    {
+        assert!(sandbox.fails(21, args).contains("missing"), "{args:?}");
+        assert!(sandbox.status().is_empty(), "{args:?}");
+    }
+    assert_eq!(sandbox.restored("HEAD"), sandbox.restored(&head));
+    gc_all(&sandbox, &["--now"]);
+    verify(&sandbox);
+}
+
+#[test]
 fn what_was_rescued_can_be_worked_with() {
     let sandbox = Sandbox::new();
     sandbox.write("base", "base");

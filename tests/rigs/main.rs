@@ -9,6 +9,7 @@
 //! | `DIGSTORE_RIG_SEED` | where random choices begin | the clock |
 //! | `DIGSTORE_KILLS` | kills at a system call | 30 |
 //! | `DIGSTORE_DELAYED_KILLS` | kills after a random time | 30 |
+//! | `DIGSTORE_OBLITERATES` | kills of an `obliterate` at a system call | 12 |
 //! | `DIGSTORE_FULL_DISKS` | sizes of a full disk, each with every command | 3 |
 //! | `DIGSTORE_FAULTS` | system calls that fail, and limits of a file's size | 24 |
 //! | `DIGSTORE_THRASH_SECONDS` | how long eight processes work side by side | 4 |
@@ -28,6 +29,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cleanups;
 mod disks;
 mod kills;
 mod repairs;

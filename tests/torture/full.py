@@ -58,6 +58,8 @@ RIGS = [
         "the binary killed at any moment", "{runs} runs, {killed} killed"),
     Rig("repairs", "rigs", "repairs::a_repair", 4, {"DIGSTORE_REPAIRS": 500},
         "`store repair --apply` killed at a system call", "{runs} runs, {killed} killed"),
+    Rig("obliterates", "rigs", "cleanups::an_obliterate", 2, {"DIGSTORE_OBLITERATES": 500},
+        "`obliterate` killed at a system call, and run again", "{runs} runs, {killed} killed, {finished} finished by the next"),
     Rig("full-disks", "rigs", "disks::a_full_disk", 5, {"DIGSTORE_FULL_DISKS": 100},
         "commands on file systems with room for any number of bytes or files",
         "{runs} runs, {full} with too little room"),

@@ -114,6 +114,11 @@ impl Repository {
     pub fn gc(&self, options: GcOptions) -> Result<GcReport> {
         let _lock = self.lock_alone()?;
         self.check_sound()?;
+        if self.store()?.is_obliterating() {
+            self.monitor().warn(
+                "an 'obliterate' was cut off, and what it took out may still be had: run it again",
+            );
+        }
         let mut report = GcReport::default();
         let log = self.operations()?;
         let oldest = log.first_seq()?.unwrap_or(0);
@@ -170,8 +175,18 @@ impl Repository {
 
     /// Whether all packs can be opened, and all refs are there of which the log of operations knows.
     pub(super) fn check_sound(&self) -> Result<()> {
-        if let Some(damage) = self.store()?.damaged().into_iter().next() {
+        let store = self.store()?;
+        if let Some(damage) = store.damaged().into_iter().next() {
             return Err(GcError::Damaged(damage).into());
+        }
+        // Those that an index covers as well.
+        for id in store.packs() {
+            match store.pack(&id) {
+                Err(error) if error.is_corruption() => {
+                    return Err(GcError::Damaged(error.describe()).into());
+                }
+                other => other.map(drop)?,
+            }
         }
         match self.missing_refs()?.into_iter().next() {
             Some((name, value)) => {
@@ -190,6 +205,7 @@ impl Repository {
                     self.store()?.look_past_index()?;
                 } else {
                     self.store()?.drop_index()?;
+                    self.merge_if_room()?;
                 }
                 self.check_sound()?;
                 self.mark(first)
@@ -228,6 +244,15 @@ impl Repository {
         report.expired = old.end - old.start;
         report.expired_bytes = before.saturating_sub(after);
         Ok(true)
+    }
+
+    /// Folds packs into the index, where they are many. It is a cache: on a full disk the next command
+    /// that stores has another try.
+    fn merge_if_room(&self) -> Result<()> {
+        match self.store()?.merge_if_many() {
+            Err(StoreError::Disk(error)) if is_full(&error) => Ok(()),
+            merged => Ok(merged?),
+        }
     }
 
     /// Removes what is only a cache: the merged index, and the history of runs.

@@ -36,12 +36,16 @@ impl Sweep<'_> {
         self.due(pack).is_some_and(|due| self.grace.is_none() || due <= self.now)
     }
 
-    /// Whether metadata may go before the list can be written. Nothing refers to what is not in use but
-    /// other such metadata: all of that goes, or is on the list that is there.
-    fn may_go_unlisted(&self, doomed: &[Judged], listed: &BTreeMap<PackId, i64>) -> bool {
-        let is_unused = |pack: &&Judged| pack.kind == PackKind::Meta && pack.fate != Fate::Keep;
-        let goes = |pack: &Judged| doomed.iter().any(|other| other.id == pack.id);
-        self.judged.iter().filter(is_unused).all(|pack| listed.contains_key(&pack.id) || goes(pack))
+    /// The pack that may go before the list can be written. Nothing refers to metadata that is not in
+    /// use but other such metadata, which counts as stored unless it is listed: so it is safe only where
+    /// there is one pack of it that is not, and that one removal settles it.
+    fn may_go_unlisted(&self, doomed: &[Judged], listed: &BTreeMap<PackId, i64>) -> Option<usize> {
+        let is_unlisted = |pack: &&Judged| {
+            pack.kind == PackKind::Meta && pack.fate != Fate::Keep && !listed.contains_key(&pack.id)
+        };
+        let mut unlisted = self.judged.iter().filter(is_unlisted);
+        let (first, None) = (unlisted.next()?, unlisted.next()) else { return None };
+        doomed.iter().position(|pack| pack.id == first.id)
     }
 
     /// The packs that go, those of metadata first: what refers goes before what it refers to.
@@ -88,11 +92,7 @@ impl Repository {
         let is_left = !sweep.condemned.is_empty();
         let store = self.store()?;
         store.condemn(sweep.condemned, sweep.thorough && is_left)?;
-        match store.merge_if_many() {
-            // The index is a cache; the next command that stores has another try.
-            Err(StoreError::Disk(error)) if is_full(&error) => Ok(()),
-            merged => Ok(merged?),
-        }
+        self.merge_if_room()
     }
 
     fn condemn_and_remove(&self, sweep: &Sweep<'_>, doomed: &[Judged]) -> Result<()> {
@@ -103,17 +103,15 @@ impl Repository {
             self.make_room()?;
             published = publish();
         }
-        let mut doomed = doomed;
-        if is_out_of_room(&published) {
-            let meta = doomed.partition_point(|pack| pack.kind == PackKind::Meta);
-            if sweep.may_go_unlisted(&doomed[..meta], &store.condemned()) {
-                self.remove_packs(&doomed[..meta])?;
-                doomed = &doomed[meta..];
-                published = publish();
-            }
+        let mut doomed = doomed.to_vec();
+        if is_out_of_room(&published)
+            && let Some(at) = sweep.may_go_unlisted(&doomed, &store.condemned())
+        {
+            self.remove_packs(&[doomed.remove(at)])?;
+            published = publish();
         }
         published?;
-        self.remove_packs(doomed)
+        self.remove_packs(&doomed)
     }
 
     fn remove_packs(&self, doomed: &[Judged]) -> Result<()> {

@@ -82,6 +82,7 @@ impl Repository {
         let head = op.head_commit()?;
         let head =
             head.ok_or_else(|| RepoError::Unborn(super::super::DEFAULT_BRANCH.to_owned()))?;
+        self.check_whole(id)?;
         let commit = self.objects()?.commit(&id)?;
         let parent = self.tree_of(parent_of(id, &commit, how.parent)?)?;
         let is_revert = kind == MergeKind::Revert;

@@ -75,6 +75,7 @@ impl Repository {
         let mut op = self.begin(format!("merge {}", options.name))?;
         self.check_none_waits()?;
         let other = options.other;
+        self.check_whole(other)?;
         let Some(head) = op.head_commit()? else {
             return self.fast_forward(op, None, other);
         };

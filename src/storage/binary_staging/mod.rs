@@ -341,6 +341,15 @@ impl BinaryStagingArea {
         self.apply_within(frame, ROUND_LOG_PART)
     }
 
+    /// As [`Self::apply_frame`]; behind it nothing of what the staging area held before can be read
+    /// from its files.
+    pub fn apply_anew(&mut self, frame: Frame) -> Result<()> {
+        self.check_in_step()?;
+        frame.check().map_err(|source| self.damaged(LOG_FILE, source))?;
+        let count = frame.count();
+        self.rebase(frame.finish(), count)
+    }
+
     fn apply_within(&mut self, frame: Frame, part: u64) -> Result<()> {
         self.check_in_step()?;
         let limit = self.min_log.max(self.base.file_len() / part).min(u32::MAX.into());

@@ -9,6 +9,7 @@ const WHAT: &str = "the list of condemned packs";
 const MAGIC: &[u8; 8] = b"DIGCOND1";
 const VERSION: u16 = 1;
 const FLAG_THOROUGH: u8 = 1;
+const FLAG_OBLITERATING: u8 = 2;
 /// Bytes of one entry.
 const ENTRY_LEN: usize = ID_LEN + 8;
 
@@ -18,6 +19,9 @@ pub struct Condemned {
     /// Whether the next `gc` frees every byte that nothing reaches, also where that means to write
     /// what lies beside it anew: something is to be gone for good.
     pub is_thorough: bool,
+    /// Whether an `obliterate` has begun and is not done: files that it took out of history may still
+    /// be had by way of the log of operations.
+    pub is_obliterating: bool,
     /// The packs, in order of their ids, and when each was condemned, in seconds since 1970-01-01
     /// UTC.
     pub packs: Vec<(PackId, i64)>,
@@ -28,7 +32,10 @@ impl Condemned {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&VERSION.to_le_bytes());
-        out.push(if self.is_thorough { FLAG_THOROUGH } else { 0 });
+        out.push(
+            if self.is_thorough { FLAG_THOROUGH } else { 0 }
+                | if self.is_obliterating { FLAG_OBLITERATING } else { 0 },
+        );
         out.extend_from_slice(&[0; 5]);
         out.extend_from_slice(&(self.packs.len() as u64).to_le_bytes());
         for (pack, seconds) in &self.packs {
@@ -46,7 +53,7 @@ impl Condemned {
         check_version::<2>(&mut reader, bytes, VERSION.into())?;
         let mut reader = Reader::new(WHAT, &split_checksum(WHAT, bytes)?[MAGIC.len() + 2..]);
         let flags = reader.u8()?;
-        if flags & !FLAG_THOROUGH != 0 || reader.array::<5>()? != [0; 5] {
+        if flags & !(FLAG_THOROUGH | FLAG_OBLITERATING) != 0 || reader.array::<5>()? != [0; 5] {
             return Err(reader.invalid("reserved bits are in use"));
         }
         let count = reader.u64()?;
@@ -62,7 +69,9 @@ impl Condemned {
             packs.push((pack, reader.i64()?));
         }
         reader.finish()?;
-        Ok(Self { is_thorough: flags & FLAG_THOROUGH != 0, packs })
+        let [is_thorough, is_obliterating] =
+            [FLAG_THOROUGH, FLAG_OBLITERATING].map(|flag| flags & flag != 0);
+        Ok(Self { is_thorough, is_obliterating, packs })
     }
 }
 
@@ -75,6 +84,7 @@ mod tests {
         #[test]
         fn a_list_round_trips_and_damage_is_found(
             is_thorough: bool,
+            is_obliterating: bool,
             packs in proptest::collection::btree_map(any::<u64>(), any::<i64>(), 0..9),
             at: prop::sample::Index,
             bit in 0u8..8,
@@ -82,7 +92,7 @@ mod tests {
             let mut packs: Vec<_> =
                 packs.iter().map(|(seed, at)| (PackId::of(&seed.to_le_bytes()), *at)).collect();
             packs.sort_unstable();
-            let list = Condemned { is_thorough, packs };
+            let list = Condemned { is_thorough, is_obliterating, packs };
             let mut bytes = list.encode();
             prop_assert_eq!(Condemned::decode(&bytes).unwrap(), list);
             for cut in 0..bytes.len() {

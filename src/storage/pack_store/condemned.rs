@@ -15,8 +15,8 @@ use crate::storage::format::condemned::Condemned;
 
 /// The list of condemned packs.
 pub const CONDEMNED_FILE: &str = "condemned";
-/// Larger than a list of a million packs.
-const MAX_LIST: u64 = 64 << 20;
+/// Larger than a list of twenty million packs.
+const MAX_LIST: u64 = 1 << 30;
 
 /// The record by which an object is found in a [`Snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,13 @@ impl State {
     }
 }
 
+impl State {
+    pub(super) fn take_list(&mut self, list: Condemned) {
+        (self.is_thorough, self.is_obliterating) = (list.is_thorough, list.is_obliterating);
+        self.condemned = list.packs.into_iter().collect();
+    }
+}
+
 /// Reads the list; none is an empty one.
 fn read(disk: &dyn Disk) -> Result<Condemned> {
     let path = Path::new(CONDEMNED_FILE);
@@ -139,15 +146,41 @@ impl PackStore {
 
     /// Replaces the list of condemned packs, durably.
     pub fn condemn(&self, packs: BTreeMap<PackId, i64>, is_thorough: bool) -> Result<()> {
-        let list =
-            Condemned { is_thorough, packs: packs.iter().map(|(id, at)| (*id, *at)).collect() };
+        let is_obliterating = self.is_obliterating();
+        self.publish_list(Condemned {
+            is_thorough,
+            is_obliterating,
+            packs: packs.into_iter().collect(),
+        })
+    }
+
+    /// Whether an `obliterate` has begun and is not done.
+    pub fn is_obliterating(&self) -> bool {
+        self.read_state(|state| state.is_obliterating)
+    }
+
+    /// Notes durably that an `obliterate` begins, and that the next `gc` is to free every byte.
+    pub fn begin_obliterating(&self) -> Result<()> {
+        self.note_obliterating(true)
+    }
+
+    /// Notes durably that it is done.
+    pub fn end_obliterating(&self) -> Result<()> {
+        self.note_obliterating(false)
+    }
+
+    fn note_obliterating(&self, is_obliterating: bool) -> Result<()> {
+        let packs = self.condemned().into_iter().collect();
+        self.publish_list(Condemned { is_thorough: true, is_obliterating, packs })
+    }
+
+    fn publish_list(&self, list: Condemned) -> Result<()> {
         let path = Path::new(CONDEMNED_FILE);
         let is_same = matches!(read(&*self.disk), Ok(known) if known == list);
         if !is_same {
             self.disk.publish(path, &list.encode(), true)?;
         }
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        (state.condemned, state.is_thorough) = (packs, is_thorough);
+        self.state.write().unwrap_or_else(PoisonError::into_inner).take_list(list);
         Ok(())
     }
 
@@ -163,7 +196,7 @@ impl PackStore {
             *state = State::load(&*self.disk)?;
             return Ok(true);
         }
-        (state.condemned, state.is_thorough) = (list.packs.into_iter().collect(), list.is_thorough);
+        state.take_list(list);
         let is_new = |id: &PackId| !state.live.contains(id) && !state.damaged.contains_key(id);
         let new: BTreeSet<PackId> = there.into_iter().filter(is_new).collect();
         new.iter().try_for_each(|id| state.take(&*self.disk, *id))?;
@@ -207,10 +240,12 @@ impl PackStore {
     /// Drops the merged index, which is a cache; its packs are looked up in their footers until the
     /// next merge.
     pub fn drop_index(&self) -> Result<()> {
+        // First, so that nothing is lost where the footers cannot be had.
+        self.look_past_index()?;
         for name in self.disk.list(INDEX_DIR.as_ref())? {
             self.disk.remove_durably(&Path::new(INDEX_DIR).join(name))?;
         }
-        self.look_past_index()
+        Ok(())
     }
 
     /// Looks everything up in the footers of the packs from now on, whatever the merged index says.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{INDEX_DIR, Location, Pack, Result, StoreError};
+use super::{INDEX_DIR, Location, PackTable, Result, StoreError};
 use crate::id::{ObjectId, PackId};
 use crate::storage::disk::{Disk, FileBytes, NewFile};
 use crate::storage::format::FormatError;
@@ -97,7 +97,10 @@ impl MergedIndex {
 
 /// Chooses the parts that are merged together with `recent`: the newest first, as long as each is
 /// not much larger than what is gathered so far.
-pub(super) fn plan(recent: &[Arc<Pack>], merged: &[Arc<MergedIndex>]) -> Vec<Arc<MergedIndex>> {
+pub(super) fn plan(
+    recent: &[Arc<PackTable>],
+    merged: &[Arc<MergedIndex>],
+) -> Vec<Arc<MergedIndex>> {
     let count = |index: &MergedIndex| index.view().map_or(0, |view| view.record_count());
     let mut gathered: usize = recent
         .iter()
@@ -123,7 +126,7 @@ type Run<'a> = Box<dyn Iterator<Item = IndexRecord> + 'a>;
 /// `live` are left out. Of several records of one object, one in a pack that is not `condemned` stays.
 pub(super) fn build(
     disk: &dyn Disk,
-    recent: &[Arc<Pack>],
+    recent: &[Arc<PackTable>],
     parts: &[Arc<MergedIndex>],
     live: &HashSet<PackId>,
     condemned: &BTreeMap<PackId, i64>,
@@ -153,7 +156,7 @@ pub(super) fn build(
 }
 
 fn runs<'a>(
-    recent: &'a [Arc<Pack>],
+    recent: &'a [Arc<PackTable>],
     parts: &'a [Arc<MergedIndex>],
     numbers: &'a HashMap<PackId, u32>,
 ) -> Result<Vec<Run<'a>>> {

@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use condemned::{CONDEMNED_FILE, Slot, Snapshot};
 pub use merge::MergedIndex;
-pub use pack::{Pack, RebuiltFooter, rebuild_footer};
+pub use pack::{Pack, PackTable, RebuiltFooter, rebuild_footer};
 pub use parity::{
     MakeParity, Mended, ParityState, check_parity, heal, list_lost, list_parity, make_parity,
     parity_len, parity_path, plan as plan_parity, remove_pack, remove_parity,
@@ -47,7 +47,7 @@ pub const PACKS_DIR: &str = "packs";
 pub const INDEX_DIR: &str = "index";
 /// Packs outside the merged index that are allowed before they are folded into it.
 const MERGE_AT: usize = 16;
-/// Packs kept open beside the ones outside the merged index.
+/// Packs kept open.
 const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 
 /// Looks for new packs that found none, after which what is missing counts as missing at once.
@@ -148,22 +148,24 @@ pub fn pack_path(id: &PackId) -> PathBuf {
 struct State {
     live: HashSet<PackId>,
     /// Packs outside the merged index, oldest first.
-    recent: Vec<Arc<Pack>>,
+    recent: Vec<Arc<PackTable>>,
     merged: Vec<Arc<MergedIndex>>,
     damaged: BTreeMap<PackId, String>,
     /// Packs that `gc` will remove, and since when.
     condemned: BTreeMap<PackId, i64>,
     /// Whether the next `gc` is a thorough one.
     is_thorough: bool,
+    /// Whether an `obliterate` is not done.
+    is_obliterating: bool,
 }
 
 impl State {
-    /// Opens a pack that no merged index covers; a damaged one is noted and left out.
+    /// Takes a pack in that no merged index covers; a damaged one is noted and left out.
     fn take(&mut self, disk: &dyn Disk, id: PackId) -> Result<()> {
-        match Pack::open(disk, id) {
-            Ok(pack) => {
+        match PackTable::open(disk, id) {
+            Ok(table) => {
                 self.live.insert(id);
-                self.recent.push(Arc::new(pack));
+                self.recent.push(Arc::new(table));
             }
             Err(error) if error.is_corruption() => {
                 self.live.remove(&id);
@@ -229,6 +231,7 @@ impl State {
             merged,
             condemned: list.packs.into_iter().collect(),
             is_thorough: list.is_thorough,
+            is_obliterating: list.is_obliterating,
             ..Self::default()
         };
         let covered: HashSet<PackId> =
@@ -312,16 +315,16 @@ impl PackStore {
 
     /// Opens a pack, or takes it from the open ones.
     pub fn pack(&self, id: &PackId) -> Result<Arc<Pack>> {
-        let recent =
-            self.read_state(|state| state.recent.iter().find(|pack| pack.id() == *id).cloned());
-        if let Some(pack) = recent {
-            return Ok(pack);
-        }
         let mut open = self.open_packs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pack) = open.get(id) {
             return Ok(Arc::clone(pack));
         }
-        let pack = Arc::new(Pack::open(&*self.disk, *id)?);
+        let recent =
+            self.read_state(|state| state.recent.iter().find(|pack| pack.id() == *id).cloned());
+        let pack = Arc::new(match recent {
+            Some(table) => Pack::with_table(&*self.disk, table)?,
+            None => Pack::open(&*self.disk, *id)?,
+        });
         open.put(*id, Arc::clone(&pack));
         Ok(pack)
     }
@@ -335,11 +338,11 @@ impl PackStore {
     /// The same, of a pack with copies of what other packs hold. The index would name one place of
     /// each; it is not merged before it is known which packs go.
     pub fn adopt_copy(&self, id: PackId) -> Result<()> {
-        let pack = Arc::new(Pack::open(&*self.disk, id)?);
+        let pack = Pack::open(&*self.disk, id)?;
         self.make_parity(&pack)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.live.insert(id) {
-            state.recent.push(pack);
+            state.recent.push(Arc::clone(pack.table()));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One pack, open for reading, and the rebuilding of a lost footer from the frames.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Result, StoreError, pack_path};
 use crate::id::{ObjectId, PackId};
@@ -13,29 +14,44 @@ use crate::storage::format::pack::{
     TRAILER_LEN, Trailer,
 };
 
-/// A sealed pack. Its footer was checked against its name when it was opened.
-pub struct Pack {
+/// The footer of a sealed pack: what lies where in it. It was checked against the pack's name when it
+/// was opened. A short one keeps no file open, so that there may be any number of them.
+pub struct PackTable {
     id: PackId,
-    file: Box<dyn ReadFile>,
     footer: FileBytes,
     len: u64,
 }
 
-impl fmt::Debug for Pack {
+/// A sealed pack, open for reading.
+pub struct Pack {
+    table: Arc<PackTable>,
+    file: Box<dyn ReadFile>,
+}
+
+impl fmt::Debug for PackTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pack({})", self.id.short())
+        write!(f, "PackTable({})", self.id.short())
     }
 }
 
-impl Pack {
-    /// Opens a pack and checks trailer, footer and name against each other.
+impl fmt::Debug for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pack({})", self.id().short())
+    }
+}
+
+fn open_file(disk: &dyn Disk, id: &PackId) -> Result<Box<dyn ReadFile>> {
+    let file = disk.open(&pack_path(id))?;
+    file.ok_or_else(|| cut_short(id, "a pack that was removed", 0))
+}
+
+impl PackTable {
+    /// Reads a pack's footer, and checks trailer, footer and name against each other.
     pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
-        let file = disk.open(&pack_path(&id))?;
-        Self::of(file.ok_or_else(|| cut_short(&id, "a pack that was removed", 0))?, id)
+        Self::of(&*open_file(disk, &id)?, id)
     }
 
-    /// The same, of a file that holds, or may hold, the pack.
-    pub(super) fn of(file: Box<dyn ReadFile>, id: PackId) -> Result<Self> {
+    fn of(file: &dyn ReadFile, id: PackId) -> Result<Self> {
         let damaged = |source| StoreError::Format { path: pack_path(&id), source };
         let len = file.len()?;
         let at = len.checked_sub(TRAILER_LEN as u64);
@@ -53,7 +69,7 @@ impl Pack {
             footer.check()?;
             return Err(damaged(source));
         }
-        Ok(Self { id, file, footer, len })
+        Ok(Self { id, footer, len })
     }
 
     /// The pack's id.
@@ -86,6 +102,58 @@ impl Pack {
     pub fn block(&self, number: u32) -> Result<BlockEntry> {
         self.footer()?.block(number).map_err(|source| self.damaged(source))
     }
+}
+
+impl Pack {
+    /// Opens a pack and checks trailer, footer and name against each other.
+    pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
+        Self::of(open_file(disk, &id)?, id)
+    }
+
+    /// The same, of a file that holds, or may hold, the pack.
+    pub(super) fn of(file: Box<dyn ReadFile>, id: PackId) -> Result<Self> {
+        Ok(Self { table: Arc::new(PackTable::of(&*file, id)?), file })
+    }
+
+    /// Opens a pack whose footer was read before.
+    pub(super) fn with_table(disk: &dyn Disk, table: Arc<PackTable>) -> Result<Self> {
+        Ok(Self { file: open_file(disk, &table.id)?, table })
+    }
+
+    /// What lies where.
+    pub(super) fn table(&self) -> &Arc<PackTable> {
+        &self.table
+    }
+
+    /// The pack's id.
+    pub fn id(&self) -> PackId {
+        self.table.id
+    }
+
+    /// Bytes on disk.
+    #[expect(clippy::len_without_is_empty, reason = "a pack is never empty")]
+    pub fn len(&self) -> u64 {
+        self.table.len
+    }
+
+    /// As [`PackTable::footer`].
+    pub fn footer(&self) -> Result<Footer<'_>> {
+        self.table.footer()
+    }
+
+    /// As [`PackTable::check_footer`].
+    pub fn check_footer(&self) -> Result<()> {
+        self.table.check_footer()
+    }
+
+    /// As [`PackTable::block`].
+    pub fn block(&self, number: u32) -> Result<BlockEntry> {
+        self.table.block(number)
+    }
+
+    fn damaged(&self, source: FormatError) -> StoreError {
+        self.table.damaged(source)
+    }
 
     /// Reads and decodes one block into `plain`; `stored` is working memory. The ids of its chunks
     /// are not checked here.
@@ -97,7 +165,7 @@ impl Pack {
         plain: &mut Vec<u8>,
     ) -> Result<BlockEntry> {
         let entry = self.block(number)?;
-        if entry.end() > self.len {
+        if entry.end() > self.len() {
             return Err(
                 self.damaged(FormatError::invalid("a pack's footer", "a block lies past the end"))
             );
@@ -123,7 +191,7 @@ impl Pack {
         plain: &mut Vec<u8>,
     ) -> Result<()> {
         let bad = |why: DecodeError| StoreError::Block {
-            pack: self.id,
+            pack: self.id(),
             block: number,
             why: why.to_string(),
         };
@@ -154,7 +222,7 @@ impl Pack {
         stored: &'s mut Vec<u8>,
     ) -> Result<(BlockEntry, Vec<u32>, &'s [u8])> {
         let entry = self.block(number)?;
-        let bad = |why: String| StoreError::Block { pack: self.id, block: number, why };
+        let bad = |why: String| StoreError::Block { pack: self.id(), block: number, why };
         let head_len = FRAME_HEADER_LEN + entry.table_len as usize;
         let frame = room(stored, head_len + entry.stored_len as usize);
         self.file.read_exact_at(frame, entry.offset)?;
@@ -195,7 +263,7 @@ impl Pack {
             }
             at = entry.end();
         }
-        if at + self.footer.len() as u64 + TRAILER_LEN as u64 != self.len {
+        if at + self.table.footer.len() as u64 + TRAILER_LEN as u64 != self.len() {
             return Err(bad("there are bytes between the last block and the footer"));
         }
         Ok(())

@@ -225,7 +225,10 @@ pub(crate) fn condemned(_: &mut Scratch, bytes: &[u8]) {
 pub(crate) fn condemned_seeds() -> Vec<Vec<u8>> {
     let mut packs = vec![(PackId::of(b"p"), 5), (PackId::of(b"q"), -1)];
     packs.sort_unstable();
-    vec![Condemned::default().encode(), Condemned { is_thorough: true, packs }.encode()]
+    vec![
+        Condemned::default().encode(),
+        Condemned { is_thorough: true, is_obliterating: true, packs }.encode(),
+    ]
 }
 
 pub(crate) fn verify_turn(_: &mut Scratch, bytes: &[u8]) {
