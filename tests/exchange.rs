@@ -324,6 +324,68 @@ fn an_export_says_what_git_cannot_hold_and_refuses_what_is_no_repository() {
     assert_eq!(git.run(&["rev-parse", "main~1"]), first);
 }
 
+#[test]
+fn git_works_on_the_repository_that_it_is_told() {
+    let sandbox = Sandbox::new();
+    let mut other = Git::init(&sandbox, "other");
+    history(&mut other);
+    let before = other.run(&["for-each-ref"]);
+    let mut source = Git::init(&sandbox, "source");
+    source.write("only", "here");
+    source.commit("only here");
+    let with = |args: &[&str]| {
+        let mut command = sandbox.command(args);
+        command.env("GIT_DIR", sandbox.beside("other/.git")).env("GIT_WORK_TREE", "/");
+        Output::of(&mut command).expect_code(0)
+    };
+    with(&["import", "git", "../source"]);
+    assert_eq!(sandbox.read("only"), b"here");
+    sandbox.write("more", "more");
+    sandbox.save("more");
+    with(&["export", "git", "../target.git"]);
+    let target = Git::at(&sandbox, "target.git");
+    assert_eq!(target.run(&["log", "--format=%s", "trunk"]), "more\nonly here");
+    assert_eq!(other.run(&["for-each-ref"]), before);
+}
+
+#[test]
+fn no_program_of_a_git_repository_is_run() {
+    let sandbox = Sandbox::new();
+    let marker = sandbox.beside("was-run");
+    let mut git = Git::init(&sandbox, "source");
+    git.write("a", "lost");
+    git.commit("one");
+    git.write("b", "b");
+    git.commit("two");
+    let run = format!("touch '{}'; false", marker.display());
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", "./none"),
+        ("remote.origin.uploadpack", &run),
+        ("core.fsmonitor", &run),
+        ("core.sshCommand", &run),
+    ] {
+        git.run(&["config", key, value]);
+    }
+    // An object that git would fetch.
+    let lost = git.run(&["rev-parse", "HEAD:a"]);
+    fs::remove_file(git.dir.join(format!(".git/objects/{}/{}", &lost[..2], &lost[2..]))).unwrap();
+    let hooks = git.dir.join(".git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    for hook in ["reference-transaction", "post-checkout", "post-commit", "pre-auto-gc"] {
+        fs::write(hooks.join(hook), format!("#!/bin/sh\n{run}\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(hooks.join(hook), mode).unwrap();
+    }
+    sandbox.fails(1, ["import", "git", "../source"]);
+    sandbox.write("new", "new");
+    sandbox.save("new");
+    sandbox.run(["export", "git", "../source"]);
+    assert!(!marker.exists());
+}
+
 /// An entry of a tar: type, name, target, content.
 type Entry<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
 

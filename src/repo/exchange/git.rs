@@ -12,6 +12,44 @@ type Result<T> = std::result::Result<T, ExchangeError>;
 /// Most of what git says that is kept.
 const MAX_SAID: u64 = 64 << 10;
 
+/// What would have git work on another repository than the one it is told: hooks and aliases of git set
+/// some of these (git-rev-parse(1), `--local-env-vars`).
+const OF_ANOTHER: [&str; 16] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+/// Settings that let a repository name a program, here for none. Git fetches an object that a partial
+/// clone lacks, by a command of its settings, if it may.
+const RUN_NOTHING: [&str; 3] =
+    ["core.hooksPath=/dev/null", "core.fsmonitor=false", "protocol.allow=never"];
+
+fn git() -> Command {
+    let mut command = Command::new("git");
+    OF_ANOTHER.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command.env("LC_ALL", "C").env("GIT_NO_LAZY_FETCH", "1").env("GIT_TERMINAL_PROMPT", "0");
+    RUN_NOTHING.iter().for_each(|setting| {
+        command.args(["-c", setting]);
+    });
+    command
+}
+
 /// A git repository.
 pub(super) struct Git {
     dir: PathBuf,
@@ -42,15 +80,15 @@ impl Git {
 
     /// Makes a bare repository.
     pub(super) fn init(dir: &Path) -> Result<Self> {
-        let mut command = Command::new("git");
+        let mut command = git();
         command.args(["init", "-q", "--bare", "--"]).arg(dir);
         Running::start(&mut command, "init", Stdio::null(), Stdio::null())?.finish()?;
         Ok(Self { dir: dir.to_owned() })
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(&self.dir).arg(name).env("LC_ALL", "C");
+        let mut command = git();
+        command.arg("-C").arg(&self.dir).arg(name);
         command
     }
 
