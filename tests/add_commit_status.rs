@@ -346,11 +346,15 @@ fn the_editor_writes_the_message() {
     };
     edit("grep -q '^#' \"$1\" && { echo edited; echo '# comment'; echo; } > \"$1\"").expect_code(0);
     assert_eq!(last_message(&sandbox), "edited");
+    // Ctrl-C is for the editor, however often it is pressed.
+    let often = "for i in 1 2 3; do kill -INT $PPID; sleep 0.05; done; echo pressed > \"$1\"";
+    edit(often).expect_code(0);
+    assert_eq!(last_message(&sandbox), "pressed");
     let failed = edit("exit 7").expect_code(1);
     assert!(failed.stderr.contains("editor"), "{}", failed.stderr);
     let empty = edit(": nothing").expect_code(1);
     assert!(empty.stderr.contains("message is empty"), "{}", empty.stderr);
-    assert_eq!(sandbox.ok(["log", "--oneline"]).text().lines().count(), 1);
+    assert_eq!(sandbox.ok(["log", "--oneline"]).text().lines().count(), 2);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
+use super::programs;
+use super::signals::{self, Front};
 use crate::config::Config;
 use crate::repo::{RepoError, Repository};
 use crate::storage::format::object::{MAX_MESSAGE, Signature};
@@ -113,13 +114,10 @@ pub(crate) fn edit(repository: &Repository, draft: &str) -> anyhow::Result<Strin
 pub(crate) fn run_editor(path: &Path) -> anyhow::Result<()> {
     let editor = ["DIGSTORE_EDITOR", "VISUAL", "EDITOR"].iter().find_map(std::env::var_os);
     let editor = editor.filter(|editor| !editor.is_empty()).unwrap_or_else(|| OsString::from("vi"));
-    // As git does: the shell takes apart what the user set, the path is its argument.
-    let status = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{} \"$@\"", editor.to_string_lossy()))
-        .arg("editor")
-        .arg(path)
-        .status()
+    signals::leave_to(Front::Editor);
+    let status = programs::named_by_user(&editor.to_string_lossy(), &[path.as_os_str()]).status();
+    signals::leave_to(Front::Own);
+    let status = status
         .with_context(|| format!("cannot start the editor '{}'", editor.to_string_lossy()))?;
     if !status.success() {
         bail!("the editor '{}' failed", editor.to_string_lossy());

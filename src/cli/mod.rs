@@ -14,6 +14,7 @@ pub mod exit_code;
 mod hooks;
 pub mod message;
 pub mod pathspec_args;
+mod programs;
 mod revisions;
 mod signals;
 pub mod ui;

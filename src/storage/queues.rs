@@ -26,11 +26,6 @@ impl CancelToken {
         self.asked.store(true, Ordering::Relaxed);
     }
 
-    /// What [`Self::cancel`] sets, for those who can do no more than set a flag.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.asked)
-    }
-
     /// Whether a stop was asked for.
     pub fn is_cancelled(&self) -> bool {
         let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);

@@ -6,14 +6,14 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+
+use crate::cli::programs;
+use crate::cli::signals::{self, Front};
 
 /// What shows long output where nothing else is set: a text that fits is printed as it is, colours
 /// are kept, and what was shown stays on the screen.
 const DEFAULT: &str = "less -FRX";
-
-/// Characters that only a shell understands.
-const SHELL: &[char] = &['|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?'];
 
 /// A running pager.
 #[derive(Debug)]
@@ -37,22 +37,14 @@ pub(super) fn command(
 impl Pager {
     /// Starts the pager and leads standard output to it.
     pub(super) fn start(command: &str) -> io::Result<Self> {
-        let mut words = command.split_whitespace();
-        let mut process = if command.contains(SHELL) {
-            let mut shell = Command::new("sh");
-            shell.arg("-c").arg(command);
-            shell
-        } else {
-            let mut plain = Command::new(words.next().unwrap_or(command));
-            plain.args(words);
-            plain
-        };
+        let mut process = programs::named_by_user(command, &[]);
         for (name, value) in [("LESS", "FRX"), ("LV", "-c")] {
             if std::env::var_os(name).is_none() {
                 process.env(name, value);
             }
         }
         let mut child = process.stdin(Stdio::piped()).spawn()?;
+        signals::leave_to(Front::Pager);
         if let Some(pipe) = child.stdin.take() {
             rustix::stdio::dup2_stdout(&pipe)?;
         }
@@ -66,6 +58,7 @@ impl Pager {
             let _ = rustix::stdio::dup2_stdout(&null);
         }
         let _ = self.child.wait();
+        signals::leave_to(Front::Own);
     }
 }
 
