@@ -110,6 +110,42 @@ fn init_in_a_repository_keeps_it() {
 }
 
 #[test]
+fn a_repository_is_made_by_one_process() {
+    let sandbox = Sandbox::bare();
+    sandbox.mkdir(".digstore");
+    sandbox.write(".digstore/lock", "+");
+    let lock = fs::File::options().write(true).open(sandbox.path(".digstore/lock")).unwrap();
+    // As of a process that makes it.
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    sandbox.fails(11, ["init"]);
+    let before = files_below(&sandbox.path(".digstore"));
+    assert_eq!(before.len(), 1);
+    drop(lock);
+    sandbox.ok(["init"]);
+    sandbox.write("f", "f");
+    sandbox.save("x");
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn a_ref_is_not_led_to_a_commit_that_is_not_there() {
+    let sandbox = with_two_packs();
+    let copy = sandbox.beside("copy");
+    let mut command = Command::new("cp");
+    // Files that grow in place, grow in such a copy as well; packs that come later do not come there.
+    let copied = command.arg("-al").arg(&sandbox.work).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let head = sandbox.ok(["log", "-n", "1", "--format=%H"]).stdout;
+    sandbox.write("later", "later");
+    sandbox.save("later");
+    let mut command = sandbox.command(["branch", "y"]);
+    let told = Output::of(command.current_dir(&copy)).expect_code(21).stderr;
+    assert!(told.contains("missing"), "{told}");
+    let mut command = sandbox.command(["log", "-n", "1", "--format=%H"]);
+    assert_eq!(Output::of(command.current_dir(&copy)).expect_code(0).stdout, head);
+}
+
+#[test]
 fn a_newer_format_is_called_newer_and_a_damaged_one_damaged() {
     let sandbox = with_two_packs();
     let format = sandbox.path(".digstore/format");

@@ -182,12 +182,18 @@ impl Repository {
                 outer: outer.work_tree,
             });
         }
-        Self::init_on(&OsDisk::new(&place.repository))?;
-        Ok(InitOutcome::Created)
+        Self::init_on(&OsDisk::new(&place.repository))
     }
 
-    /// Makes a repository on a disk that holds none.
-    pub fn init_on(disk: &dyn Disk) -> Result<()> {
+    /// Makes a repository on a disk, if it holds none.
+    pub fn init_on(disk: &dyn Disk) -> Result<InitOutcome> {
+        disk.create_dir("".as_ref())?;
+        // Another process may be making it, or may have made it and be at work in it.
+        let lock = disk.try_lock(LOCK_FILE.as_ref())?;
+        let _lock = lock.ok_or_else(|| RepoError::Locked(disk.root().to_owned()))?;
+        if disk.file_kind(FILE_NAME.as_ref())?.is_some() {
+            return Ok(InitOutcome::Existed);
+        }
         for dir in [TMP_DIR, PACKS_DIR, INDEX_DIR, STAGING_DIR, "refs/heads", "refs/tags"] {
             disk.create_dir(dir.as_ref())?;
         }
@@ -195,9 +201,7 @@ impl Repository {
         OpLog::create(disk)?;
         let head = Head::Branch(DEFAULT_BRANCH.to_owned());
         disk.publish("HEAD".as_ref(), &head.encode(), true)?;
-        disk.publish(LOCK_FILE.as_ref(), b"", true)?;
-        disk.publish(READERS_FILE.as_ref(), b"", true)?;
-        disk.publish(LOCK_FILE.as_ref(), b"-", true)?;
+        disk.publish(READERS_FILE.as_ref(), b"", false)?;
         let mut repository_id = [0; 16];
         getrandom::fill(&mut repository_id).map_err(crate::storage::refs::RefError::Random)?;
         let format = RepositoryFormat {
@@ -205,7 +209,8 @@ impl Repository {
             chunker: ChunkerParams::DEFAULT,
             optional_features: 0,
         };
-        Ok(disk.publish(FILE_NAME.as_ref(), &format.encode(), true)?)
+        disk.publish(FILE_NAME.as_ref(), &format.encode(), true)?;
+        Ok(InitOutcome::Created)
     }
 
     /// Opens a repository and compares its format.
@@ -324,16 +329,36 @@ impl Repository {
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
         if guard.was_abandoned() {
-            self.disk.settle(&[OPLOG_FILE.as_ref(), STAGING_LOG_FILE.as_ref()])?;
+            self.settle()?;
         }
         for name in self.disk.list(TMP_DIR.as_ref())? {
-            self.disk.remove(&Path::new(TMP_DIR).join(name))?;
+            let path = Path::new(TMP_DIR).join(name);
+            // Nobody of ours makes a directory there.
+            if self.disk.file_kind(&path)?.is_some_and(|(is_dir, _)| !is_dir) {
+                self.disk.remove(&path)?;
+            }
         }
         self.check_reading()?;
         if let Some(objects) = self.objects.get() {
             objects.reader().store().refresh()?;
         }
         Ok(guard)
+    }
+
+    /// Makes durable what a dead process left. That takes room for the logs, which on a full disk the
+    /// caches have.
+    fn settle(&self) -> Result<()> {
+        let growing = [OPLOG_FILE.as_ref(), STAGING_LOG_FILE.as_ref()];
+        match self.disk.settle(&growing) {
+            Err(error) if gc::is_full(&error) => {
+                self.disk.remove(run_history::HISTORY.as_ref())?;
+                for name in self.disk.list(INDEX_DIR.as_ref())? {
+                    self.disk.remove(&Path::new(INDEX_DIR).join(name))?;
+                }
+                Ok(self.disk.settle(&growing)?)
+            }
+            settled => Ok(settled?),
+        }
     }
 
     /// Nothing that was looked up before the lock was taken may have gone meanwhile: a commit that is

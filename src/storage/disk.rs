@@ -5,6 +5,7 @@
 //! fsync → rename → fsync of the directory. Stores speak to the [`Disk`] trait; [`OsDisk`] keeps its
 //! promises on a [`FileSystem`], so that tests can fail and crash every call below the protocol.
 
+mod file_bytes;
 mod fs;
 mod rewrite;
 
@@ -16,10 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+pub use file_bytes::{FileBytes, MappedFile};
 pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
-
-use super::mapped::Mapped;
 
 /// A failed operation on the disk.
 #[derive(Debug, Error)]
@@ -52,57 +52,6 @@ trait Context<T> {
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, op: &'static str, path: &Path) -> Result<T> {
         self.map_err(|source| DiskError { op, path: path.to_owned(), source: source.into() })
-    }
-}
-
-/// A window into a file of the repository, with the file.
-#[derive(Debug)]
-pub struct MappedFile {
-    map: Mapped,
-    end: u64,
-    file: Arc<OpenFile>,
-}
-
-/// The bytes of an immutable file: mapped where that pays, read where it does not.
-#[derive(Debug)]
-pub enum FileBytes {
-    /// A read-only mapping. It may be cut off by others while it is used, see [`Self::check`].
-    Mapped(MappedFile),
-    /// A copy in memory.
-    Read(Vec<u8>),
-}
-
-impl FileBytes {
-    /// Whether the bytes used until now were those of the file. Nobody of ours truncates a
-    /// published file; where someone else did, the missing bytes read as zeros, and what was
-    /// decoded from them, or not found among them, means nothing.
-    pub fn check(&self) -> Result<()> {
-        let Self::Mapped(MappedFile { map, end, file }) = self else { return Ok(()) };
-        if map.is_intact() && file.len()? >= *end {
-            return Ok(());
-        }
-        let why = "it was truncated while it was read";
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)).context("read", &file.path)
-    }
-}
-
-impl FileBytes {
-    /// Takes mapped pages out of the process's memory until they are used again.
-    pub fn forget_pages(&self) {
-        if let Self::Mapped(mapped) = self {
-            // Only an optimisation: where it fails, the pages stay.
-            let _ = mapped.map.forget_pages();
-        }
-    }
-}
-
-impl std::ops::Deref for FileBytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(mapped) => &mapped.map,
-            Self::Read(bytes) => bytes,
-        }
     }
 }
 
@@ -190,18 +139,33 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 
     /// Publishes a small file in one go.
     fn publish(&self, path: &Path, bytes: &[u8], replace: bool) -> Result<()> {
-        let mut file = self.create()?;
-        file.write_all(bytes)?;
-        file.publish(path, replace)
+        despite_sweeps(|| {
+            let mut file = self.create()?;
+            file.write_all(bytes)?;
+            file.publish(path, replace)
+        })
     }
 
     /// Replaces a small file that may be lost: readers see the old one or the new one whole, but
     /// after a crash of the machine it may be gone or damaged. Nothing waits for the disk.
     fn replace_cache(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let mut file = self.create()?;
-        file.write_all(bytes)?;
-        file.publish_unsynced(path)
+        despite_sweeps(|| {
+            let mut file = self.create()?;
+            file.write_all(bytes)?;
+            file.publish_unsynced(path)
+        })
     }
+}
+
+/// Who takes the lock sweeps `tmp/`: a file of who writes without it may be gone before it got its name.
+fn despite_sweeps(write: impl Fn() -> Result<()>) -> Result<()> {
+    for _ in 0..5 {
+        match write() {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+            written => return written,
+        }
+    }
+    write()
 }
 
 /// Directory of files under construction.
@@ -214,6 +178,8 @@ pub struct OsDisk {
     fs: Arc<dyn FileSystem>,
     /// Directories whose names this process made durable, or found so.
     durable_dirs: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Directories below the root that are no links.
+    plain_dirs: Arc<Mutex<HashSet<PathBuf>>>,
     /// A call failed that leaves open what is durable.
     in_doubt: Arc<AtomicBool>,
 }
@@ -226,11 +192,44 @@ impl OsDisk {
 
     /// The same, on another file system.
     pub fn on(root: impl Into<PathBuf>, fs: Arc<dyn FileSystem>) -> Self {
-        Self { root: root.into(), fs, durable_dirs: Arc::default(), in_doubt: Arc::default() }
+        Self {
+            root: root.into(),
+            fs,
+            durable_dirs: Arc::default(),
+            plain_dirs: Arc::default(),
+            in_doubt: Arc::default(),
+        }
     }
 
-    fn full(&self, path: &Path) -> PathBuf {
-        self.root.join(path)
+    /// The full path of what lies in a directory of the repository. A link in the place of one is
+    /// refused: behind it lie files of somebody else, who gets them written and removed.
+    fn full(&self, path: &Path) -> Result<PathBuf> {
+        path.parent().map_or(Ok(()), |dir| self.check_dir(dir))?;
+        Ok(self.root.join(path))
+    }
+
+    /// Whether a directory below the root, if it is there, and all above it are no links.
+    fn check_dir(&self, dir: &Path) -> Result<()> {
+        let known = || self.plain_dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if dir.as_os_str().is_empty() || known().contains(dir) {
+            return Ok(());
+        }
+        dir.parent().map_or(Ok(()), |above| self.check_dir(above))?;
+        // Without a slash at the end, behind which a link is followed.
+        let full = self.root.join(dir.components().as_path());
+        match self.fs.is_link(&full) {
+            Ok(false) => {
+                known().insert(dir.to_owned());
+                Ok(())
+            }
+            Ok(true) => {
+                let why = "it is a symbolic link, and the files behind it are not the repository's: \
+                    put the directory itself there";
+                Err(io::Error::other(why)).context("use", &full)
+            }
+            // Whatever is asked of it will say so.
+            Err(_) => Ok(()),
+        }
     }
 
     fn durable_dirs(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -292,7 +291,8 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {
-        let full = self.full(path);
+        self.check_dir(path)?;
+        let full = self.root.join(path);
         let mut chain = Vec::new();
         let mut above = Some(full.as_path());
         while let Some(dir) = above.filter(|dir| !dir.as_os_str().is_empty()) {
@@ -308,7 +308,7 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {
-        let full = self.full(path);
+        let full = self.full(path)?;
         let file = found(self.fs.open(&full)).context("open", &full)?;
         let open = |file| OsReadFile(Arc::new(OpenFile { file, path: full }));
         Ok(file.map(|file| Box::new(open(file)) as Box<dyn ReadFile>))
@@ -320,7 +320,7 @@ impl Disk for OsDisk {
         if len > limit {
             let error =
                 io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes exceed {limit}"));
-            return Err(error).context("read", &self.full(path));
+            return Err(error).context("read", &self.root.join(path));
         }
         let mut bytes = vec![0; len as usize];
         file.read_exact_at(&mut bytes, 0)?;
@@ -328,12 +328,13 @@ impl Disk for OsDisk {
     }
 
     fn list(&self, path: &Path) -> Result<Vec<String>> {
-        let full = self.full(path);
+        self.check_dir(path)?;
+        let full = self.root.join(path);
         Ok(found(self.fs.list(&full)).context("list", &full)?.unwrap_or_default())
     }
 
     fn file_kind(&self, path: &Path) -> Result<Option<(bool, u64)>> {
-        let full = self.full(path);
+        let full = self.full(path)?;
         found(self.fs.kind(&full)).context("look at", &full)
     }
 
@@ -341,26 +342,26 @@ impl Disk for OsDisk {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}", std::process::id());
-        let path = self.full(Path::new(TMP_DIR)).join(name);
+        let path = self.full(&Path::new(TMP_DIR).join(name))?;
         let file = self.fs.create_new(&path).context("create", &path)?;
         Ok(Box::new(OsNewFile { file, path, disk: self.clone(), published: false }))
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
-        let path = self.full(path);
+        let path = self.full(path)?;
         let file = self.fs.open_append(&path).context("open", &path)?;
         Ok(Box::new(OsAppendFile { file, path, disk: self.clone() }))
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        let full = self.full(path);
+        let full = self.full(path)?;
         found(self.fs.remove_file(&full)).context("remove", &full)?;
         Ok(())
     }
 
     fn remove_durably(&self, path: &Path) -> Result<()> {
         self.remove(path)?;
-        let full = self.full(path);
+        let full = self.full(path)?;
         match full.parent() {
             Some(dir) if self.is_dir(dir) => self.sync_dir(dir),
             _ => Ok(()),
@@ -368,8 +369,9 @@ impl Disk for OsDisk {
     }
 
     fn remove_empty_dir(&self, path: &Path) -> Result<bool> {
-        let full = self.full(path);
+        let full = self.full(path)?;
         self.durable_dirs().remove(&full);
+        self.plain_dirs.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         match self.fs.remove_dir(&full) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -379,7 +381,7 @@ impl Disk for OsDisk {
     }
 
     fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn LockGuard>>> {
-        let full = self.full(path);
+        let full = self.full(path)?;
         let Some(lock) = self.fs.try_lock(&full).context("lock", &full)? else { return Ok(None) };
         let was_abandoned = lock.is_marked().context("read", &full)?;
         match lock.mark(true) {
@@ -392,12 +394,14 @@ impl Disk for OsDisk {
     }
 
     fn try_share(&self, path: &Path) -> Result<Option<Box<dyn SharedLock>>> {
-        let full = self.full(path);
+        let full = self.full(path)?;
         self.fs.try_share(&full).context("lock", &full)
     }
 
     fn settle(&self, growing: &[&Path]) -> Result<()> {
-        self.certainly(self.fs.sync_all(&self.root)).context("sync", &self.root)?;
+        // Until all of it is done: the mark must stay for the next who tries.
+        self.in_doubt.store(true, Ordering::Relaxed);
+        self.fs.sync_all(&self.root).context("sync", &self.root)?;
         for path in growing {
             if let Some(bytes) = self.read(path, u64::MAX)? {
                 self.publish(path, &bytes, true)?;
@@ -503,13 +507,13 @@ impl NewFile for OsNewFile {
 
     fn publish(mut self: Box<Self>, path: &Path, replace: bool) -> Result<()> {
         self.file.sync().context("sync", &self.path)?;
-        let target = self.disk.full(path);
+        let target = self.disk.full(path)?;
         self.rename(&target, replace)?;
         self.disk.sync_dir(target.parent().unwrap_or(&self.disk.root))
     }
 
     fn publish_unsynced(mut self: Box<Self>, path: &Path) -> Result<()> {
-        let target = self.disk.full(path);
+        let target = self.disk.full(path)?;
         self.rename(&target, true)
     }
 }

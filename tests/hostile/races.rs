@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::{Command, Stdio};
 
-use crate::common::{Sandbox, noise, while_changing};
+use crate::common::{Sandbox, files_below, noise, while_changing};
 use crate::watch::{sound, watched};
 
 /// Runs `add -A` while `change` is called again and again.
@@ -82,6 +82,7 @@ fn e96_a_umask_that_allows_everything() {
         "stash",
         "undo",
         "gc --now",
+        "config set performance.batch_size 7",
     ] {
         let mut command = Command::new("sh");
         sandbox.surround(&mut command);
@@ -96,6 +97,48 @@ fn e96_a_umask_that_allows_everything() {
         if metadata.is_dir() {
             todo.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
         }
+    }
+}
+
+#[test]
+fn a36_a_link_in_the_place_of_a_directory_of_the_repository() {
+    for name in
+        ["tmp", "index", "packs", "staging", "refs", "refs/heads", "import", "damaged", "metrics"]
+    {
+        let sandbox = sound();
+        for number in 0..6 {
+            sandbox.write("f", noise(number, 100));
+            sandbox.save("x");
+        }
+        let (dir, outside) = (sandbox.path(".digstore").join(name), sandbox.beside("outside"));
+        let aside = sandbox.beside("aside");
+        if dir.exists() {
+            fs::rename(&dir, &aside).unwrap();
+        }
+        symlink(&outside, &dir).unwrap();
+        sandbox.write("f", "more");
+        for args in [
+            "add -A",
+            "commit -m x",
+            "branch b",
+            "gc --now",
+            "gc --now --thorough",
+            "store repair --apply",
+            "store verify --data",
+            "obliterate --yes no-such-file",
+            "status",
+        ] {
+            let output = watched(&sandbox, args.split(' '));
+            assert!(output.code >= 0, "{name}, {args}: {output:?}");
+        }
+        assert_eq!(fs::read(outside.join("secret")).unwrap(), b"untouched", "{name}");
+        assert_eq!(files_below(&outside).len(), 1, "{name}");
+        fs::remove_file(&dir).unwrap();
+        if aside.exists() {
+            fs::rename(&aside, &dir).unwrap();
+        }
+        sandbox.ok(["add", "-A"]);
+        sandbox.ok(["store", "verify", "--data"]);
     }
 }
 

@@ -267,6 +267,15 @@ fn any_call_may_fail_and_nothing_reported_is_lost() {
                 world.put_files(&files);
                 fs.fail(Some(Fault { at: at as u64, errno, for_ever }));
                 let reported = world.run_on(&fs, command);
+                // The next command may not get far either. That it dies with the lock's mark set
+                // takes more than room.
+                if below(&mut dice, 2) == 0 {
+                    let (at, errno) =
+                        (fs.calls() + below(&mut dice, 12) as u64, libc_errno::ENOSPC);
+                    fs.fail(Some(Fault { at, errno, for_ever: false }));
+                    let next = open(&fs, world.work_tree());
+                    let _ = next.and_then(|next| next.begin("look").map(drop));
+                }
                 fs.fail(None);
                 let what = format!(
                     "{command:?}, call {at} of {calls} failed with {errno}, for ever: {for_ever}"

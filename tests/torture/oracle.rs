@@ -101,6 +101,7 @@ pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), Stri
     }
     let id =
         empty_commit(&repository).map_err(|error| format!("cannot commit: {}", chain(&error)))?;
+    let reported = Facts::of(&open(fs, work_tree).map_err(|error| chain(&error))?)?;
     for loss in [Loss::All, Loss::Names, Loss::Bytes] {
         let after = SimFs::new(fs.state().crash(loss, &mut crate::common::Dice::new(1)));
         let repository = open(&after, work_tree)
@@ -108,6 +109,10 @@ pub(crate) fn check_next_commit(fs: &SimFs, work_tree: &Path) -> Result<(), Stri
         let head = repository.refs().head_commit().map_err(|error| chain(&error))?;
         if head != Some(id) {
             return Err(format!("the commit after the recovery was lost with {loss:?}"));
+        }
+        let left = Facts::of(&repository)?;
+        if left != reported {
+            return Err(format!("{loss:?} lost something: {left:#?}, reported {reported:#?}"));
         }
         verify(&repository)?;
     }

@@ -108,7 +108,7 @@ pub(crate) fn bare() -> SimFs {
 }
 
 pub(crate) fn init(fs: &SimFs) -> Result<()> {
-    Repository::init_on(&OsDisk::on(ROOT, Arc::new(fs.clone())))
+    Repository::init_on(&OsDisk::on(ROOT, Arc::new(fs.clone()))).map(drop)
 }
 
 impl World {

@@ -315,7 +315,7 @@ impl Repository {
 }
 
 /// Whether there was no room on the disk.
-fn is_full(error: &DiskError) -> bool {
+pub(super) fn is_full(error: &DiskError) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.source.kind(), StorageFull | QuotaExceeded)
 }

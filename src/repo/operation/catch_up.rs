@@ -97,6 +97,10 @@ impl Operation<'_> {
                     refs.push(RefChange { name, old, new: found });
                 }
             }
+            // In a copy that was made while it changed, the log may know of more than the packs.
+            late.iter()
+                .filter_map(|change| change.new)
+                .try_for_each(|new| self.repository.check_whole(new.commit))?;
             store.apply(&late)?;
             if head == last.before.head && head != last.after.head {
                 store.write_head(&last.after.head)?;

@@ -52,6 +52,10 @@ pub trait FileSystem: Send + Sync + Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Whether it is a directory, and its length; links are not followed.
     fn kind(&self, path: &Path) -> io::Result<(bool, u64)>;
+    /// Whether it is a symbolic link. Where there are none, nothing is.
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        self.kind(path).map(|_| false)
+    }
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes durable whatever anybody wrote to the file system of a directory.
@@ -163,6 +167,10 @@ impl FileSystem for RealFs {
     fn kind(&self, path: &Path) -> io::Result<(bool, u64)> {
         let meta = std::fs::symlink_metadata(path)?;
         Ok((meta.is_dir(), meta.len()))
+    }
+
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        Ok(std::fs::symlink_metadata(path)?.is_symlink())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

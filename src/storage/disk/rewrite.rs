@@ -42,7 +42,7 @@ fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, u32)> {
     use std::os::unix::fs::PermissionsExt;
     let mut bytes = Vec::new();
     let metadata = match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((bytes, 0o666)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((bytes, 0o600)),
         answer => answer?,
     };
     if !metadata.is_file() {

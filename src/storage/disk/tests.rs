@@ -35,6 +35,26 @@ fn a_cache_is_replaced_whole_and_leaves_no_temporary() {
 }
 
 #[test]
+fn who_writes_without_the_lock_survives_a_sweep() {
+    let (_dir, disk) = disk();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..300u32 {
+                let bytes = number.to_le_bytes();
+                disk.publish(Path::new("a"), &bytes, true).unwrap();
+                assert_eq!(disk.read(Path::new("a"), 10).unwrap().unwrap(), bytes);
+            }
+        });
+        while !writer.is_finished() {
+            for name in disk.list(Path::new(TMP_DIR)).unwrap() {
+                disk.remove(&Path::new(TMP_DIR).join(name)).unwrap();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+}
+
+#[test]
 fn an_unpublished_file_vanishes() {
     let (_dir, disk) = disk();
     let mut file = disk.create().unwrap();
@@ -54,10 +74,31 @@ fn a_lock_is_held_once() {
 }
 
 #[test]
+fn a_mark_stays_until_all_is_settled() {
+    let (dir, disk) = disk();
+    let (lock, log, tmp) = (Path::new("lock"), Path::new("log"), dir.path().join("r/tmp"));
+    disk.publish(log, b"grows", false).unwrap();
+    disk.publish(lock, b"+", false).unwrap();
+    std::fs::remove_dir(&tmp).unwrap();
+    for _ in 0..2 {
+        let guard = disk.try_lock(lock).unwrap().unwrap();
+        assert!(guard.was_abandoned());
+        // There is no room for the new log.
+        disk.settle(&[log]).unwrap_err();
+    }
+    std::fs::create_dir(&tmp).unwrap();
+    let guard = disk.try_lock(lock).unwrap().unwrap();
+    assert!(guard.was_abandoned());
+    disk.settle(&[log]).unwrap();
+    drop(guard);
+    assert!(!disk.try_lock(lock).unwrap().unwrap().was_abandoned());
+}
+
+#[test]
 fn a_lock_ends_with_its_guard_even_if_a_child_has_the_file() {
     let (_dir, disk) = disk();
     disk.publish(Path::new("lock"), b"", false).unwrap();
-    let file = File::open(disk.full(Path::new("lock"))).unwrap();
+    let file = File::open(disk.full(Path::new("lock")).unwrap()).unwrap();
     let _of_the_child = file.try_clone().unwrap();
     flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
     drop(OsLock { file });
