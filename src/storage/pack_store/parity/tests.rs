@@ -165,10 +165,12 @@ proptest! {
         let layout = lay_out(id(), pack_len, percent);
         prop_assert_eq!(Layout::decode(&layout.encode()).unwrap(), layout);
         let healed = u64::from(layout.groups) * u64::from(layout.recovery);
-        prop_assert!(healed >= layout.shards().min(BURST / 4096));
-        prop_assert!(healed * 100 >= layout.shards() * u64::from(percent));
+        // That many bytes in a row touch one shard more, where they do not begin with one.
+        let burst = layout.shards().min(BURST / 4096 + 1);
+        let share = layout.shards().min((layout.shards() * u64::from(percent)).div_ceil(100) + 1);
+        prop_assert!(healed >= burst.max(share));
         // Not much more than was asked for.
-        let most = (layout.shards() * u64::from(percent)).div_ceil(100).max(BURST / 4096);
+        let most = (layout.shards() * u64::from(percent)).div_ceil(100).max(BURST / 4096) + 1;
         prop_assert!(healed <= most + u64::from(layout.groups));
     }
 }
@@ -261,4 +263,20 @@ fn a_pack_takes_its_parity_along() {
     assert!(!place.parity().exists() && super::super::list_packs(&place.disk).unwrap().is_empty());
     // Of what is gone already nothing is wrong.
     remove_pack(&place.disk, &id()).unwrap();
+}
+
+#[test]
+fn so_many_bytes_in_a_row_are_healed_wherever_they_begin() {
+    let burst = |pack_len: u64, percent: u8, len: usize| {
+        let place = Place::new(lay_out(id(), pack_len, percent));
+        for at in [0, 1, 4095, 4096, 70_000, 131_071, pack_len as usize - len] {
+            let mut bytes = place.sound.clone();
+            bytes[at..at + len].fill(0);
+            place.write_pack(&bytes);
+            assert!(place.heals(), "{len} bytes at {at} of {pack_len}");
+        }
+    };
+    burst(300_000, 1, BURST as usize);
+    burst(300_000, 40, 120_000);
+    burst((17 << 20) + 5, 1, (17 << 20) / 100);
 }
