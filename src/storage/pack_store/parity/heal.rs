@@ -33,12 +33,17 @@ pub fn heal(disk: &dyn Disk, id: &PackId) -> Result<Option<Arc<Mended>>> {
         Err(Fault::Disk(error)) if !error.is_unreadable() => return Err(error.into()),
         Err(_) => return Ok(None),
     };
+    // Each of its sums stands for a shard: few bytes do not claim a large pack.
+    if parity.len()? < layout.least_len() {
+        return Ok(None);
+    }
     let mended = Mended { file: disk.open(&pack_path(id))?, layout, shards: BTreeMap::new() };
     let mut healer = Healer { parity: &*parity, mended, code: None };
     for group in 0..layout.groups {
         // Without the sums of a group nobody knows what of it is damaged.
-        let Some(sums) = healer.sums(group)? else { break };
-        healer.group(group, &sums)?;
+        if let Some(sums) = healer.sums(group)? {
+            healer.group(group, &sums)?;
+        }
     }
     let mended = healer.mended;
     let len = mended.file.as_ref().map_or(Ok(0), |file| file.len())?;

@@ -280,3 +280,32 @@ fn so_many_bytes_in_a_row_are_healed_wherever_they_begin() {
     burst(300_000, 40, 120_000);
     burst((17 << 20) + 5, 1, (17 << 20) / 100);
 }
+
+#[test]
+fn a_group_without_sums_keeps_no_other_from_being_healed() {
+    let layout = layout(9000, 64, 3, 4);
+    let place = Place::new(layout);
+    let mut bytes = fs::read(place.parity()).unwrap();
+    layout.tables(0).iter().for_each(|at| bytes[*at as usize] ^= 1);
+    fs::write(place.parity(), &bytes).unwrap();
+    place.lose([1, 2]);
+    assert!(place.heals());
+    // Without the end of the file there is one copy of the tables.
+    place.write_pack(&place.sound);
+    place.make();
+    let bytes = fs::read(place.parity()).unwrap();
+    fs::write(place.parity(), &bytes[..layout.tables(0)[1] as usize]).unwrap();
+    place.lose([0, 1, 2]);
+    assert!(place.heals());
+}
+
+#[test]
+fn few_bytes_of_parity_do_not_claim_a_large_pack() {
+    let place = Place::new(layout(5000, 64, 1, 4));
+    let lie = layout(1 << 30, 4096, 64, 1);
+    let sums = vec![checksum(&[0; 4096]); lie.table_len(0) / 8 - 1];
+    let bytes = [lie.encode(), lie.encode_table(0, &sums), vec![0; 4096]].concat();
+    fs::write(place.parity(), bytes).unwrap();
+    place.write_pack(b"");
+    assert!(place.healed().is_none());
+}
