@@ -15,7 +15,7 @@ mod make;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-pub use heal::{Mended, heal};
+pub use heal::{AsProven, Mended, heal};
 pub use make::{MakeParity, make_parity};
 
 use super::{Pack, PackStore, Result, StoreError, pack_path};

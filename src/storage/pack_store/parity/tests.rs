@@ -1,13 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage files by any means")]
 
 use std::fs;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::storage::disk::OsDisk;
+use crate::storage::queues::CancelToken;
 
 /// What stands for a pack: parity does not look into it.
 struct Place {
@@ -64,7 +64,7 @@ impl Place {
     }
 
     fn healed(&self) -> Option<Vec<u8>> {
-        let mended: Arc<Mended> = heal(&self.disk, &self.layout.pack).unwrap()?;
+        let mended = heal(&self.disk, &self.layout.pack, &CancelToken::default()).unwrap()?;
         let mut bytes = vec![0; ReadFile::len(&mended).unwrap() as usize];
         mended.read_exact_at(&mut bytes, 0).unwrap();
         Some(bytes)
@@ -157,7 +157,7 @@ proptest! {
         bytes.extend(noise(seed, rest));
         fs::write(place.parity(), bytes).unwrap();
         let _ = place.state();
-        let _ = heal(&place.disk, &id()).unwrap();
+        let _ = heal(&place.disk, &id(), &CancelToken::default()).unwrap();
     }
 
     #[test]
@@ -235,7 +235,7 @@ fn the_parity_of_another_pack_is_not_taken() {
     fs::write(place.dir.path().join(parity_path(&other.pack)), bytes).unwrap();
     let state = check_parity(&place.disk, &other.pack, 5000, false).unwrap();
     assert!(matches!(state, ParityState::Damaged(_)), "{state:?}");
-    assert!(heal(&place.disk, &other.pack).unwrap().is_none());
+    assert!(heal(&place.disk, &other.pack, &CancelToken::default()).unwrap().is_none());
     let state = check_parity(&place.disk, &id(), 5001, false).unwrap();
     assert!(matches!(state, ParityState::Damaged(_)), "{state:?}");
 }
@@ -308,4 +308,14 @@ fn few_bytes_of_parity_do_not_claim_a_large_pack() {
     fs::write(place.parity(), bytes).unwrap();
     place.write_pack(b"");
     assert!(place.healed().is_none());
+}
+
+#[test]
+fn a_stop_is_heard_while_a_pack_is_healed() {
+    let place = Place::new(layout(5000, 64, 1, 4));
+    place.lose([0]);
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let healed = heal(&place.disk, &id(), &cancel);
+    assert!(matches!(healed, Err(StoreError::Interrupted)), "{:?}", healed.is_ok());
 }
