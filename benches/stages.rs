@@ -15,6 +15,7 @@ use digstore::storage::format::pack::Codec;
 use digstore::storage::format::parity::Layout;
 use digstore::storage::format::repository::ChunkerParams;
 use digstore::storage::pack_store::{MakeParity, heal, make_parity, pack_path};
+use digstore::storage::queues::CancelToken;
 use digstore::storage::streaming::{Previous, Window, stitch, trace};
 
 type Group<'a> = BenchmarkGroup<'a, measurement::WallTime>;
@@ -185,7 +186,10 @@ fn parity(criterion: &mut Criterion) {
     });
     bytes[PACK / 2..PACK / 2 + 4096].fill(0);
     if disk.publish(&path, &bytes, true).is_ok() {
-        group.bench_function("heal a sector", |bencher| bencher.iter(|| heal(&disk, &pack)));
+        let cancel = CancelToken::default();
+        group.bench_function("heal a sector", |bencher| {
+            bencher.iter(|| heal(&disk, &pack, &cancel));
+        });
     }
     group.finish();
 }

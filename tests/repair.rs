@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -277,4 +278,81 @@ fn a_damaged_list_of_condemned_packs_keeps_no_repair_out() {
     gc(&sandbox, &["--now"]);
     sandbox.ok(["store", "verify", "--data"]);
     assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
+}
+
+/// Files that lie in one block, stored as they are, and not in the work tree.
+fn in_one_block(count: u64) -> Sandbox {
+    let sandbox = Sandbox::new();
+    (0..count).for_each(|number| sandbox.write(format!("f{number}"), noise(number, 20_000)));
+    sandbox.save("x");
+    (0..count).for_each(|number| sandbox.remove(format!("f{number}")));
+    sandbox
+}
+
+fn position(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).position(|window| window == part).unwrap()
+}
+
+#[test]
+fn a_damaged_frame_gives_up_nothing_that_could_be_read() {
+    let sandbox = in_one_block(3);
+    let log = sandbox.ok(["log", "--json"]).stdout;
+    for pack in [sandbox.packs(1), sandbox.packs(2)].concat() {
+        let sound = fs::read(&pack).unwrap();
+        // In the magic, the sizes, the sums and the table of the first frame.
+        for offset in [41, 60, 70, 80, 88] {
+            flip(&pack, offset);
+            let found = sandbox.run(["store", "verify", "--data", "--json"]).expect_code(21).json();
+            assert_eq!(found["affected"].as_array().unwrap().len(), 0, "{found}");
+            sandbox.run(["store", "repair", "--apply"]).expect_code(0);
+            assert!(fs::read(&pack).unwrap() == sound, "{offset} of {}", pack.display());
+        }
+    }
+    assert_eq!(sandbox.ok(["log", "--json"]).stdout, log);
+    for number in 0..3 {
+        assert_eq!(sandbox.ok(["get", &format!("f{number}")]).stdout, noise(number, 20_000));
+    }
+}
+
+#[test]
+fn of_a_damaged_block_only_the_damaged_chunk_is_named_and_lost() {
+    let sandbox = in_one_block(8);
+    let pack = sandbox.packs(1).remove(0);
+    flip(&pack, position(&fs::read(&pack).unwrap(), &noise(5, 20_000)) + 7000);
+    let paths = |report: &serde_json::Value| -> Vec<String> {
+        let affected = report["affected"].as_array().unwrap().iter();
+        let paths = affected.map(|path| path["path"].as_str().unwrap().to_owned());
+        paths.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let found = sandbox.run(["store", "verify", "--data", "--json"]).expect_code(21).json();
+    assert_eq!(paths(&found), ["f5"]);
+    let left = sandbox.run(["store", "repair", "--apply", "--json"]).expect_code(21).json();
+    assert_eq!(paths(&left), ["f5"]);
+    for number in 0..8 {
+        let name = format!("f{number}");
+        let got = sandbox.run(["get", &name]).expect_code(if number == 5 { 21 } else { 0 });
+        assert!(number == 5 || got.stdout == noise(number, 20_000), "{name}");
+    }
+}
+
+#[test]
+fn the_kind_of_a_pack_is_not_that_of_a_pack_in_a_stored_file() {
+    let other = in_one_block(1);
+    let trees: Vec<Vec<u8>> = other.packs(2).iter().map(|pack| fs::read(pack).unwrap()).collect();
+    let sandbox = Sandbox::new();
+    // Before noise, so that it is stored as it is.
+    let stored = [trees.concat(), noise(1, 20_000)].concat();
+    sandbox.write("a", &stored);
+    (0..3).for_each(|number| sandbox.write(format!("f{number}"), noise(10 + number, 20_000)));
+    sandbox.save("x");
+    ["a", "f0", "f1", "f2"].iter().for_each(|name| sandbox.remove(name));
+    let pack = sandbox.packs(1).remove(0);
+    let sound = fs::read(&pack).unwrap();
+    assert!(position(&sound, &stored) < 150, "it lies in the first frame");
+    let mut bytes = sound.clone();
+    bytes[..88].fill(0);
+    overwrite(&pack, &bytes);
+    sandbox.run(["store", "repair", "--apply"]).expect_code(0);
+    assert!(fs::read(&pack).unwrap() == sound);
+    assert_eq!(sandbox.ok(["get", "f2"]).stdout, noise(12, 20_000));
 }

@@ -254,7 +254,7 @@ pub enum RepoError {
     Disk(#[from] DiskError),
     /// The pack store.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The staging area.
     #[error(transparent)]
     Staging(#[from] StagingError),
@@ -266,10 +266,19 @@ pub enum RepoError {
     OpLog(#[from] OpLogError),
 }
 
+impl From<StoreError> for RepoError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Interrupted => Self::Interrupted,
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl From<EngineError> for RepoError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Store(error) => Self::Store(error),
+            EngineError::Store(error) => error.into(),
             EngineError::Interrupted => Self::Interrupted,
             EngineError::Closed(_) => Self::Worker,
         }

@@ -20,7 +20,7 @@ use crate::id::{CommitId, ObjectId, PackId};
 use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::format::object::Content;
-use crate::storage::format::pack::{ChunkEntry, PackKind};
+use crate::storage::format::pack::{BlockKind, ChunkEntry, PackKind};
 use crate::storage::pack_store::{PackStore, StoreError, describe};
 
 /// How much of the data is read.
@@ -220,17 +220,20 @@ impl Repository {
             let (kind, plain) = match read {
                 Ok(read) => read,
                 Err(error) => {
+                    // Commands do not read all of the frame: some chunks may be sound for them.
+                    let read = pack.block(block).map(|entry| entry.kind);
+                    let read = read.and_then(|kind| Ok((kind, reader.block((id, block))?)));
+                    let damaged = match read {
+                        Ok((kind, plain)) => bad_chunks(chunks, kind, &plain),
+                        Err(_) => chunks.iter().map(|chunk| chunk.0).collect(),
+                    };
                     let mut tally = lock();
                     tally.problems.push(error.describe());
-                    tally.damaged.extend(chunks.iter().map(|chunk| chunk.0));
+                    tally.damaged.extend(damaged);
                     return;
                 }
             };
-            let is_bad = |(id, chunk): &&(ObjectId, ChunkEntry)| {
-                let end = chunk.offset as usize + chunk.len as usize;
-                plain.get(chunk.offset as usize..end).is_none_or(|bytes| kind.id_of(bytes) != *id)
-            };
-            let bad: Vec<ObjectId> = chunks.iter().filter(is_bad).map(|chunk| chunk.0).collect();
+            let bad = bad_chunks(chunks, kind, &plain);
             self.monitor().advance(0, plain.len() as u64);
             let mut tally = lock();
             tally.objects += chunks.len() as u64;
@@ -244,4 +247,13 @@ impl Repository {
         });
         self.stop_if_cancelled()
     }
+}
+
+/// Those chunks of a decoded block that are not what their ids say.
+fn bad_chunks(chunks: &[(ObjectId, ChunkEntry)], kind: BlockKind, plain: &[u8]) -> Vec<ObjectId> {
+    let is_bad = |(id, chunk): &&(ObjectId, ChunkEntry)| {
+        let end = chunk.offset as usize + chunk.len as usize;
+        plain.get(chunk.offset as usize..end).is_none_or(|bytes| kind.id_of(bytes) != *id)
+    };
+    chunks.iter().filter(is_bad).map(|chunk| chunk.0).collect()
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use digstore::id::PackId;
+use digstore::storage::disk::{Disk, OsDisk};
 use digstore::storage::format::parity::Layout;
+use digstore::storage::pack_store::{MakeParity, make_parity, parity_path};
 
 use crate::common::{Output, Sandbox, noise, overwrite};
 use crate::{fixture, large, parity_of, zero};
@@ -48,5 +50,38 @@ fn a_parity_file_that_lies_costs_no_memory_and_heals_nothing() {
         assert_eq!(told.code, 21, "{lie:?}: {told:?}");
         assert!(!told.text().contains("from its parity"), "{lie:?}: {told:?}");
         assert!(fs::read(&pack).unwrap() == damaged);
+    }
+}
+
+/// Parity that has two files more and one less than what is left of the pack.
+#[test]
+fn parity_that_lies_trades_no_file_for_others() {
+    let sandbox = Sandbox::new();
+    (0..8).for_each(|number| sandbox.write(format!("f{number}"), noise(number, 20_000)));
+    sandbox.save("x");
+    (0..8).for_each(|number| sandbox.remove(format!("f{number}")));
+    let pack = sandbox.packs(1).remove(0);
+    let sound = fs::read(&pack).unwrap();
+    let id: PackId = pack.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let without = |files: &[u64]| {
+        let mut bytes = sound.clone();
+        for number in files {
+            let file = noise(*number, 20_000);
+            let at = bytes.windows(1000).position(|part| part == &file[..1000]).unwrap();
+            bytes[at + 6000..at + 14_000].fill(0);
+        }
+        bytes
+    };
+    overwrite(&pack, &without(&[7]));
+    let layout =
+        Layout { pack: id, pack_len: sound.len() as u64, shard_len: 4096, groups: 1, recovery: 40 };
+    let disk = OsDisk::new(sandbox.path(".digstore"));
+    make_parity(&disk as &dyn Disk, &layout, MakeParity::Durably).unwrap();
+    assert!(sandbox.path(".digstore").join(parity_path(&id)).exists());
+    overwrite(&pack, &without(&[0, 1]));
+    sandbox.run(["store", "repair", "--apply"]).expect_code(21);
+    for number in 2..8 {
+        let got = sandbox.ok(["get", &format!("f{number}")]).stdout;
+        assert!(got == noise(number, 20_000), "f{number}");
     }
 }

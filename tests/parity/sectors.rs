@@ -1,4 +1,4 @@
-//! Sectors that the disk cannot read any more.
+//! Sectors that the disk cannot read any more, and reads that fail.
 
 use std::fs;
 use std::io;
@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use digstore::config::Config;
 use digstore::progress::NullMonitor;
@@ -13,18 +14,35 @@ use digstore::repo::{Place, Repository};
 use digstore::storage::disk::{FileSystem, OsDisk, RawFile, RawLock, RealFs};
 use digstore::storage::mapped::Mapped;
 
-use crate::common::files_below;
+use crate::common::{Sandbox, files_below, flip, noise, overwrite};
 use crate::{SHARD, contents, fixture, large};
 
-/// A file system that cannot read one sector of one file any more.
+/// What of a file cannot be read.
 #[derive(Debug)]
-struct BadSector {
+enum Fault {
+    Sector(Range<u64>),
+    /// The reads of these numbers, counted from 0.
+    Reads(Range<usize>, AtomicUsize),
+}
+
+impl Fault {
+    fn hits(&self, offset: u64, len: usize) -> bool {
+        match self {
+            Self::Sector(sector) => offset < sector.end && offset + len as u64 > sector.start,
+            Self::Reads(bad, done) => bad.contains(&done.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A file system that cannot read all of one file.
+#[derive(Debug)]
+struct Failing {
     inode: u64,
-    sector: Range<u64>,
+    fault: Arc<Fault>,
 }
 
 #[derive(Debug)]
-struct BadFile(Box<dyn RawFile>, Range<u64>);
+struct BadFile(Box<dyn RawFile>, Arc<Fault>);
 
 impl RawFile for BadFile {
     fn len(&self) -> io::Result<u64> {
@@ -32,7 +50,7 @@ impl RawFile for BadFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset < self.1.end && offset + buf.len() as u64 > self.1.start {
+        if self.1.hits(offset, buf.len()) {
             return Err(io::Error::from_raw_os_error(5));
         }
         self.0.read_exact_at(buf, offset)
@@ -55,11 +73,11 @@ impl RawFile for BadFile {
     }
 }
 
-impl FileSystem for BadSector {
+impl FileSystem for Failing {
     fn open(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
         let file = RealFs.open(path)?;
         let is_bad = fs::metadata(path)?.ino() == self.inode;
-        Ok(if is_bad { Box::new(BadFile(file, self.sector.clone())) } else { file })
+        Ok(if is_bad { Box::new(BadFile(file, Arc::clone(&self.fault))) } else { file })
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
@@ -107,19 +125,85 @@ impl FileSystem for BadSector {
     }
 }
 
+/// The repository of a sandbox on a disk with such a file.
+fn on_failing(
+    sandbox: &Sandbox,
+    file: &Path,
+    fault: &Arc<Fault>,
+) -> digstore::repo::Result<Repository> {
+    let inode = fs::metadata(file).unwrap().ino();
+    let failing = Failing { inode, fault: Arc::clone(fault) };
+    let place = Place::at(&sandbox.work);
+    let disk = OsDisk::on(&place.repository, Arc::new(failing));
+    Repository::open_on(Arc::new(disk), place, Config::default(), Arc::new(NullMonitor::default()))
+}
+
+/// Three files in one block, and nothing in the work tree.
+fn small(parity: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["config", "set", "reliability.parity", parity]);
+    for name in ["a", "b", "c"] {
+        sandbox.write(name, noise(name.len() as u64 + u64::from(name.as_bytes()[0]), 30_000));
+    }
+    sandbox.save("x");
+    ["a", "b", "c"].iter().for_each(|name| sandbox.remove(name));
+    sandbox
+}
+
+/// Repairs with each of the reads of a pack failing, for so many reads; `after` sees what is left.
+fn fail_each_read(sandbox: &Sandbox, pack: &Path, count: usize, after: impl Fn(usize)) {
+    for number in 0usize.. {
+        let end = number.saturating_add(count);
+        let fault = Arc::new(Fault::Reads(number..end, AtomicUsize::new(0)));
+        let _ = on_failing(sandbox, pack, &fault).and_then(|open| open.repair(true));
+        let Fault::Reads(_, done) = &*fault else { return };
+        after(number);
+        if done.load(Ordering::Relaxed) <= number {
+            assert!(number > 5, "{number}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fails_once_takes_no_sound_pack_apart() {
+    for parity in ["none", "30%"] {
+        let sandbox = small(parity);
+        let sound = contents(&sandbox);
+        for pack in [sandbox.packs(1), sandbox.packs(2)].concat() {
+            fail_each_read(&sandbox, &pack, 1, |number| {
+                assert!(contents(&sandbox) == sound, "read {number} of {}", pack.display());
+            });
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_not_copied_into_a_healed_pack() {
+    let sandbox = small("30%");
+    let sound = contents(&sandbox);
+    let pack = sandbox.packs(1).remove(0);
+    let damage = || {
+        sound.iter().for_each(|(path, bytes)| overwrite(path, bytes));
+        flip(&pack, 50_000);
+        fs::read(&pack).unwrap()
+    };
+    let damaged = damage();
+    fail_each_read(&sandbox, &pack, usize::MAX, |number| {
+        let now = fs::read(&pack).unwrap();
+        assert!(now == damaged || now == sound[&pack], "from read {number} on");
+        damage();
+    });
+}
+
 #[test]
 fn a_sector_that_the_disk_cannot_read_any_more_is_healed() {
     let sandbox = fixture("5%");
     let sound = contents(&sandbox);
     let pack = large(&sandbox);
     let start = 300 * SHARD as u64;
-    let inode = fs::metadata(&pack).unwrap().ino();
-    let bad = BadSector { inode, sector: start..start + SHARD as u64 };
-    let place = Place::at(&sandbox.work);
-    let disk = OsDisk::on(&place.repository, Arc::new(bad));
-    let config = Config::default();
-    let open = Repository::open_on(Arc::new(disk), place, config, Arc::new(NullMonitor::default()));
-    let report = open.unwrap().repair(true).unwrap();
+    let bad = Arc::new(Fault::Sector(start..start + SHARD as u64));
+    let report = on_failing(&sandbox, &pack, &bad).unwrap().repair(true).unwrap();
     assert!(report.left.is_sound() && report.restored[0].from == "its parity", "{report:?}");
     assert!(contents(&sandbox) == sound);
     // The copy of the damaged pack has all that could be read.

@@ -43,6 +43,38 @@ fn healable(scene: &Scene, dice: &mut Dice) -> (Sandbox, String) {
     }
 }
 
+/// What differs from the last commit, and from what is staged.
+fn staged(sandbox: &Sandbox) -> Vec<String> {
+    let status = sandbox.ok(["status", "--porcelain"]);
+    status.text().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_staging_area_is_damaged_until_its_repair_is_done() {
+    if !strace::is_there("repairs of the staging area that are killed") {
+        return;
+    }
+    let scene = Scene::new(ACTS[1]);
+    let was_staged = staged(&scene.copy());
+    let damaged = scene.copy();
+    flip(&damaged.path(".digstore/staging/base"), 20);
+    for command in [REPAIR, &["store", "reset-staging"]] {
+        let done = copy_of(&damaged);
+        done.ok(command);
+        let after = staged(&done);
+        assert!(command != REPAIR || after == was_staged, "{after:?}");
+        let syncs = strace::calls(&copy_of(&damaged), command)["fsync"];
+        for number in 1..=syncs {
+            let sandbox = copy_of(&damaged);
+            strace::inject(&sandbox, &format!("fsync:signal=SIGKILL:when={number}"), command);
+            if sandbox.run(["status", "--porcelain"]).code != 0 {
+                sandbox.ok(command);
+            }
+            assert_eq!(staged(&sandbox), after, "{command:?}, sync {number} of {syncs}");
+        }
+    }
+}
+
 #[test]
 fn a_repair_that_is_killed_is_finished_by_the_next() {
     if !strace::is_there("repairs that are killed") {
@@ -51,6 +83,7 @@ fn a_repair_that_is_killed_is_finished_by_the_next() {
     let (mut dice, seed) = dice();
     let target = setting("DIGSTORE_REPAIRS", 12) as usize;
     let scene = Scene::new(ACTS[1]);
+    let was_staged = staged(&scene.copy());
     let (mut runs, mut hits) = (0, 0);
     while runs < target {
         let (damaged, what) = healable(&scene, &mut dice);
@@ -64,6 +97,7 @@ fn a_repair_that_is_killed_is_finished_by_the_next() {
             let (_, killed) = strace::inject(&sandbox, &inject, REPAIR);
             let again = sandbox.run(REPAIR);
             assert_eq!(again.code, 0, "{at}: {again:#?}");
+            assert_eq!(staged(&sandbox), was_staged, "{at}");
             scene.check(&sandbox, &again, &at);
             (runs, hits) = (runs + 1, hits + usize::from(killed));
         }

@@ -83,15 +83,16 @@ impl Repository {
         Ok(operation)
     }
 
-    /// As [`Self::begin`], with an empty staging area in the place of one that cannot be read.
-    pub(super) fn begin_anew(&self, description: impl Into<String>) -> Result<Operation<'_>> {
-        use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
-        let lock = self.lock()?;
-        for file in [LOG_FILE, BASE_FILE] {
-            self.disk.remove(file.as_ref())?;
-        }
-        BinaryStagingArea::create(&*self.disk)?;
-        let mut operation = Operation::new(self, lock, self.staging()?, description.into())?;
+    /// As [`Self::begin`], under the lock, with an empty staging area in the place of one that cannot
+    /// be read. What is staged comes to the disk with the operation's record: if it is killed before,
+    /// the staging area is as damaged as it was.
+    pub(super) fn begin_anew(
+        &self,
+        lock: Box<dyn LockGuard>,
+        description: impl Into<String>,
+    ) -> Result<Operation<'_>> {
+        let staging = BinaryStagingArea::anew(Arc::clone(&self.disk))?;
+        let mut operation = Operation::new(self, lock, staging, description.into())?;
         operation.catch_up(false)?;
         Ok(operation)
     }
@@ -275,6 +276,7 @@ impl<'r> Operation<'r> {
     /// what it says.
     pub fn checkpoint(&mut self) -> Result<Option<u64>> {
         let TreeTotals { tree, files, bytes } = self.staged_tree()?;
+        self.staging.publish()?;
         let head = self.head.take().unwrap_or_else(|| self.before.head.clone());
         let staged = StagedTree { tree, files, bytes };
         let after = OpState { head, staged, merging: self.merging };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::{RepoError, Result};
 use super::Repair;
-use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
+use crate::storage::binary_staging::{BASE_FILE, LOG_FILE, StagingError};
 use crate::storage::format::refs::Head;
 use crate::storage::oplog::{OPLOG_FILE, OpLogError, OpRecord, salvage};
 use crate::storage::refs::{BRANCHES, HEAD_FILE, RefError, RefValue, ref_path};
@@ -108,14 +108,13 @@ impl Repair<'_> {
 
     /// The staging area that the last operation left, in the place of a damaged one.
     pub(super) fn staging(&mut self) -> Result<()> {
-        use crate::storage::binary_staging::StagingError;
-        match self.repository.staging().and_then(|staging| Ok(staging.check()?)) {
-            Err(RepoError::Staging(error)) => match error {
-                StagingError::Format { ref source, .. } if !source.is_newer() => {}
-                StagingError::Missing { .. } => {}
-                error => return Err(error.into()),
-            },
-            other => return other,
+        if !self.is_staging_damaged()? {
+            return Ok(());
+        }
+        // Somebody else may have made it anew before the lock was ours.
+        let lock = if self.apply { Some(self.repository.lock()?) } else { None };
+        if !self.is_staging_damaged()? {
+            return Ok(());
         }
         let last = match self.repository.operations() {
             Ok(log) => log.last().map(|last| last.after.staged.tree),
@@ -123,13 +122,11 @@ impl Repair<'_> {
             Err(error) => return Err(error),
         };
         self.note("staging", "what the last operation staged, or the commit of HEAD");
-        if !self.apply {
-            return Ok(());
-        }
+        let Some(lock) = lock else { return Ok(()) };
         for file in [BASE_FILE, LOG_FILE] {
             self.set_aside(file.as_ref())?;
         }
-        let mut op = self.repository.begin_anew("store repair")?;
+        let mut op = self.repository.begin_anew(lock, "store repair")?;
         let head = op.head_commit()?;
         let head = self.repository.tree_of(head).ok().flatten();
         for tree in last.into_iter().chain(head) {
@@ -141,5 +138,15 @@ impl Repair<'_> {
         }
         op.finish()?;
         Ok(())
+    }
+
+    fn is_staging_damaged(&self) -> Result<bool> {
+        match self.repository.staging().and_then(|staging| Ok(staging.check()?)) {
+            Err(RepoError::Staging(StagingError::Missing { .. })) => Ok(true),
+            Err(RepoError::Staging(StagingError::Format { source, .. })) if !source.is_newer() => {
+                Ok(true)
+            }
+            other => other.map(|()| false),
+        }
     }
 }

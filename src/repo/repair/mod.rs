@@ -6,7 +6,8 @@
 //! | header, footer, trailer of a pack | its frames |
 //! | any part of a pack, or all of it | its parity, as far as that goes |
 //! | parity of a pack | its pack, as the settings ask for |
-//! | frames of a pack | nothing else, but the sound ones go into a new pack; another pack that holds the object |
+//! | header and table of a frame | the pack's footer |
+//! | block of a pack | nothing else, but each sound object of it goes into a new pack; another pack that holds the object |
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
 //! | ref, `HEAD` | the log of operations |
 //! | log of operations | its sound records, linked anew |

@@ -10,7 +10,7 @@ use super::super::Result;
 use super::super::verify::index::astray;
 use super::Repair;
 use crate::id::PackId;
-use crate::storage::disk::{Disk, ReadFile};
+use crate::storage::disk::ReadFile;
 use crate::storage::pack_store::{
     INDEX_DIR, MergedIndex, PackStore, Salvage, StoreError, heal, list_packs, list_parity,
     pack_path, parity_path, remove_pack,
@@ -26,7 +26,7 @@ impl Repair<'_> {
             list_packs(&*disk)?.union(&list_parity(&*disk)?).copied().collect::<BTreeSet<_>>();
         let looks: Vec<_> = ids
             .par_iter()
-            .map(|id| Ok(Some(look(&*disk, *id)?).filter(|look| !look.is_sound)))
+            .map(|id| Ok(Some(self.look(*id)?).filter(|look| !look.is_sound)))
             .collect::<Result<_>>()?;
         let damaged: Vec<Salvage> = looks.into_iter().flatten().collect();
         for salvage in &damaged {
@@ -68,17 +68,25 @@ impl Repair<'_> {
     fn pack(&mut self, salvage: &Salvage) -> Result<()> {
         let disk = Arc::clone(self.disk());
         self.unsound.insert(salvage.id);
-        let Some(mended) = heal(&*disk, &salvage.id)? else {
-            let file = disk.open(&pack_path(&salvage.id))?;
-            return file.map_or(Ok(()), |file| self.rescue(salvage, &*file));
+        let cancel = self.repository.cancel_token();
+        let file = disk.open(&pack_path(&salvage.id))?;
+        let Some(mended) = heal(&*disk, &salvage.id, cancel)? else {
+            return match file {
+                Some(file) if salvage.was_read => self.rescue(salvage, &*file),
+                // It can be read again, if it is there at all.
+                _ => Ok(()),
+            };
         };
-        let healed = Salvage::look_at(Box::new(Arc::clone(&mended)), salvage.id)?;
+        let healed = Salvage::look_at(Box::new(Arc::clone(&mended)), salvage.id, cancel)?;
         if healed.is_sound {
             return self.put_back(salvage.id, &mended);
         }
-        let more = healed.objects().count() > salvage.objects().count();
-        let file = disk.open(&pack_path(&salvage.id))?;
+        // Parity that lies may trade an object for others.
+        let had: HashSet<_> = salvage.objects().collect();
+        let has: HashSet<_> = healed.objects().collect();
+        let more = has.len() > had.len() && has.is_superset(&had);
         match file {
+            Some(_) if !salvage.was_read => Ok(()),
             _ if more => self.rescue(&healed, &mended),
             Some(file) => self.rescue(salvage, &*file),
             None => Ok(()),
@@ -105,18 +113,17 @@ impl Repair<'_> {
         }
         Ok(())
     }
-}
 
-/// Looks at a pack. One that the disk cannot read all of counts as lost where parity brings all of it
-/// back; else it is left as it is.
-fn look(disk: &dyn Disk, id: PackId) -> Result<Salvage> {
-    match Salvage::look(disk, id) {
-        Err(StoreError::Disk(error)) if error.is_unreadable() => match heal(disk, &id)? {
-            Some(mended) if Salvage::look_at(Box::new(Arc::clone(&mended)), id)?.is_sound => {
-                Ok(Salvage::nothing(id))
-            }
-            _ => Err(error.into()),
-        },
-        looked => Ok(looked?),
+    /// Looks at a pack. One that the disk cannot read all of counts as lost where parity brings all of
+    /// it back; else it is left as it is.
+    fn look(&self, id: PackId) -> Result<Salvage> {
+        let (disk, cancel) = (&**self.disk(), self.repository.cancel_token());
+        let error = match Salvage::look_until(disk, id, cancel) {
+            Err(StoreError::Disk(error)) if error.is_unreadable() => error,
+            looked => return Ok(looked?),
+        };
+        let Some(mended) = heal(disk, &id, cancel)? else { return Err(error.into()) };
+        let healed = Salvage::look_at(Box::new(mended), id, cancel)?;
+        if healed.is_sound { Ok(Salvage::nothing(id)) } else { Err(error.into()) }
     }
 }

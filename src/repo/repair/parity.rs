@@ -8,8 +8,8 @@ use super::{COPY, Repair};
 use crate::id::PackId;
 use crate::storage::disk::{Disk, FileBytes, ReadFile, Result as DiskResult};
 use crate::storage::pack_store::{
-    MakeParity, Mended, Pack, PackStore, ParityState, check_parity, list_lost, make_parity,
-    pack_path, parity_path, plan_parity, remove_parity,
+    AsProven, MakeParity, Mended, Pack, PackStore, ParityState, check_parity, list_lost,
+    make_parity, pack_path, parity_path, plan_parity, remove_parity,
 };
 
 impl Repair<'_> {
@@ -22,7 +22,8 @@ impl Repair<'_> {
         if !self.apply {
             return Ok(());
         }
-        publish_copy(&**self.disk(), mended, &path, true)
+        // What was proven, and nothing that cannot be read any more.
+        publish_copy(&**self.disk(), &AsProven(Arc::clone(mended)), &path, true)
     }
 
     /// Makes the parity that the settings ask for and that is missing, damaged or too little. The

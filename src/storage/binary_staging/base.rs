@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::id::TreeId;
 use crate::storage::disk::{Disk, NewFile, Result};
+use crate::storage::format::bytes::push_checksum;
 use crate::storage::format::staging::StagedView;
 use crate::storage::format::staging_base::{BaseHeader, SlotTable, encode_record};
 
@@ -78,4 +79,13 @@ pub(super) fn write<'a, I: Iterator<Item = StagedView<'a>>>(
 
 fn string_len(entry: &StagedView<'_>) -> u64 {
     (entry.path.len() + entry.kind.target().len()) as u64
+}
+
+/// The bytes of a base without entries.
+pub(super) fn empty(generation: u64) -> Vec<u8> {
+    let header = BaseHeader { generation, records: 0, string_bytes: 0, clean_tree: None };
+    let mut bytes = header.encode();
+    bytes.extend(SlotTable::new(&header).encoded().flatten());
+    push_checksum(&mut bytes, 0);
+    bytes
 }

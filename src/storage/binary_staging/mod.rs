@@ -117,6 +117,8 @@ pub struct BinaryStagingArea {
     last_tree: Option<TreeId>,
     min_log: u64,
     out_of_step: bool,
+    /// Whether nothing of it is on the disk before [`Self::publish`].
+    is_held: bool,
 }
 
 impl BinaryStagingArea {
@@ -125,6 +127,31 @@ impl BinaryStagingArea {
         disk.create_dir(Path::new(STAGING_DIR))?;
         base::write(disk, Path::new(BASE_FILE), false, (1, None), std::iter::empty, || Ok(()))?;
         disk.publish(Path::new(LOG_FILE), &encode_header(1), false)?;
+        Ok(())
+    }
+
+    /// An empty area for the place of one that is damaged or missing. Its changes are held in memory,
+    /// and on the disk the old one stays what it is, until [`Self::publish`].
+    pub fn anew(disk: Arc<dyn Disk>) -> Result<Self> {
+        disk.create_dir(Path::new(STAGING_DIR))?;
+        // The old log must not continue the new base.
+        let log = match disk.read(Path::new(LOG_FILE), u64::MAX) {
+            Err(error) if error.is_unreadable() => None,
+            log => log?,
+        };
+        let old = log.and_then(|log| decode_header(&log).ok()).unwrap_or(0).min(u64::MAX - 1);
+        let file = disk.root().join(BASE_FILE);
+        let base = StagingBase::open(FileBytes::Read(base::empty(old)));
+        let base = base.map_err(|source| StagingError::Format { file, source })?;
+        Ok(Self { is_held: true, ..Self::on(disk, base, MIN_LOG) })
+    }
+
+    /// Puts an area that was begun [anew](Self::anew) on the disk, all of it at once.
+    pub fn publish(&mut self) -> Result<()> {
+        if self.is_held {
+            self.check_in_step()?;
+            self.rebase(Frame::default().finish(), 0)?;
+        }
         Ok(())
     }
 
@@ -154,10 +181,15 @@ impl BinaryStagingArea {
     }
 
     fn open_base(disk: Arc<dyn Disk>, min_log: u64) -> Result<Self> {
-        let base = Arc::new(Self::map_base(&*disk, StagingBase::open)?);
+        let base = Self::map_base(&*disk, StagingBase::open)?;
+        Ok(Self::on(disk, base, min_log))
+    }
+
+    fn on(disk: Arc<dyn Disk>, base: Base, min_log: u64) -> Self {
         let (len, last_tree) = (base.len(), base.header().clean_tree);
-        let (overlay, log) = (Arc::default(), LogState::NONE);
-        Ok(Self { disk, base, overlay, log, len, last_tree, min_log, out_of_step: false })
+        let (base, overlay, log) = (Arc::new(base), Arc::default(), LogState::NONE);
+        let (out_of_step, is_held) = (false, false);
+        Self { disk, base, overlay, log, len, last_tree, min_log, out_of_step, is_held }
     }
 
     fn map_base(
@@ -361,6 +393,9 @@ impl BinaryStagingArea {
         frame.check().map_err(|source| self.damaged(LOG_FILE, source))?;
         let fits = self.log.len + frame.len() <= limit;
         let bytes = frame.finish();
+        if self.is_held {
+            return self.absorb(bytes, count);
+        }
         if !fits {
             return self.rebase(bytes, count);
         }
@@ -438,18 +473,9 @@ impl BinaryStagingArea {
     /// The area after a new base and its empty log were written.
     fn after_base(&mut self) -> Result<Self> {
         self.overlay = Arc::default();
-        let base = Arc::new(Self::map_base(&*self.disk, StagingBase::open_written)?);
+        let base = Self::map_base(&*self.disk, StagingBase::open_written)?;
         let log = LogState { len: LOG_HEADER_LEN as u64, is_ours: true, is_torn: false };
-        Ok(Self {
-            disk: Arc::clone(&self.disk),
-            len: base.len(),
-            last_tree: base.header().clean_tree,
-            base,
-            overlay: Arc::default(),
-            log,
-            min_log: self.min_log,
-            out_of_step: false,
-        })
+        Ok(Self { log, ..Self::on(Arc::clone(&self.disk), base, self.min_log) })
     }
 
     fn write_base(&self) -> Result<()> {

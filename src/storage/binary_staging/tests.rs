@@ -343,3 +343,24 @@ fn a_base_that_is_cut_off_while_it_is_open_makes_no_new_base() {
     assert!(matches!(area.mark_clean(TreeId::of(b"t")), Err(StagingError::Disk(_))));
     assert_eq!(contents(&*disk, BASE_FILE).len(), 5000);
 }
+
+#[test]
+fn an_area_begun_anew_is_on_the_disk_whole_or_not_at_all() {
+    let (_dir, disk) = new_area();
+    let open = || BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
+    let mut old = open();
+    old.apply(vec![StagingOp::Put(file("old", 1, 1))]).unwrap();
+    let mut anew = BinaryStagingArea::anew(Arc::clone(&disk)).unwrap();
+    for number in 0..3 {
+        anew.apply(vec![StagingOp::Put(file(&format!("new{number}"), 1, 1))]).unwrap();
+    }
+    let paths = |area: &BinaryStagingArea| -> Vec<String> {
+        area.iter().map(|entry| entry.path.to_string()).collect()
+    };
+    assert_eq!(paths(&anew), ["new0", "new1", "new2"]);
+    assert_eq!(paths(&open()), ["old"]);
+    anew.publish().unwrap();
+    assert_eq!(paths(&open()), paths(&anew));
+    anew.apply(vec![StagingOp::Put(file("more", 1, 1))]).unwrap();
+    assert_eq!(paths(&open()), ["more", "new0", "new1", "new2"]);
+}

@@ -153,6 +153,11 @@ impl Layout {
         2 * (HEADER_LEN as u64 + self.tables_before(all)) + self.shards_before(all)
     }
 
+    /// The fewest bytes of a file from which anything can be healed, as when its end is cut off.
+    pub fn least_len(&self) -> u64 {
+        HEADER_LEN as u64 + self.tables_before(self.groups())
+    }
+
     /// The table of a group: sums of its shards of the pack, then of its recovery shards.
     pub fn encode_table(&self, group: u32, sums: &[u64]) -> Vec<u8> {
         let mut out = Vec::with_capacity((sums.len() + 1) * SUM_LEN as usize);

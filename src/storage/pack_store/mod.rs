@@ -27,8 +27,8 @@ pub use condemned::{CONDEMNED_FILE, Slot, Snapshot};
 pub use merge::MergedIndex;
 pub use pack::{Pack, PackTable, RebuiltFooter, rebuild_footer};
 pub use parity::{
-    MakeParity, Mended, ParityState, check_parity, heal, list_lost, list_parity, make_parity,
-    parity_len, parity_path, plan as plan_parity, remove_pack, remove_parity,
+    AsProven, MakeParity, Mended, ParityState, check_parity, heal, list_lost, list_parity,
+    make_parity, parity_len, parity_path, plan as plan_parity, remove_pack, remove_parity,
 };
 pub use reader::{Block, BlockCache, BlockKey, ObjectReader, PendingBlock, verified};
 pub use salvage::Salvage;
@@ -91,6 +91,9 @@ pub enum StoreError {
     /// zstd could not set up its working memory.
     #[error("cannot set up compression")]
     Codec(#[source] std::io::Error),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl StoreError {
@@ -100,7 +103,7 @@ impl StoreError {
             Self::Format { source, .. } => !source.is_newer(),
             Self::Block { .. } | Self::Missing(_) | Self::Object { .. } => true,
             Self::Disk(error) => error.source.kind() == std::io::ErrorKind::UnexpectedEof,
-            Self::Codec(_) => false,
+            Self::Codec(_) | Self::Interrupted => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One pack, open for reading, and the rebuilding of a lost footer from the frames.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::{Result, StoreError, pack_path};
@@ -51,7 +52,8 @@ impl PackTable {
         Self::of(&*open_file(disk, &id)?, id)
     }
 
-    fn of(file: &dyn ReadFile, id: PackId) -> Result<Self> {
+    /// The same, of a file that holds, or may hold, the pack.
+    pub(super) fn of(file: &dyn ReadFile, id: PackId) -> Result<Self> {
         let damaged = |source| StoreError::Format { path: pack_path(&id), source };
         let len = file.len()?;
         let at = len.checked_sub(TRAILER_LEN as u64);
@@ -107,12 +109,13 @@ impl PackTable {
 impl Pack {
     /// Opens a pack and checks trailer, footer and name against each other.
     pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
-        Self::of(open_file(disk, &id)?, id)
+        let file = open_file(disk, &id)?;
+        Ok(Self::of(PackTable::of(&*file, id)?, file))
     }
 
-    /// The same, of a file that holds, or may hold, the pack.
-    pub(super) fn of(file: Box<dyn ReadFile>, id: PackId) -> Result<Self> {
-        Ok(Self { table: Arc::new(PackTable::of(&*file, id)?), file })
+    /// The pack in a file of which the footer was read.
+    pub(super) fn of(table: PackTable, file: Box<dyn ReadFile>) -> Self {
+        Self { table: Arc::new(table), file }
     }
 
     /// Opens a pack whose footer was read before.
@@ -213,6 +216,18 @@ impl Pack {
         Ok(lengths)
     }
 
+    /// The frame of one block with the ids of its chunks; none where it is not sound, or is not what
+    /// the footer says.
+    pub(super) fn scan_block(
+        &self,
+        number: u32,
+        decoder: &mut BlockDecoder,
+    ) -> Result<Option<ScannedFrame>> {
+        let entry = self.block(number)?;
+        let frame = scan_frame(&*self.file, entry.offset, number, decoder)?;
+        Ok(frame.filter(|(found, _)| *found == entry))
+    }
+
     /// Reads the whole frame of one block into `stored` and checks header, length table and payload
     /// against their checksums and against the footer. Returns its entry, the lengths of its chunks
     /// and its payload.
@@ -308,7 +323,7 @@ pub fn rebuild_footer(disk: &dyn Disk, id: &PackId) -> Result<Option<RebuiltFoot
     let mut decoder = BlockDecoder::new().map_err(StoreError::Codec)?;
     let (mut blocks, mut chunks) = (Vec::new(), Vec::new());
     let mut at = HEADER_LEN as u64;
-    while let Some((entry, found)) = scan_frame(&*file, at, blocks.len() as u32, &mut decoder) {
+    while let Some((entry, found)) = scan_frame(&*file, at, blocks.len() as u32, &mut decoder)? {
         at = entry.end();
         blocks.push(entry);
         chunks.extend(found);
@@ -318,29 +333,34 @@ pub fn rebuild_footer(disk: &dyn Disk, id: &PackId) -> Result<Option<RebuiltFoot
     Ok(Some(RebuiltFooter { kind, id: PackId::of(&footer), footer, blocks: blocks.len() as u32 }))
 }
 
-/// The block at an offset, decoded, and its chunks with their ids; none where it is not sound.
+/// A frame and the chunks in it, with their ids.
+pub(super) type ScannedFrame = (BlockEntry, Vec<(ObjectId, ChunkEntry)>);
+
+/// The frame at an offset, decoded; none where it is not sound. The payload, which may be long, is read
+/// only behind a sound table. What the disk cannot read is an error and not damage: the next try may
+/// find it sound.
 pub(super) fn scan_frame(
     file: &dyn ReadFile,
     at: u64,
     number: u32,
     decoder: &mut BlockDecoder,
-) -> Option<(BlockEntry, Vec<(ObjectId, ChunkEntry)>)> {
-    let mut header = [0; FRAME_HEADER_LEN];
-    file.read_exact_at(&mut header, at).ok()?;
-    let (entry, table_sum) = pack::decode_frame_header(&header, at).ok()?;
-    let rest = u64::from(entry.table_len) + u64::from(entry.stored_len);
-    if at.checked_add(FRAME_HEADER_LEN as u64 + rest)? > file.len().ok()? {
-        return None;
+) -> Result<Option<ScannedFrame>> {
+    let Some(header) = read_there(file, at, FRAME_HEADER_LEN)? else { return Ok(None) };
+    let Ok((entry, table_sum)) = pack::decode_frame_header(&header, at) else { return Ok(None) };
+    if entry.end() > file.len()? {
+        return Ok(None);
     }
-    let mut bytes = vec![0; rest as usize];
-    file.read_exact_at(&mut bytes, at + FRAME_HEADER_LEN as u64).ok()?;
-    let (table, payload) = bytes.split_at(entry.table_len as usize);
-    let lengths = pack::decode_lengths(&entry, table_sum, table).ok()?;
-    if checksum(payload) != entry.payload_sum {
-        return None;
-    }
+    let table = read_there(file, at + FRAME_HEADER_LEN as u64, entry.table_len as usize)?;
+    let lengths = table.map(|table| pack::decode_lengths(&entry, table_sum, &table));
+    let Some(Ok(lengths)) = lengths else { return Ok(None) };
+    let payload = read_there(file, entry.payload_offset(), entry.stored_len as usize)?;
+    let Some(payload) = payload.filter(|payload| checksum(payload) == entry.payload_sum) else {
+        return Ok(None);
+    };
     let mut plain = Vec::new();
-    decoder.decode(entry.codec, payload, entry.plain_len as usize, &mut plain).ok()?;
+    if decoder.decode(entry.codec, &payload, entry.plain_len as usize, &mut plain).is_err() {
+        return Ok(None);
+    }
     let mut chunks = Vec::with_capacity(lengths.len());
     let mut offset = 0u32;
     for len in lengths {
@@ -348,5 +368,19 @@ pub(super) fn scan_frame(
         chunks.push((entry.kind.id_of(bytes), ChunkEntry { block: number, offset, len }));
         offset += len;
     }
-    Some((entry, chunks))
+    Ok(Some((entry, chunks)))
+}
+
+/// So many bytes from an offset; none where the file ends before.
+fn read_there(file: &dyn ReadFile, at: u64, len: usize) -> Result<Option<Vec<u8>>> {
+    let (end, file_len) = (at.checked_add(len as u64), file.len()?);
+    if end.is_none_or(|end| end > file_len) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; len];
+    match file.read_exact_at(&mut bytes, at) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.source.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,6 +5,7 @@ use crate::storage::cache::BufferPool;
 use crate::storage::codec::BlockEncoder;
 use crate::storage::disk::{OsDisk, TMP_DIR};
 use crate::storage::format::pack::{Codec, PackKind};
+use crate::storage::queues::CancelToken;
 
 fn fresh() -> (tempfile::TempDir, Arc<dyn Disk>) {
     let dir = tempfile::tempdir().unwrap();
@@ -138,6 +139,84 @@ fn a_lost_footer_is_rebuilt_from_the_frames() {
     std::fs::write(&path, &good[..good.len() - footer_len]).unwrap();
     let rebuilt = rebuild_footer(&*disk, &id).unwrap().unwrap();
     assert_eq!((rebuilt.id, rebuilt.blocks), (id, 4));
+}
+
+/// The objects that can be read of a pack.
+fn readable(disk: &Arc<dyn Disk>, blocks: &[Vec<Vec<u8>>]) -> HashSet<ObjectId> {
+    let store = Arc::new(PackStore::open(Arc::clone(disk)).unwrap());
+    let reader = ObjectReader::new(store, 1 << 20, 1 << 20);
+    let ids = blocks.iter().flatten().map(|chunk| BlockKind::Data.id_of(chunk));
+    ids.filter(|id| reader.read(BlockKind::Data, id).is_ok()).collect()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn all_that_can_be_read_of_a_damaged_pack_is_salvaged() {
+    let (dir, disk) = fresh();
+    let mut raw = vec![0; 900];
+    blake3::Hasher::new().finalize_xof().fill(&mut raw);
+    let raw: Vec<Vec<u8>> = raw.chunks(300).map(<[u8]>::to_vec).collect();
+    let blocks = [vec![raw], sample(1)].concat();
+    let id = write_pack(&disk, 1, &blocks);
+    let path = dir.path().join(pack_path(&id));
+    let good = std::fs::read(&path).unwrap();
+    let (mut same, mut less) = (0, 0);
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        let before = readable(&disk, &blocks);
+        let salvage = Salvage::look(&*disk, id).unwrap();
+        assert!(!salvage.is_sound, "flip at {at}");
+        let file = disk.open(&pack_path(&id)).unwrap().unwrap();
+        let sealed = salvage.write(&disk, &*file).unwrap().unwrap();
+        if sealed.id == id {
+            assert!(std::fs::read(&path).unwrap() == good, "flip at {at}");
+            same += 1;
+        } else {
+            std::fs::remove_file(&path).unwrap();
+            less += 1;
+        }
+        let after = readable(&disk, &blocks);
+        assert!(after.is_superset(&before), "flip at {at}: {before:?} {after:?}");
+        std::fs::remove_file(dir.path().join(pack_path(&sealed.id))).unwrap();
+    }
+    // Whatever is not a payload is said twice.
+    assert!(same > good.len() / 2 && less > 900, "{same} {less}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn frames_in_a_stored_file_do_not_say_what_kind_a_pack_is() {
+    let (dir, disk) = fresh();
+    let mut noise = vec![0; 4000];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let mut writer = PackWriter::new(Arc::clone(&disk), PackKind::Meta, [7; 16]).unwrap();
+    let mut payload = BufferPool::new(1 << 20).acquire(500);
+    payload.extend_from_slice(&noise[..500]);
+    let chunks = vec![(BlockKind::Tree.id_of(&payload), 500)];
+    let block = EncodedBlock { kind: BlockKind::Tree, codec: Codec::Raw, chunks, payload };
+    writer.append(&block).unwrap();
+    let inner = std::fs::read(dir.path().join(pack_path(&writer.seal().unwrap().id))).unwrap();
+    let blocks = [vec![[&inner[..], &noise[2000..]].concat()], vec![noise[500..2000].to_vec()]];
+    let id = write_pack(&disk, 1, &blocks);
+    let path = dir.path().join(pack_path(&id));
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Neither header nor footer, nor the header of the frame with the file.
+    bytes[..88].fill(0);
+    std::fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
+    let salvage = Salvage::look(&*disk, id).unwrap();
+    assert!(salvage.objects().eq([BlockKind::Data.id_of(&blocks[1][0])]), "{salvage:?}");
+}
+
+#[test]
+fn a_stop_is_heard_while_a_pack_is_looked_at() {
+    let (_dir, disk) = fresh();
+    let id = write_pack(&disk, 1, &sample(1));
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let look = Salvage::look_until(&*disk, id, &cancel);
+    assert!(matches!(look, Err(StoreError::Interrupted)), "{look:?}");
 }
 
 #[test]

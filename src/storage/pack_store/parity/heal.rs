@@ -11,7 +11,8 @@ use super::{Fault, Layout, code_error, parity_path, read_layout, read_piece};
 use crate::id::PackId;
 use crate::storage::disk::{Disk, DiskError, FileBytes, ReadFile, Result as DiskResult};
 use crate::storage::format::bytes::checksum;
-use crate::storage::pack_store::{Result, pack_path};
+use crate::storage::pack_store::{Result, StoreError, pack_path};
+use crate::storage::queues::CancelToken;
 
 /// Most bytes of one pack that are healed at once; they are held in memory.
 pub(super) const MAX_HEALED: usize = 256 << 20;
@@ -25,20 +26,31 @@ pub struct Mended {
     shards: BTreeMap<u64, Vec<u8>>,
 }
 
+/// The same, of which nothing is made up: what cannot be read is an error.
+pub struct AsProven(pub Arc<Mended>);
+
 /// Heals a pack in memory, as far as its parity can. None where there is no parity that helps.
-pub fn heal(disk: &dyn Disk, id: &PackId) -> Result<Option<Arc<Mended>>> {
+pub fn heal(disk: &dyn Disk, id: &PackId, cancel: &CancelToken) -> Result<Option<Arc<Mended>>> {
     let Some(parity) = disk.open(&parity_path(id))? else { return Ok(None) };
     let layout = match read_layout(&*parity, id) {
         Ok(layout) => layout,
         Err(Fault::Disk(error)) if !error.is_unreadable() => return Err(error.into()),
         Err(_) => return Ok(None),
     };
+    // Each of its sums stands for a shard: few bytes do not claim a large pack.
+    if parity.len()? < layout.least_len() {
+        return Ok(None);
+    }
     let mended = Mended { file: disk.open(&pack_path(id))?, layout, shards: BTreeMap::new() };
     let mut healer = Healer { parity: &*parity, mended, code: None };
     for group in 0..layout.groups {
+        if cancel.is_cancelled() {
+            return Err(StoreError::Interrupted);
+        }
         // Without the sums of a group nobody knows what of it is damaged.
-        let Some(sums) = healer.sums(group)? else { break };
-        healer.group(group, &sums)?;
+        if let Some(sums) = healer.sums(group)? {
+            healer.group(group, &sums)?;
+        }
     }
     let mended = healer.mended;
     let len = mended.file.as_ref().map_or(Ok(0), |file| file.len())?;
@@ -178,8 +190,21 @@ impl Mended {
         DiskError { op: "read", path, source: ErrorKind::UnexpectedEof.into() }
     }
 
+    /// Fills `buf` from `offset`; what cannot be read is zeros, unless it is `strict`.
+    fn read(&self, buf: &mut [u8], offset: u64, strict: bool) -> DiskResult<()> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.layout.pack_len) {
+            return Err(self.cut_short());
+        }
+        let mut done = 0;
+        while done < buf.len() {
+            done += self.read_some(&mut buf[done..], offset + done as u64, strict)?;
+        }
+        Ok(())
+    }
+
     /// Fills the start of `buf` from `at` and answers how many bytes it had from one place.
-    fn read_some(&self, buf: &mut [u8], at: u64) -> DiskResult<usize> {
+    fn read_some(&self, buf: &mut [u8], at: u64, strict: bool) -> DiskResult<usize> {
         let shard_len = u64::from(self.layout.shard_len);
         let (number, within) = (at / shard_len, (at % shard_len) as usize);
         if let Some(shard) = self.shards.get(&number) {
@@ -195,7 +220,7 @@ impl Mended {
             None => Err(self.cut_short()),
         };
         match read(&mut buf[..len]) {
-            Err(error) if error.is_unreadable() => {}
+            Err(error) if error.is_unreadable() && !strict => {}
             other => return other.map(|()| len),
         }
         let len = len.min(shard_len as usize - within);
@@ -213,15 +238,7 @@ impl ReadFile for Arc<Mended> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> DiskResult<()> {
-        let end = offset.checked_add(buf.len() as u64);
-        if end.is_none_or(|end| end > self.layout.pack_len) {
-            return Err(self.cut_short());
-        }
-        let mut done = 0;
-        while done < buf.len() {
-            done += self.read_some(&mut buf[done..], offset + done as u64)?;
-        }
-        Ok(())
+        self.read(buf, offset, false)
     }
 
     fn map(&self, offset: u64, len: usize) -> DiskResult<FileBytes> {
@@ -230,6 +247,20 @@ impl ReadFile for Arc<Mended> {
         if end.is_none_or(|end| end > self.layout.pack_len) || len > MAX_HEALED {
             return Err(self.cut_short());
         }
+        Ok(FileBytes::Read(read_piece(self, offset, len)?))
+    }
+}
+
+impl ReadFile for AsProven {
+    fn len(&self) -> DiskResult<u64> {
+        ReadFile::len(&self.0)
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> DiskResult<()> {
+        self.0.read(buf, offset, true)
+    }
+
+    fn map(&self, offset: u64, len: usize) -> DiskResult<FileBytes> {
         Ok(FileBytes::Read(read_piece(self, offset, len)?))
     }
 }

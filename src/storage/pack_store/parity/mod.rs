@@ -15,7 +15,7 @@ mod make;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-pub use heal::{Mended, heal};
+pub use heal::{AsProven, Mended, heal};
 pub use make::{MakeParity, make_parity};
 
 use super::{Pack, PackStore, Result, StoreError, pack_path};
@@ -29,7 +29,8 @@ use crate::storage::format::parity::{HEADER_LEN, Layout, MAX_GROUP, MAX_SHARD, S
 
 /// Ending of the names of parity files.
 const SUFFIX: &str = ".parity";
-/// Bytes in a row that are healed whatever the share: some disks lose that much at once.
+/// Bytes in a row that are healed whatever the share, wherever they begin: some disks lose that much at
+/// once.
 const BURST: u64 = 64 << 10;
 /// The share of packs of metadata: a second copy of all of it.
 const WHOLE: u8 = 100;
@@ -58,7 +59,8 @@ fn lay_out(pack: PackId, pack_len: u64, percent: u8) -> Layout {
     let shard_len = pack_len.min(MAX_SHARD as u64).next_multiple_of(SHARD_STEP as u64);
     let shards = pack_len.div_ceil(shard_len);
     let groups = shards.div_ceil(MAX_GROUP);
-    let wanted = (shards * u64::from(percent)).div_ceil(100).max(BURST / MAX_SHARD as u64);
+    // As many bytes in a row, which need not begin where a shard does, touch one shard more.
+    let wanted = (shards * u64::from(percent)).div_ceil(100).max(BURST / MAX_SHARD as u64) + 1;
     let recovery = wanted.div_ceil(groups).min(shards.div_ceil(groups));
     let (shard_len, groups, recovery) = (shard_len as u32, groups as u32, recovery as u32);
     Layout { pack, pack_len, shard_len, groups, recovery }

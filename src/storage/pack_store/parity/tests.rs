@@ -1,13 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage files by any means")]
 
 use std::fs;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::storage::disk::OsDisk;
+use crate::storage::queues::CancelToken;
 
 /// What stands for a pack: parity does not look into it.
 struct Place {
@@ -64,7 +64,7 @@ impl Place {
     }
 
     fn healed(&self) -> Option<Vec<u8>> {
-        let mended: Arc<Mended> = heal(&self.disk, &self.layout.pack).unwrap()?;
+        let mended = heal(&self.disk, &self.layout.pack, &CancelToken::default()).unwrap()?;
         let mut bytes = vec![0; ReadFile::len(&mended).unwrap() as usize];
         mended.read_exact_at(&mut bytes, 0).unwrap();
         Some(bytes)
@@ -157,7 +157,7 @@ proptest! {
         bytes.extend(noise(seed, rest));
         fs::write(place.parity(), bytes).unwrap();
         let _ = place.state();
-        let _ = heal(&place.disk, &id()).unwrap();
+        let _ = heal(&place.disk, &id(), &CancelToken::default()).unwrap();
     }
 
     #[test]
@@ -165,10 +165,12 @@ proptest! {
         let layout = lay_out(id(), pack_len, percent);
         prop_assert_eq!(Layout::decode(&layout.encode()).unwrap(), layout);
         let healed = u64::from(layout.groups) * u64::from(layout.recovery);
-        prop_assert!(healed >= layout.shards().min(BURST / 4096));
-        prop_assert!(healed * 100 >= layout.shards() * u64::from(percent));
+        // That many bytes in a row touch one shard more, where they do not begin with one.
+        let burst = layout.shards().min(BURST / 4096 + 1);
+        let share = layout.shards().min((layout.shards() * u64::from(percent)).div_ceil(100) + 1);
+        prop_assert!(healed >= burst.max(share));
         // Not much more than was asked for.
-        let most = (layout.shards() * u64::from(percent)).div_ceil(100).max(BURST / 4096);
+        let most = (layout.shards() * u64::from(percent)).div_ceil(100).max(BURST / 4096) + 1;
         prop_assert!(healed <= most + u64::from(layout.groups));
     }
 }
@@ -233,7 +235,7 @@ fn the_parity_of_another_pack_is_not_taken() {
     fs::write(place.dir.path().join(parity_path(&other.pack)), bytes).unwrap();
     let state = check_parity(&place.disk, &other.pack, 5000, false).unwrap();
     assert!(matches!(state, ParityState::Damaged(_)), "{state:?}");
-    assert!(heal(&place.disk, &other.pack).unwrap().is_none());
+    assert!(heal(&place.disk, &other.pack, &CancelToken::default()).unwrap().is_none());
     let state = check_parity(&place.disk, &id(), 5001, false).unwrap();
     assert!(matches!(state, ParityState::Damaged(_)), "{state:?}");
 }
@@ -261,4 +263,59 @@ fn a_pack_takes_its_parity_along() {
     assert!(!place.parity().exists() && super::super::list_packs(&place.disk).unwrap().is_empty());
     // Of what is gone already nothing is wrong.
     remove_pack(&place.disk, &id()).unwrap();
+}
+
+#[test]
+fn so_many_bytes_in_a_row_are_healed_wherever_they_begin() {
+    let burst = |pack_len: u64, percent: u8, len: usize| {
+        let place = Place::new(lay_out(id(), pack_len, percent));
+        for at in [0, 1, 4095, 4096, 70_000, 131_071, pack_len as usize - len] {
+            let mut bytes = place.sound.clone();
+            bytes[at..at + len].fill(0);
+            place.write_pack(&bytes);
+            assert!(place.heals(), "{len} bytes at {at} of {pack_len}");
+        }
+    };
+    burst(300_000, 1, BURST as usize);
+    burst(300_000, 40, 120_000);
+    burst((17 << 20) + 5, 1, (17 << 20) / 100);
+}
+
+#[test]
+fn a_group_without_sums_keeps_no_other_from_being_healed() {
+    let layout = layout(9000, 64, 3, 4);
+    let place = Place::new(layout);
+    let mut bytes = fs::read(place.parity()).unwrap();
+    layout.tables(0).iter().for_each(|at| bytes[*at as usize] ^= 1);
+    fs::write(place.parity(), &bytes).unwrap();
+    place.lose([1, 2]);
+    assert!(place.heals());
+    // Without the end of the file there is one copy of the tables.
+    place.write_pack(&place.sound);
+    place.make();
+    let bytes = fs::read(place.parity()).unwrap();
+    fs::write(place.parity(), &bytes[..layout.tables(0)[1] as usize]).unwrap();
+    place.lose([0, 1, 2]);
+    assert!(place.heals());
+}
+
+#[test]
+fn few_bytes_of_parity_do_not_claim_a_large_pack() {
+    let place = Place::new(layout(5000, 64, 1, 4));
+    let lie = layout(1 << 30, 4096, 64, 1);
+    let sums = vec![checksum(&[0; 4096]); lie.table_len(0) / 8 - 1];
+    let bytes = [lie.encode(), lie.encode_table(0, &sums), vec![0; 4096]].concat();
+    fs::write(place.parity(), bytes).unwrap();
+    place.write_pack(b"");
+    assert!(place.healed().is_none());
+}
+
+#[test]
+fn a_stop_is_heard_while_a_pack_is_healed() {
+    let place = Place::new(layout(5000, 64, 1, 4));
+    place.lose([0]);
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let healed = heal(&place.disk, &id(), &cancel);
+    assert!(matches!(healed, Err(StoreError::Interrupted)), "{:?}", healed.is_ok());
 }
