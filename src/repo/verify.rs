@@ -28,7 +28,7 @@ use crate::storage::pack_store::{PackStore, StoreError, describe};
 pub enum Depth {
     /// None: that it is there.
     Present,
-    /// So many percent, 1 to 100: each run takes the next part, so that all is read in turn.
+    /// So many percent, 1 to 100: each run goes on where the last one ended, so that all is read in turn.
     Sample(u8),
     /// All.
     Data,
@@ -41,10 +41,13 @@ pub struct Part {
     pub number: u32,
     /// How many parts there are.
     pub of: u32,
+    /// The hashes of what belongs to it, from this one to that.
+    first: u64,
+    last: u64,
 }
 
 impl Part {
-    const ALL: Self = Self { number: 0, of: 1 };
+    const ALL: Self = Self { number: 0, of: 1, first: 0, last: u64::MAX };
 }
 
 /// What names a path.
