@@ -113,6 +113,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Staging(error) => of_staging(error),
         RepoError::Ref(error) => of_ref(error),
         RepoError::OpLog(error) => of_oplog(error),
+        RepoError::Disk(error) if error.is_unreadable() => (Failure, text(BRING_BACK)),
         RepoError::Worker
         | RepoError::NothingToAmend
         | RepoError::Output(_)

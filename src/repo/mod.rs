@@ -318,13 +318,26 @@ impl Repository {
 
     /// As [`Self::lock`], though the list of condemned packs may be damaged.
     fn lock_alone(&self) -> Result<Box<dyn LockGuard>> {
+        self.lock_settling(false)
+    }
+
+    /// As [`Self::lock_alone`], though the disk cannot read all of a log that a killed command left: who
+    /// holds it writes that anew.
+    fn lock_to_repair(&self) -> Result<Box<dyn LockGuard>> {
+        self.lock_settling(true)
+    }
+
+    fn lock_settling(&self, repairs: bool) -> Result<Box<dyn LockGuard>> {
         if self.refs.is_past() {
             return Err(RepoError::Past);
         }
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
         if guard.was_abandoned() {
-            self.disk.settle(&[OPLOG_FILE.as_ref(), STAGING_LOG_FILE.as_ref()])?;
+            match self.disk.settle(&[OPLOG_FILE.as_ref(), STAGING_LOG_FILE.as_ref()]) {
+                Err(error) if repairs && error.is_unreadable() => {}
+                settled => settled?,
+            }
         }
         for name in self.disk.list(TMP_DIR.as_ref())? {
             self.disk.remove(&Path::new(TMP_DIR).join(name))?;

@@ -184,7 +184,7 @@ impl Repository {
         let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
         let pack = match store.pack(&id) {
             Ok(pack) => pack,
-            Err(error) if error.is_corruption() => {
+            Err(error) if error.is_loss() => {
                 lock().problems.push(describe(&error));
                 return Ok(());
             }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use fs::NoRegularFile;
 pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
 
@@ -34,13 +35,22 @@ pub struct DiskError {
 }
 
 impl DiskError {
-    /// Whether the bytes are not there, or the disk cannot read them any more: lost, either way.
+    /// Whether the bytes are not there, or the disk cannot read them any more: lost, either way. So
+    /// they are where something else lies in the place of the file.
     pub fn is_unreadable(&self) -> bool {
-        let bad_sector = rustix::io::Errno::IO.raw_os_error();
         self.source.kind() == io::ErrorKind::UnexpectedEof
-            || self.source.raw_os_error() == Some(bad_sector)
+            || self.source.raw_os_error() == Some(BAD_SECTOR)
+            || self.is_no_file()
+    }
+
+    /// Whether a pipe, a socket or a device lies in the place of the file.
+    pub fn is_no_file(&self) -> bool {
+        matches!(self.source.get_ref(), Some(inner) if inner.is::<NoRegularFile>())
     }
 }
+
+/// What the kernel answers where the disk fails.
+const BAD_SECTOR: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// Result of a disk operation.
 pub type Result<T> = std::result::Result<T, DiskError>;
@@ -78,11 +88,14 @@ impl FileBytes {
     /// decoded from them, or not found among them, means nothing.
     pub fn check(&self) -> Result<()> {
         let Self::Mapped(MappedFile { map, end, file }) = self else { return Ok(()) };
-        if map.is_intact() && file.len()? >= *end {
-            return Ok(());
-        }
         let why = "it was truncated while it was read";
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)).context("read", &file.path)
+        let why = match (map.is_intact(), file.len()? >= *end) {
+            (true, true) => return Ok(()),
+            // A sector that the disk cannot read faults as well.
+            (false, true) => io::Error::from_raw_os_error(BAD_SECTOR),
+            (_, false) => io::Error::new(io::ErrorKind::UnexpectedEof, why),
+        };
+        Err(why).context("read", &file.path)
     }
 }
 
@@ -204,6 +217,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// Bytes of a file that are copied at a time.
+const PIECE: u64 = 1 << 20;
+
 /// Directory of files under construction.
 pub const TMP_DIR: &str = "tmp";
 
@@ -253,6 +269,21 @@ impl OsDisk {
         self.sync_dir(parent.unwrap_or(Path::new(".")))?;
         self.durable_dirs().insert(dir.to_owned());
         Ok(())
+    }
+
+    /// Writes a file anew, durably, if it is there.
+    fn write_anew(&self, path: &Path) -> Result<()> {
+        let Some(file) = self.open(path)? else { return Ok(()) };
+        let (len, mut at) = (file.len()?, 0);
+        let mut copy = self.create()?;
+        let mut piece = vec![0; len.min(PIECE) as usize];
+        while at < len {
+            let part = &mut piece[..(len - at).min(PIECE) as usize];
+            file.read_exact_at(part, at)?;
+            copy.write_all(part)?;
+            at += part.len() as u64;
+        }
+        copy.publish(path, true)
     }
 
     fn is_dir(&self, full: &Path) -> bool {
@@ -322,7 +353,13 @@ impl Disk for OsDisk {
                 io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes exceed {limit}"));
             return Err(error).context("read", &self.full(path));
         }
-        let mut bytes = vec![0; len as usize];
+        // A length is easily forged; an allocation that fails would end the process.
+        let mut bytes = Vec::new();
+        let room = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+        let too_large =
+            |_| io::Error::new(io::ErrorKind::OutOfMemory, format!("it has {len} bytes"));
+        room.map_err(too_large).context("read", &self.full(path))?;
+        bytes.resize(len as usize, 0);
         file.read_exact_at(&mut bytes, 0)?;
         Ok(Some(bytes))
     }
@@ -398,13 +435,11 @@ impl Disk for OsDisk {
 
     fn settle(&self, growing: &[&Path]) -> Result<()> {
         self.certainly(self.fs.sync_all(&self.root)).context("sync", &self.root)?;
-        for path in growing {
-            if let Some(bytes) = self.read(path, u64::MAX)? {
-                self.publish(path, &bytes, true)?;
-            }
-        }
-        self.in_doubt.store(false, Ordering::Relaxed);
-        Ok(())
+        // One that cannot be read keeps none of the others from being written.
+        let written = growing.iter().map(|path| self.write_anew(path));
+        let written = written.fold(Ok(()), Result::and);
+        self.in_doubt.store(written.is_err(), Ordering::Relaxed);
+        written
     }
 }
 

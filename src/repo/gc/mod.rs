@@ -182,7 +182,7 @@ impl Repository {
         // Those that an index covers as well.
         for id in store.packs() {
             match store.pack(&id) {
-                Err(error) if error.is_corruption() => {
+                Err(error) if error.is_loss() => {
                     return Err(GcError::Damaged(error.describe()).into());
                 }
                 other => other.map(drop)?,

@@ -86,7 +86,7 @@ impl Repository {
     /// As [`Self::begin`], with an empty staging area in the place of one that cannot be read.
     pub(super) fn begin_anew(&self, description: impl Into<String>) -> Result<Operation<'_>> {
         use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
-        let lock = self.lock()?;
+        let lock = self.lock_to_repair()?;
         for file in [LOG_FILE, BASE_FILE] {
             self.disk.remove(file.as_ref())?;
         }

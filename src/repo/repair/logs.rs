@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::super::{RepoError, Result};
 use super::Repair;
+use super::parity::AsRead;
 use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
+use crate::storage::disk::ReadFile;
 use crate::storage::format::refs::Head;
 use crate::storage::oplog::{OPLOG_FILE, OpLogError, OpRecord, salvage};
 use crate::storage::refs::{BRANCHES, HEAD_FILE, RefError, RefValue, ref_path};
@@ -23,12 +25,11 @@ impl Repair<'_> {
                 return Ok(records);
             }
             Err(RepoError::OpLog(OpLogError::Format { source, .. })) if !source.is_newer() => {}
-            Err(RepoError::OpLog(OpLogError::Disk(error)))
-                if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(RepoError::OpLog(OpLogError::Disk(error))) if error.is_unreadable() => {}
             Err(error) => return Err(error),
         }
         let path = Path::new(OPLOG_FILE);
-        let bytes = self.disk().read(path, u64::MAX)?.unwrap_or_default();
+        let bytes = self.read_rest(path)?;
         let damaged = |source| OpLogError::Format { file: self.disk().root().join(path), source };
         let salvaged = salvage(&bytes).map_err(damaged)?;
         self.note(OPLOG_FILE, format!("{} sound records of it", salvaged.records.len()));
@@ -39,9 +40,24 @@ impl Repair<'_> {
         Ok(salvaged.records)
     }
 
+    /// A file, with zeros in the place of what the disk cannot read; no bytes of what is no file.
+    fn read_rest(&self, path: &Path) -> Result<Vec<u8>> {
+        let disk = self.disk();
+        let file = match disk.read(path, u64::MAX) {
+            Err(error) if error.is_no_file() => None,
+            Err(error) if error.is_unreadable() => disk.open(path)?,
+            read => return Ok(read?.unwrap_or_default()),
+        };
+        let Some(file) = file else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; file.len()? as usize];
+        AsRead(file).read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
     pub(super) fn head(&mut self, records: &[OpRecord]) -> Result<()> {
         match self.repository.refs().read_head() {
             Err(RefError::Format { source, .. }) if !source.is_newer() => {}
+            Err(RefError::Disk(error)) if error.is_unreadable() => {}
             Err(RefError::NoHead { .. }) => {}
             other => return Ok(other.map(drop)?),
         }
@@ -73,6 +89,7 @@ impl Repair<'_> {
         for name in refs.names()? {
             match refs.read(&name) {
                 Err(RefError::Format { source, .. }) if !source.is_newer() => {}
+                Err(RefError::Disk(error)) if error.is_unreadable() => {}
                 other => {
                     other?;
                     continue;
@@ -112,6 +129,7 @@ impl Repair<'_> {
         match self.repository.staging().and_then(|staging| Ok(staging.check()?)) {
             Err(RepoError::Staging(error)) => match error {
                 StagingError::Format { ref source, .. } if !source.is_newer() => {}
+                StagingError::Disk(ref error) if error.is_unreadable() => {}
                 StagingError::Missing { .. } => {}
                 error => return Err(error.into()),
             },

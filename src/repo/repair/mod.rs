@@ -72,14 +72,14 @@ impl Repository {
             return Ok(repair.report);
         }
         {
-            let _lock = self.lock_alone()?;
+            let _lock = self.lock_to_repair()?;
             repair.under_lock()?;
         }
         let fresh = self.again()?;
         let report = std::mem::take(&mut repair.report);
         let mut repair = Repair::new(&fresh, apply, report);
         {
-            let _lock = fresh.lock_alone()?;
+            let _lock = fresh.lock_to_repair()?;
             repair.report.left = fresh.verify_to(Depth::Present)?;
             chunks::restore(&mut repair)?;
         }
@@ -88,7 +88,7 @@ impl Repository {
         let mut repair = Repair::new(&fresh, apply, report);
         repair.staging()?;
         {
-            let _lock = fresh.lock_alone()?;
+            let _lock = fresh.lock_to_repair()?;
             repair.parity()?;
         }
         let mut report = repair.report;
@@ -153,7 +153,11 @@ impl Repair<'_> {
             return Ok(());
         }
         let disk = self.disk();
-        let Some(file) = disk.open(path)? else { return Ok(()) };
+        let file = match disk.open(path) {
+            Err(error) if error.is_no_file() => return Ok(()),
+            file => file?,
+        };
+        let Some(file) = file else { return Ok(()) };
         let mut to = Path::new(DAMAGED_DIR).join(path);
         let mut number = 0;
         while disk.file_kind(&to)?.is_some() {

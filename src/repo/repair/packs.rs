@@ -24,10 +24,7 @@ impl Repair<'_> {
         // Parity without a pack is that of a pack that was lost.
         let ids =
             list_packs(&*disk)?.union(&list_parity(&*disk)?).copied().collect::<BTreeSet<_>>();
-        let looks: Vec<_> = ids
-            .par_iter()
-            .map(|id| Ok(Some(look(&*disk, *id)?).filter(|look| !look.is_sound)))
-            .collect::<Result<_>>()?;
+        let looks: Vec<_> = ids.par_iter().map(|id| look(&*disk, *id)).collect::<Result<_>>()?;
         let damaged: Vec<Salvage> = looks.into_iter().flatten().collect();
         for salvage in &damaged {
             self.repository.stop_if_cancelled()?;
@@ -107,16 +104,17 @@ impl Repair<'_> {
     }
 }
 
-/// Looks at a pack. One that the disk cannot read all of counts as lost where parity brings all of it
-/// back; else it is left as it is.
-fn look(disk: &dyn Disk, id: PackId) -> Result<Salvage> {
-    match Salvage::look(disk, id) {
+/// Looks at a pack; nothing where it is sound. One that the disk cannot read all of counts as lost
+/// where parity brings all of it back; else it is left as it is, and the verification names it.
+fn look(disk: &dyn Disk, id: PackId) -> Result<Option<Salvage>> {
+    let salvage = match Salvage::look(disk, id) {
         Err(StoreError::Disk(error)) if error.is_unreadable() => match heal(disk, &id)? {
             Some(mended) if Salvage::look_at(Box::new(Arc::clone(&mended)), id)?.is_sound => {
-                Ok(Salvage::nothing(id))
+                Salvage::nothing(id)
             }
-            _ => Err(error.into()),
+            _ => return Ok(None),
         },
-        looked => Ok(looked?),
-    }
+        looked => looked?,
+    };
+    Ok(Some(salvage).filter(|salvage| !salvage.is_sound))
 }

@@ -103,6 +103,12 @@ impl StoreError {
             Self::Codec(_) => false,
         }
     }
+
+    /// Whether stored bytes cannot be had: damaged, missing, or on a sector that the disk cannot read
+    /// any more. It hurts what they hold, and nothing else.
+    pub fn is_loss(&self) -> bool {
+        self.is_corruption() || matches!(self, Self::Disk(error) if error.is_unreadable())
+    }
 }
 
 impl StoreError {
@@ -160,14 +166,15 @@ struct State {
 }
 
 impl State {
-    /// Takes a pack in that no merged index covers; a damaged one is noted and left out.
+    /// Takes a pack in that no merged index covers; one that is damaged, or that the disk cannot read,
+    /// is noted and left out.
     fn take(&mut self, disk: &dyn Disk, id: PackId) -> Result<()> {
         match PackTable::open(disk, id) {
             Ok(table) => {
                 self.live.insert(id);
                 self.recent.push(Arc::new(table));
             }
-            Err(error) if error.is_corruption() => {
+            Err(error) if error.is_loss() => {
                 self.live.remove(&id);
                 self.damaged.insert(id, error.describe());
             }
