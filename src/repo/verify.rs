@@ -2,7 +2,8 @@
 //! and commits it affects.
 //!
 //! This file reads the packs; `reach` walks refs, commits, what is staged and what the log of
-//! operations keeps; `sample` chooses the part of the data that a run with `--sample` reads; `parity`
+//! operations keeps; `refs` compares refs with that log; `index` compares the index with the footers of packs;
+//! `sample` chooses the part of the data that a run with `--sample` reads; `parity`
 //! looks at what heals packs.
 
 pub(super) mod index;
@@ -13,6 +14,7 @@ mod sample;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use index::IndexCheck;
 use rayon::prelude::*;
 
 use super::{RepoError, Repository, Result};
@@ -137,10 +139,11 @@ impl Repository {
         let (kept, condemned) = (Mutex::new(Tally::default()), store.condemned());
         let going = Mutex::new(Tally::default());
         let mut redundancy = parity::Redundancy::default();
+        let mut index = IndexCheck::new(store);
         for id in store.packs() {
             self.stop_if_cancelled()?;
             let tally = if condemned.contains_key(&id) { &going } else { &kept };
-            self.verify_pack(store, id, part, tally)?;
+            self.verify_pack(store, id, part, &mut index, tally)?;
             if !condemned.contains_key(&id) {
                 redundancy.look(self, store, &id, part)?;
             }
@@ -149,6 +152,7 @@ impl Repository {
         let tally = |of: Mutex<Tally>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (mut tally, mut going) = (tally(kept), tally(going));
         report.problems.extend(tally.problems);
+        report.problems.extend(index.rest());
         (report.objects, report.bytes) = (tally.objects + going.objects, tally.bytes + going.bytes);
         // In a pack that goes only what is nowhere else matters, if anything needs it.
         let is_there =
@@ -179,6 +183,7 @@ impl Repository {
         store: &PackStore,
         id: PackId,
         part: Option<Part>,
+        index: &mut IndexCheck,
         tally: &Mutex<Tally>,
     ) -> Result<()> {
         let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,11 +199,7 @@ impl Repository {
             lock().problems.push(describe(&error));
         }
         let Ok(footer) = pack.footer() else { return Ok(()) };
-        if let Some(object) = index::astray(store, &pack, &footer) {
-            lock()
-                .problems
-                .push(format!("the index leads to object {object} of pack {id} wrongly"));
-        }
+        lock().problems.extend(index.look(store, &pack)?);
         let part = match (footer.kind, part) {
             (PackKind::Meta, _) => Part::ALL,
             (PackKind::Data, Some(part)) => part,

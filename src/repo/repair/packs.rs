@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::super::Result;
-use super::super::verify::index::astray;
+use super::super::verify::index::IndexCheck;
 use super::Repair;
 use crate::id::PackId;
 use crate::storage::disk::{Disk, ReadFile};
@@ -52,14 +52,18 @@ impl Repair<'_> {
     /// Whether the index, sound by its checksums, leads to where the footers say.
     fn index_is_right(&self) -> Result<bool> {
         let store = PackStore::open(Arc::clone(self.disk()))?;
+        let mut check = IndexCheck::new(&store);
         for id in store.packs() {
-            let pack = store.pack(&id)?;
-            let footer = pack.footer()?;
-            if astray(&store, &pack, &footer).is_some() {
+            let pack = match store.pack(&id) {
+                // It is left as it is.
+                Err(error) if error.is_loss() => continue,
+                pack => pack?,
+            };
+            if check.look(&store, &pack)?.is_some() {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(check.rest().is_none())
     }
 
     fn pack(&mut self, salvage: &Salvage) -> Result<()> {

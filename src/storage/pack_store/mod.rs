@@ -440,6 +440,11 @@ impl PackStore {
         Ok(totals)
     }
 
+    /// The parts of the merged index that are in use.
+    pub fn merged_parts(&self) -> Vec<Arc<MergedIndex>> {
+        self.read_state(|state| state.merged.clone())
+    }
+
     /// Checks every merged index whole and returns what is wrong.
     pub fn verify_indexes(&self) -> Vec<StoreError> {
         let mut problems = Vec::new();
