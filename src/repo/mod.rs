@@ -368,6 +368,25 @@ impl Repository {
         }
     }
 
+    /// The lock of those who read, for who must take nothing that `gc` removes meanwhile for lost: it
+    /// waits as long as that takes. None where it is held already, or there are no such locks.
+    fn wait_to_read(&self) -> Result<Option<Box<dyn SharedLock>>> {
+        if !matches!(self.reading, Reading::KeptOut) {
+            return Ok(None);
+        }
+        self.monitor.warn("another digstore command removes packs: waiting until it has ended");
+        loop {
+            self.stop_if_cancelled()?;
+            if let Some(lock) = self.disk.try_share(READERS_FILE.as_ref())? {
+                if let Some(objects) = self.objects.get() {
+                    objects.reader().store().refresh()?;
+                }
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(READERS_PAUSE);
+        }
+    }
+
     /// The lock of those who read, if it is held.
     fn reading_lock(&self) -> Option<&dyn SharedLock> {
         match &self.reading {

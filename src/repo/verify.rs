@@ -123,6 +123,7 @@ impl Repository {
 
     /// Checks everything, and the bytes of chunks as far as `depth` says.
     pub fn verify_to(&self, depth: Depth) -> Result<VerifyReport> {
+        let _reading = self.wait_to_read()?;
         self.monitor().phase(Phase::Verifying);
         let part = match depth {
             Depth::Present => None,

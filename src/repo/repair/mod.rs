@@ -62,6 +62,8 @@ pub struct RepairReport {
 impl Repository {
     /// Restores what can be restored; without `apply` only says what that is.
     pub fn repair(&self, apply: bool) -> Result<RepairReport> {
+        // Who changes something is told that another command does.
+        let _reading = if apply { None } else { self.wait_to_read()? };
         let mut repair = Repair::new(self, apply, RepairReport::default());
         if !apply {
             repair.report.left = self.verify_to(Depth::Data)?;
