@@ -9,6 +9,7 @@
 pub(super) mod index;
 mod parity;
 mod reach;
+mod refs;
 mod sample;
 
 use std::collections::HashSet;

@@ -22,6 +22,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(super) use catch_up::MOVING_FILE;
 pub use keep::{Doomed, Held, Keeper};
 pub use undo::{UndoError, UndoOptions, UndoReport};
 pub use way::PastState;
@@ -83,7 +84,8 @@ impl Repository {
         Ok(operation)
     }
 
-    /// As [`Self::begin`], with an empty staging area in the place of one that cannot be read.
+    /// As [`Self::begin`], with an empty staging area in the place of one that cannot be read. What is
+    /// staged then must be in use already: the list of condemned packs may be damaged too.
     pub(super) fn begin_anew(&self, description: impl Into<String>) -> Result<Operation<'_>> {
         use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
         let lock = self.lock_to_repair()?;

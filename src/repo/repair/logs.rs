@@ -1,14 +1,18 @@
-//! The log of operations, and what it restores: refs, `HEAD`, the staging area.
+//! The log of operations, and what it restores: refs, `HEAD`, the staging area; and the small files that
+//! say what was being done.
 
 use std::path::Path;
 
+use super::super::gc::GcOptions;
+use super::super::operation::MOVING_FILE;
 use super::super::{RepoError, Result};
 use super::Repair;
 use super::parity::AsRead;
 use crate::storage::binary_staging::{BASE_FILE, LOG_FILE};
 use crate::storage::disk::ReadFile;
 use crate::storage::format::refs::Head;
-use crate::storage::oplog::{OPLOG_FILE, OpLogError, OpRecord, salvage};
+use crate::storage::oplog::{OPLOG_FILE, OpLog, OpLogError, OpRecord, salvage};
+use crate::storage::pack_store::{CONDEMNED_FILE, PackStore};
 use crate::storage::refs::{BRANCHES, HEAD_FILE, RefError, RefValue, ref_path};
 
 impl Repair<'_> {
@@ -17,12 +21,19 @@ impl Repair<'_> {
         let read = self.repository.operations();
         let read = read.and_then(|log| {
             let records = log.backwards().collect::<std::result::Result<Vec<_>, _>>();
-            Ok(records?)
+            Ok((log.is_missing(), records?))
         });
         match read {
-            Ok(mut records) => {
+            Ok((false, mut records)) => {
                 records.reverse();
                 return Ok(records);
+            }
+            Ok(_) => {
+                self.note(OPLOG_FILE, "nothing: it begins anew");
+                if self.apply {
+                    OpLog::create(&**self.disk()).map_err(RepoError::from)?;
+                }
+                return Ok(Vec::new());
             }
             Err(RepoError::OpLog(OpLogError::Format { source, .. })) if !source.is_newer() => {}
             Err(RepoError::OpLog(OpLogError::Disk(error))) if error.is_unreadable() => {}
@@ -111,7 +122,28 @@ impl Repair<'_> {
         for (name, value) in self.repository.missing_refs().unwrap_or_default() {
             self.put_ref_back(&name, value)?;
         }
+        for stray in self.repository.stray_refs().unwrap_or_default() {
+            if stray.found.is_some() {
+                let undo = "it is entered as it is, 'digstore undo' brings it back";
+                self.note(OPLOG_FILE, format!("the refs: {}; {undo}", stray.describe()));
+            }
+        }
         Ok(())
+    }
+
+    /// What a killed command did to the work tree is not known any more.
+    pub(super) fn moving(&mut self) -> Result<()> {
+        let log = match self.repository.operations() {
+            Err(_) if !self.apply => return Ok(()),
+            log => log?,
+        };
+        match self.repository.announced(&log) {
+            Err(RepoError::Moving(_)) => {}
+            other => return other.map(drop),
+        }
+        self.note(MOVING_FILE, "nothing: it is set aside");
+        self.set_aside(MOVING_FILE.as_ref())?;
+        if self.apply { Ok(self.disk().remove_durably(MOVING_FILE.as_ref())?) } else { Ok(()) }
     }
 
     fn put_ref_back(&mut self, name: &str, value: RefValue) -> Result<()> {

@@ -9,8 +9,9 @@
 //! | frames of a pack | nothing else, but the sound ones go into a new pack; another pack that holds the object |
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
 //! | ref, `HEAD` | the log of operations |
-//! | log of operations | its sound records, linked anew |
-//! | list of condemned packs | nothing: `gc` makes a new one |
+//! | log of operations | its sound records, linked anew; where a ref is that is elsewhere than it says, as it is |
+//! | what a killed command did to the work tree | nothing: it is set aside |
+//! | list of condemned packs | what is in use: `gc` makes a new one |
 //! | staging area | what the last operation staged, else the commit of `HEAD` |
 //!
 //! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
@@ -96,7 +97,7 @@ impl Repository {
         let mut report = repair.report;
         // A ref that the last operation had not moved yet, or that is gone since, as the next command
         // would. What stands against it, the verification says.
-        let _ = fresh.begin("store repair");
+        let _ = fresh.begin("store repair").and_then(|mut op| op.enter_strays());
         report.left = self.again()?.verify_to(Depth::Data)?;
         Ok(report)
     }
@@ -142,6 +143,7 @@ impl Repair<'_> {
         let records = self.log()?;
         self.head(&records)?;
         self.refs(&records)?;
+        self.moving()?;
         self.packs()
     }
 
