@@ -304,3 +304,32 @@ fn beside_a_long_gc_it_waits() {
     }
     sandbox.fails(11, ["store", "repair", "--apply"]);
 }
+
+#[test]
+fn staging_area_and_list_of_condemned_packs_are_healed_together() {
+    for args in [&["store", "repair", "--apply"][..], &["store", "reset-staging"]] {
+        let sandbox = with_staged();
+        sandbox.ok(["branch", "gone"]);
+        sandbox.ok(["switch", "gone"]);
+        sandbox.commit("gone");
+        sandbox.ok(["switch", "main"]);
+        sandbox.ok(["branch", "-D", "gone"]);
+        sandbox.ok(["config", "set", "gc.keep_days", "0"]);
+        sandbox.ok(["config", "set", "gc.keep_operations", "0"]);
+        sandbox.ok(["gc"]);
+        overwrite(&sandbox.path(".digstore/condemned"), b"nonsense");
+        overwrite(&sandbox.path(".digstore/staging/base"), b"nonsense");
+        sandbox.fails(21, ["gc"]);
+        sandbox.fails(21, ["add", "-A"]);
+        sandbox.ok(args);
+        if args[1] == "repair" {
+            assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
+        } else {
+            sandbox.ok(["gc"]);
+        }
+        sandbox.ok(["store", "verify", "--data"]);
+        sandbox.ok(["add", "-A"]);
+        sandbox.ok(["gc", "--now"]);
+        sandbox.ok(["store", "verify", "--data"]);
+    }
+}

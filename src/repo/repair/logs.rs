@@ -155,6 +155,23 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// The list of condemned packs. What is in use is what `gc` finds; where it does nothing, because more
+    /// is damaged, the verification names the list. Of the packs none goes: this command reads.
+    pub(super) fn condemned(&mut self) -> Result<()> {
+        match PackStore::check_condemned(&**self.disk()) {
+            Err(error) if error.is_loss() => {}
+            _ => return Ok(()),
+        }
+        if self.apply {
+            self.set_aside(CONDEMNED_FILE.as_ref())?;
+            if self.repository.gc(GcOptions::default()).is_err() {
+                return Ok(());
+            }
+        }
+        self.note(CONDEMNED_FILE, "what is in use");
+        Ok(())
+    }
+
     /// The staging area that the last operation left, in the place of a damaged one.
     pub(super) fn staging(&mut self) -> Result<()> {
         use crate::storage::binary_staging::StagingError;

@@ -71,6 +71,7 @@ impl Repository {
             repair.under_lock()?;
             chunks::restore(&mut repair)?;
             repair.staging()?;
+            repair.condemned()?;
             repair.parity()?;
             return Ok(repair.report);
         }
@@ -90,6 +91,7 @@ impl Repository {
         let fresh = self.again()?;
         let mut repair = Repair::new(&fresh, apply, report);
         repair.staging()?;
+        repair.condemned()?;
         {
             let _lock = fresh.lock_to_repair()?;
             repair.parity()?;
