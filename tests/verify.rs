@@ -10,7 +10,7 @@ mod common;
 
 use std::fs;
 
-use common::{Sandbox, flip, noise, overwrite};
+use common::{Sandbox, files_below, flip, noise, overwrite};
 use rustix::fs::{Mode, chmod};
 
 /// A repository with several packs of data, and one of them damaged in the middle.
@@ -149,4 +149,187 @@ fn the_umask_opens_the_repository_to_nobody() {
         }
     }
     assert!(files > 8);
+}
+
+/// One commit, and something staged that differs from it.
+fn with_staged() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", noise(1, 9000));
+    sandbox.write("b", "2");
+    sandbox.save("x");
+    sandbox.write("b", "3");
+    sandbox.ok(["add", "-A"]);
+    sandbox
+}
+
+/// Verification and repair name it, and the repair heals it.
+fn named_and_healed(sandbox: &Sandbox, text: &str) {
+    let told = sandbox.run(["store", "verify"]).expect_code(21);
+    assert!(told.text().contains(text), "{told:?}");
+    let told = sandbox.run(["store", "repair"]).expect_code(21);
+    assert!(told.text().contains("would restore: "), "{told:?}");
+    sandbox.ok(["store", "repair", "--apply"]);
+    sandbox.ok(["store", "verify", "--data"]);
+    assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
+}
+
+#[test]
+fn a_damaged_file_of_the_sparse_paths_is_named() {
+    let sandbox = with_staged();
+    sandbox.commit("y");
+    sandbox.ok(["sparse", "set", "a"]);
+    flip(&sandbox.path(".digstore/sparse"), 12);
+    sandbox.fails(21, ["status"]);
+    for args in [["store", "verify"], ["store", "repair"]] {
+        let told = sandbox.run(args).expect_code(21);
+        assert!(told.text().contains("'digstore sparse disable' writes it anew"), "{told:?}");
+    }
+    sandbox.ok(["sparse", "disable"]);
+    sandbox.ok(["store", "verify"]);
+    assert_eq!(sandbox.read("b"), b"3");
+}
+
+#[test]
+fn a_log_of_the_staging_area_that_is_gone_is_missed() {
+    let sandbox = with_staged();
+    fs::remove_file(sandbox.path(".digstore/staging/log")).unwrap();
+    assert!(sandbox.fails(21, ["status"]).contains("staging/log"));
+    sandbox.fails(21, ["commit", "-m", "nothing"]);
+    named_and_healed(&sandbox, "staging/log");
+    assert_eq!(sandbox.status(), ["M  b"]);
+}
+
+#[test]
+fn a_log_of_operations_that_is_gone_is_missed() {
+    let sandbox = with_staged();
+    fs::remove_file(sandbox.path(".digstore/operations")).unwrap();
+    assert!(sandbox.fails(21, ["gc"]).contains("log of operations is missing"));
+    named_and_healed(&sandbox, "'operations' is missing");
+    sandbox.ok(["gc"]);
+    assert_eq!(sandbox.status(), ["M  b"]);
+}
+
+#[test]
+fn what_a_killed_command_did_is_not_forgotten_where_it_cannot_be_read() {
+    let sandbox = with_staged();
+    let moving = sandbox.path(".digstore/moving");
+    fs::write(&moving, "DIGMOVE1 and nonsense").unwrap();
+    for args in [&["gc", "--now"][..], &["add", "-A"], &["store", "reset-staging"]] {
+        assert!(sandbox.fails(21, args).contains("store repair"));
+    }
+    named_and_healed(&sandbox, "'moving' is damaged");
+    assert!(!moving.exists());
+    let kept = fs::read(sandbox.path(".digstore/damaged/moving")).unwrap();
+    assert_eq!(kept, b"DIGMOVE1 and nonsense");
+    sandbox.ok(["gc", "--now"]);
+}
+
+#[test]
+fn a_ref_in_the_place_of_another_is_named_and_taken_back() {
+    let sandbox = with_staged();
+    sandbox.ok(["branch", "side"]);
+    sandbox.commit("y");
+    sandbox.ok(["branch", "other"]);
+    sandbox.ok(["store", "verify"]);
+    let heads = sandbox.path(".digstore/refs/heads");
+    let at_head = || sandbox.ok(["get", "HEAD:b"]).stdout;
+    fs::copy(heads.join("side"), heads.join("main")).unwrap();
+    assert_eq!(at_head(), b"2");
+    assert!(sandbox.fails(21, ["gc", "--now"]).contains("'heads/main' is at"));
+    named_and_healed(&sandbox, "'heads/main' is at");
+    // Nothing moved by that, and the log has both.
+    assert_eq!(at_head(), b"2");
+    sandbox.ok(["undo"]);
+    assert_eq!(at_head(), b"3");
+    sandbox.ok(["store", "verify"]);
+}
+
+#[test]
+fn a_ref_that_is_behind_a_killed_command_is_none_in_the_wrong_place() {
+    let sandbox = with_staged();
+    let main = sandbox.path(".digstore/refs/heads/main");
+    let before = fs::read(&main).unwrap();
+    sandbox.commit("y");
+    let after = fs::read(&main).unwrap();
+    overwrite(&main, &before);
+    sandbox.ok(["store", "verify"]);
+    sandbox.ok(["gc"]);
+    sandbox.ok(["branch", "next"]);
+    sandbox.ok(["store", "verify"]);
+    assert_ne!(fs::read(&main).unwrap(), before);
+    assert_ne!(before, after);
+}
+
+#[test]
+fn the_paths_of_a_pack_that_cannot_be_opened_are_named_whether_an_index_covers_it_or_not() {
+    let sandbox = Sandbox::new();
+    for number in 0..9 {
+        sandbox.write(format!("f{number}"), noise(number, 9000));
+        sandbox.save("x");
+    }
+    assert!(!files_below(&sandbox.path(".digstore/index")).is_empty(), "no index covers them");
+    let data = sandbox.packs(1);
+    let is_data = |pack: &std::path::PathBuf| data.contains(pack);
+    for pack in [sandbox.packs(1), sandbox.packs(2)].concat() {
+        let sound = fs::read(&pack).unwrap();
+        flip(&pack, sound.len() - 3);
+        for args in [&["store", "verify", "--json"][..], &["store", "verify", "--data", "--json"]] {
+            let report = sandbox.run(args).expect_code(21).json();
+            let is_told = |what: &str| !report[what].as_array().unwrap().is_empty();
+            // A commit that is gone holds no path that anybody could name.
+            let is_commit = is_told("damaged") && !is_data(&pack);
+            assert!(is_told("problems") && (is_told("affected") || is_commit), "{report}");
+        }
+        overwrite(&pack, &sound);
+    }
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn beside_a_long_gc_it_waits() {
+    let sandbox = with_staged();
+    let readers = fs::File::open(sandbox.path(".digstore/readers")).unwrap();
+    readers.lock().unwrap();
+    for args in [&["store", "verify", "--data"][..], &["store", "repair"]] {
+        let mut command = sandbox.command(args);
+        command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        assert!(child.try_wait().unwrap().is_none(), "it waits");
+        readers.unlock().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("waiting"));
+        readers.lock().unwrap();
+    }
+    sandbox.fails(11, ["store", "repair", "--apply"]);
+}
+
+#[test]
+fn staging_area_and_list_of_condemned_packs_are_healed_together() {
+    for args in [&["store", "repair", "--apply"][..], &["store", "reset-staging"]] {
+        let sandbox = with_staged();
+        sandbox.ok(["branch", "gone"]);
+        sandbox.ok(["switch", "gone"]);
+        sandbox.commit("gone");
+        sandbox.ok(["switch", "main"]);
+        sandbox.ok(["branch", "-D", "gone"]);
+        sandbox.ok(["config", "set", "gc.keep_days", "0"]);
+        sandbox.ok(["config", "set", "gc.keep_operations", "0"]);
+        sandbox.ok(["gc"]);
+        overwrite(&sandbox.path(".digstore/condemned"), b"nonsense");
+        overwrite(&sandbox.path(".digstore/staging/base"), b"nonsense");
+        sandbox.fails(21, ["gc"]);
+        sandbox.fails(21, ["add", "-A"]);
+        sandbox.ok(args);
+        if args[1] == "repair" {
+            assert!(sandbox.ok(["store", "repair"]).stderr.contains("nothing is damaged"));
+        } else {
+            sandbox.ok(["gc"]);
+        }
+        sandbox.ok(["store", "verify", "--data"]);
+        sandbox.ok(["add", "-A"]);
+        sandbox.ok(["gc", "--now"]);
+        sandbox.ok(["store", "verify", "--data"]);
+    }
 }

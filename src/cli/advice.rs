@@ -101,7 +101,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Branch(error) => of_branch(error),
         RepoError::Rename(error) => of_rename(error),
         RepoError::Merge(error) => of_merge(error),
-        RepoError::Gc(_) => (Corrupt, text(BRING_BACK)),
+        RepoError::Gc(_) | RepoError::Moving(_) => (Corrupt, text(BRING_BACK)),
         RepoError::Undo(_) => (Failure, text("'digstore op log' shows what was done")),
         RepoError::Past => (Usage, text("'digstore op restore' brings that state back")),
         RepoError::Stash(error) => of_stash(error),
@@ -113,6 +113,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::Staging(error) => of_staging(error),
         RepoError::Ref(error) => of_ref(error),
         RepoError::OpLog(error) => of_oplog(error),
+        RepoError::Disk(error) if error.is_unreadable() => (Failure, text(BRING_BACK)),
         RepoError::Worker
         | RepoError::NothingToAmend
         | RepoError::Output(_)

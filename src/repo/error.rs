@@ -249,6 +249,9 @@ pub enum RepoError {
     /// Settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The file that says what a killed command was doing is damaged.
+    #[error("what a killed command did to the work tree cannot be read: 'moving' is damaged")]
+    Moving(#[source] FormatError),
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -323,13 +323,26 @@ impl Repository {
 
     /// As [`Self::lock`], though the list of condemned packs may be damaged.
     fn lock_alone(&self) -> Result<Box<dyn LockGuard>> {
+        self.lock_settling(false)
+    }
+
+    /// As [`Self::lock_alone`], though the disk cannot read all of a log that a killed command left: who
+    /// holds it writes that anew.
+    fn lock_to_repair(&self) -> Result<Box<dyn LockGuard>> {
+        self.lock_settling(true)
+    }
+
+    fn lock_settling(&self, repairs: bool) -> Result<Box<dyn LockGuard>> {
         if self.refs.is_past() {
             return Err(RepoError::Past);
         }
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
         if guard.was_abandoned() {
-            self.settle()?;
+            match self.settle() {
+                Err(RepoError::Disk(error)) if repairs && error.is_unreadable() => {}
+                settled => settled?,
+            }
         }
         for name in self.disk.list(TMP_DIR.as_ref())? {
             let path = Path::new(TMP_DIR).join(name);
@@ -377,6 +390,25 @@ impl Repository {
                 Ok(())
             }
             Reading::Held(_) | Reading::NoLocks | Reading::NoFile(_) => Ok(()),
+        }
+    }
+
+    /// The lock of those who read, for who must take nothing that `gc` removes meanwhile for lost: it
+    /// waits as long as that takes. None where it is held already, or there are no such locks.
+    fn wait_to_read(&self) -> Result<Option<Box<dyn SharedLock>>> {
+        if !matches!(self.reading, Reading::KeptOut) {
+            return Ok(None);
+        }
+        self.monitor.warn("another digstore command removes packs: waiting until it has ended");
+        loop {
+            self.stop_if_cancelled()?;
+            if let Some(lock) = self.disk.try_share(READERS_FILE.as_ref())? {
+                if let Some(objects) = self.objects.get() {
+                    objects.reader().store().refresh()?;
+                }
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(READERS_PAUSE);
         }
     }
 

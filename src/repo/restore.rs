@@ -325,7 +325,7 @@ impl Repository {
     /// Makes a new staging area from the last commit, in the place of one that is damaged. What
     /// was staged and not committed must be added again.
     pub fn reset_staging(&self) -> Result<usize> {
-        let mut op = self.begin_anew(self.lock()?, "store reset-staging")?;
+        let mut op = self.begin_anew(self.lock_to_repair()?, "store reset-staging")?;
         let head = op.head_commit()?;
         let changes = self.unstage_in(op.staging(), &Pathspec::all(), head)?.len();
         op.finish()?;

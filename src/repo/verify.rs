@@ -2,17 +2,20 @@
 //! and commits it affects.
 //!
 //! This file reads the packs; `reach` walks refs, commits, what is staged and what the log of
-//! operations keeps; `sample` chooses the part of the data that a run with `--sample` reads; `parity`
+//! operations keeps; `refs` compares refs with that log; `index` compares the index with the footers of packs;
+//! `sample` chooses the part of the data that a run with `--sample` reads; `parity`
 //! looks at what heals packs.
 
 pub(super) mod index;
 mod parity;
 mod reach;
+mod refs;
 mod sample;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use index::IndexCheck;
 use rayon::prelude::*;
 
 use super::{RepoError, Repository, Result};
@@ -28,7 +31,7 @@ use crate::storage::pack_store::{PackStore, StoreError, describe};
 pub enum Depth {
     /// None: that it is there.
     Present,
-    /// So many percent, 1 to 100: each run takes the next part, so that all is read in turn.
+    /// So many percent, 1 to 100: each run goes on where the last one ended, so that all is read in turn.
     Sample(u8),
     /// All.
     Data,
@@ -41,10 +44,13 @@ pub struct Part {
     pub number: u32,
     /// How many parts there are.
     pub of: u32,
+    /// The hashes of what belongs to it, from this one to that.
+    first: u64,
+    last: u64,
 }
 
 impl Part {
-    const ALL: Self = Self { number: 0, of: 1 };
+    const ALL: Self = Self { number: 0, of: 1, first: 0, last: u64::MAX };
 }
 
 /// What names a path.
@@ -118,6 +124,7 @@ impl Repository {
 
     /// Checks everything, and the bytes of chunks as far as `depth` says.
     pub fn verify_to(&self, depth: Depth) -> Result<VerifyReport> {
+        let _reading = self.wait_to_read()?;
         self.monitor().phase(Phase::Verifying);
         let part = match depth {
             Depth::Present => None,
@@ -134,10 +141,11 @@ impl Repository {
         let (kept, condemned) = (Mutex::new(Tally::default()), store.condemned());
         let going = Mutex::new(Tally::default());
         let mut redundancy = parity::Redundancy::default();
+        let mut index = IndexCheck::new(store);
         for id in store.packs() {
             self.stop_if_cancelled()?;
             let tally = if condemned.contains_key(&id) { &going } else { &kept };
-            self.verify_pack(store, id, part, tally)?;
+            self.verify_pack(store, id, part, &mut index, tally)?;
             if !condemned.contains_key(&id) {
                 redundancy.look(self, store, &id, part)?;
             }
@@ -146,6 +154,7 @@ impl Repository {
         let tally = |of: Mutex<Tally>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (mut tally, mut going) = (tally(kept), tally(going));
         report.problems.extend(tally.problems);
+        report.problems.extend(index.rest());
         (report.objects, report.bytes) = (tally.objects + going.objects, tally.bytes + going.bytes);
         // In a pack that goes only what is nowhere else matters, if anything needs it.
         let is_there =
@@ -176,12 +185,13 @@ impl Repository {
         store: &PackStore,
         id: PackId,
         part: Option<Part>,
+        index: &mut IndexCheck,
         tally: &Mutex<Tally>,
     ) -> Result<()> {
         let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
         let pack = match store.pack(&id) {
             Ok(pack) => pack,
-            Err(error) if error.is_corruption() => {
+            Err(error) if error.is_loss() => {
                 lock().problems.push(describe(&error));
                 return Ok(());
             }
@@ -191,11 +201,7 @@ impl Repository {
             lock().problems.push(describe(&error));
         }
         let Ok(footer) = pack.footer() else { return Ok(()) };
-        if let Some(object) = index::astray(store, &pack, &footer) {
-            lock()
-                .problems
-                .push(format!("the index leads to object {object} of pack {id} wrongly"));
-        }
+        lock().problems.extend(index.look(store, &pack)?);
         let part = match (footer.kind, part) {
             (PackKind::Meta, _) => Part::ALL,
             (PackKind::Data, Some(part)) => part,

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 pub use file_bytes::{FileBytes, MappedFile};
+use fs::NoRegularFile;
 pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
 
@@ -34,13 +35,22 @@ pub struct DiskError {
 }
 
 impl DiskError {
-    /// Whether the bytes are not there, or the disk cannot read them any more: lost, either way.
+    /// Whether the bytes are not there, or the disk cannot read them any more: lost, either way. So
+    /// they are where something else lies in the place of the file.
     pub fn is_unreadable(&self) -> bool {
-        let bad_sector = rustix::io::Errno::IO.raw_os_error();
         self.source.kind() == io::ErrorKind::UnexpectedEof
-            || self.source.raw_os_error() == Some(bad_sector)
+            || self.source.raw_os_error() == Some(BAD_SECTOR)
+            || self.is_no_file()
+    }
+
+    /// Whether a pipe, a socket or a device lies in the place of the file.
+    pub fn is_no_file(&self) -> bool {
+        matches!(self.source.get_ref(), Some(inner) if inner.is::<NoRegularFile>())
     }
 }
+
+/// What the kernel answers where the disk fails.
+const BAD_SECTOR: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// Result of a disk operation.
 pub type Result<T> = std::result::Result<T, DiskError>;
@@ -168,6 +178,9 @@ fn despite_sweeps(write: impl Fn() -> Result<()>) -> Result<()> {
     write()
 }
 
+/// Bytes of a file that are copied at a time.
+const PIECE: u64 = 1 << 20;
+
 /// Directory of files under construction.
 pub const TMP_DIR: &str = "tmp";
 
@@ -254,6 +267,21 @@ impl OsDisk {
         Ok(())
     }
 
+    /// Writes a file anew, durably, if it is there.
+    fn write_anew(&self, path: &Path) -> Result<()> {
+        let Some(file) = self.open(path)? else { return Ok(()) };
+        let (len, mut at) = (file.len()?, 0);
+        let mut copy = self.create()?;
+        let mut piece = vec![0; len.min(PIECE) as usize];
+        while at < len {
+            let part = &mut piece[..(len - at).min(PIECE) as usize];
+            file.read_exact_at(part, at)?;
+            copy.write_all(part)?;
+            at += part.len() as u64;
+        }
+        copy.publish(path, true)
+    }
+
     fn is_dir(&self, full: &Path) -> bool {
         self.fs.kind(full).is_ok_and(|(is_dir, _)| is_dir)
     }
@@ -322,7 +350,13 @@ impl Disk for OsDisk {
                 io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes exceed {limit}"));
             return Err(error).context("read", &self.root.join(path));
         }
-        let mut bytes = vec![0; len as usize];
+        // A length is easily forged; an allocation that fails would end the process.
+        let mut bytes = Vec::new();
+        let room = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+        let too_large =
+            |_| io::Error::new(io::ErrorKind::OutOfMemory, format!("it has {len} bytes"));
+        room.map_err(too_large).context("read", &self.root.join(path))?;
+        bytes.resize(len as usize, 0);
         file.read_exact_at(&mut bytes, 0)?;
         Ok(Some(bytes))
     }
@@ -402,13 +436,11 @@ impl Disk for OsDisk {
         // Until all of it is done: the mark must stay for the next who tries.
         self.in_doubt.store(true, Ordering::Relaxed);
         self.fs.sync_all(&self.root).context("sync", &self.root)?;
-        for path in growing {
-            if let Some(bytes) = self.read(path, u64::MAX)? {
-                self.publish(path, &bytes, true)?;
-            }
-        }
-        self.in_doubt.store(false, Ordering::Relaxed);
-        Ok(())
+        // One that cannot be read keeps none of the others from being written.
+        let written = growing.iter().map(|path| self.write_anew(path));
+        let written = written.fold(Ok(()), Result::and);
+        self.in_doubt.store(written.is_err(), Ordering::Relaxed);
+        written
     }
 }
 

@@ -1,8 +1,8 @@
 //! The log of operations on disk, read from its end.
 //!
 //! `operations` grows by one durable frame for each operation. Opening reads the last frame only;
-//! what a crash tore behind it is ignored here and cut off at the next append. A repository
-//! without the file has no operations yet. Whoever appends holds the repository's lock from before
+//! what a crash tore behind it is ignored here and cut off at the next append. Without the file, which
+//! was lost then, no operation is known, and the next one begins it anew. Whoever appends holds the repository's lock from before
 //! [`OpLog::open`] on; readers need no lock.
 
 mod expire;
@@ -136,6 +136,11 @@ impl OpLog {
     /// The last operation.
     pub fn last(&self) -> Option<&OpRecord> {
         self.last.as_ref()
+    }
+
+    /// Whether the file is gone: `init` makes it.
+    pub fn is_missing(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Bytes of the log.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
@@ -174,6 +174,36 @@ fn b38_a_fifo() {
     mknodat(CWD, sandbox.path("beside"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     for args in [&["status"][..], &["diff"], &["add", "-A"], &["restore", "mine"]] {
         watched(&sandbox, args);
+    }
+}
+
+/// Nobody waits for the other end of a pipe, and what it stands for counts as damaged.
+#[test]
+fn b38_a_fifo_in_the_place_of_a_file_of_the_repository() {
+    let all = ["refs/heads/side", "HEAD", "operations", "staging/log", "staging/base", "condemned"];
+    let pack = ["a pack"];
+    for name in all.iter().chain(&pack) {
+        let sandbox = sound();
+        sandbox.ok(["branch", "side"]);
+        let mut file = sandbox.path(".digstore").join(name);
+        if *name == "a pack" {
+            file = sandbox.packs(1).swap_remove(0);
+        }
+        let _ = fs::remove_file(&file);
+        mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for args in
+            [&["status"][..], &["log", "--all"], &["gc"], &["add", "-A"], &["branch", "new"]]
+        {
+            watched(&sandbox, args);
+        }
+        let told = watched(&sandbox, ["store", "verify", "--data"]);
+        let is_mended = !fs::symlink_metadata(&file).unwrap().file_type().is_fifo();
+        assert!(told.code == 21 || is_mended && told.code == 0, "{name}: {told:#?}");
+        watched(&sandbox, ["store", "repair", "--apply"]);
+        if *name != "a pack" {
+            let told = watched(&sandbox, ["store", "verify", "--data"]);
+            assert_eq!(told.code, 0, "{name}: {told:#?}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use digstore::storage::format::bytes::push_checksum;
 use digstore::storage::format::object::{
     ChunkRef, Content, EntryKind, ListChild, ListPage, TreeEntry, TreePage,
 };
-use digstore::storage::format::pack::{BlockKind, PackKind};
+use digstore::storage::format::pack::{BlockKind, ChunkEntry, PackKind};
 use digstore::storage::format::pack_index::{IndexRecord, PackIndex, encode_head};
 
 use crate::common::{Sandbox, assert_same, files_below, noise, overwrite};
@@ -162,18 +162,21 @@ fn c61_a_million_parents() {
     }
 }
 
-/// The parts of the merged index, made anew by what `change` makes of their packs and records.
+/// The parts of the merged index, made anew by what `change` makes of each of their records.
 fn with_index(sandbox: &Sandbox, change: impl Fn(&mut IndexRecord)) {
+    rebuilt_index(sandbox, |records| records.iter_mut().for_each(&change));
+}
+
+/// The same, of all records of a part.
+fn rebuilt_index(sandbox: &Sandbox, change: impl Fn(&mut Vec<IndexRecord>)) {
     for part in files_below(&sandbox.path(".digstore/index")) {
         let bytes = fs::read(&part).unwrap();
         let index = PackIndex::decode(&bytes).unwrap();
         let packs: Vec<_> = index.packs().collect();
-        let mut out = encode_head(&packs, index.record_count() as u64);
-        for number in 0..index.record_count() {
-            let mut record = index.record(number);
-            change(&mut record);
-            out.extend_from_slice(&record.encode());
-        }
+        let mut records = (0..index.record_count()).map(|at| index.record(at)).collect();
+        change(&mut records);
+        let mut out = encode_head(&packs, records.len() as u64);
+        records.iter().for_each(|record| out.extend_from_slice(&record.encode()));
         push_checksum(&mut out, 0);
         fs::remove_file(&part).unwrap();
         let sum = u64::from_le_bytes(out[out.len() - 8..].try_into().unwrap());
@@ -231,6 +234,36 @@ fn c63_an_index_with_good_sums_and_wrong_places() {
         }
         sandbox.ok(["store", "verify", "--data"]);
         assert_same(&before, &sandbox.restored("HEAD"));
+    }
+}
+
+#[test]
+fn c63_an_index_with_records_that_nothing_stands_behind() {
+    let phantom = noise(99, 100);
+    let id = BlockKind::Data.id_of(&phantom);
+    let another: [fn(&mut IndexRecord); 3] = [
+        |_| {},
+        |record| record.pack = u32::MAX,
+        |record| record.chunk = ChunkEntry { block: 0, offset: 0, len: 100 },
+    ];
+    for change in another {
+        let sandbox = indexed();
+        rebuilt_index(&sandbox, |records| {
+            let mut record = IndexRecord { id, ..records[0] };
+            change(&mut record);
+            let at = records.partition_point(|record| record.id < id);
+            records.insert(at, record);
+        });
+        for depth in [&["store", "verify"][..], &["store", "verify", "--data"]] {
+            let told = watched(&sandbox, depth).expect_code(21);
+            assert!(told.text().contains("the index holds"), "{told:?}");
+        }
+        assert!(sandbox.run(["store", "repair"]).expect_code(21).text().contains("index"));
+        watched(&sandbox, ["store", "repair", "--apply"]).expect_code(0);
+        sandbox.write("phantom", &phantom);
+        sandbox.save("it is stored");
+        assert_eq!(sandbox.ok(["get", "HEAD:phantom"]).stdout, phantom);
+        sandbox.ok(["store", "verify", "--data"]);
     }
 }
 

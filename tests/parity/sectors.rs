@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use digstore::config::Config;
 use digstore::progress::NullMonitor;
+use digstore::repo::gc::GcOptions;
 use digstore::repo::{Place, Repository};
 use digstore::storage::disk::{FileSystem, OsDisk, RawFile, RawLock, RealFs};
 use digstore::storage::mapped::Mapped;
@@ -165,6 +166,38 @@ fn fail_each_read(sandbox: &Sandbox, pack: &Path, count: usize, after: impl Fn(u
     }
 }
 
+/// The repository, on a disk that cannot read these bytes of a file any more.
+fn with_bad(sandbox: &Sandbox, file: &Path, sector: Range<u64>) -> Repository {
+    on_failing(sandbox, file, &Arc::new(Fault::Sector(sector))).unwrap()
+}
+
+#[test]
+fn a_bad_sector_in_the_trailer_of_a_pack_hurts_only_what_it_holds() {
+    let sandbox = fixture("none");
+    let len = |path: &Path| fs::metadata(path).unwrap().len();
+    for pack in [sandbox.packs(1), sandbox.packs(2)].concat() {
+        let trailer = len(&pack) - 10..len(&pack);
+        let open = || with_bad(&sandbox, &pack, trailer.clone());
+        let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+        let is_named = |problems: &[String]| problems.iter().any(|text| text.contains(&name));
+        for depth in [false, true] {
+            let report = open().verify(depth).unwrap();
+            let is_hurt = !report.affected.is_empty() || !report.damaged.is_empty();
+            assert!(is_named(&report.problems) && is_hurt, "{report:?}");
+        }
+        assert!(open().refs().head_commit().unwrap().is_some() && open().store().is_ok());
+        assert!(open().gc(GcOptions::default()).unwrap_err().to_string().contains("damaged"));
+        // Of the others one is damaged and comes back; this one is left as it is.
+        let other = sandbox.packs(1).into_iter().find(|other| *other != pack).unwrap();
+        let sound = fs::read(&other).unwrap();
+        flip(&other, sound.len() - 3);
+        let report = open().repair(true).unwrap();
+        assert!(is_named(&report.left.problems) && !report.restored.is_empty(), "{report:?}");
+        assert!(fs::read(&other).unwrap() == sound && pack.exists());
+        sandbox.ok(["store", "verify", "--data"]);
+    }
+}
+
 #[test]
 fn a_read_that_fails_once_takes_no_sound_pack_apart() {
     for parity in ["none", "30%"] {
@@ -197,13 +230,35 @@ fn what_cannot_be_read_any_more_is_not_copied_into_a_healed_pack() {
 }
 
 #[test]
+fn a_bad_sector_in_an_old_record_shuts_nobody_out_behind_a_repair() {
+    let sandbox = fixture("none");
+    for number in 0..40 {
+        sandbox.ok(["branch", &format!("b{number}")]);
+    }
+    // As a command that was killed leaves it.
+    overwrite(&sandbox.path(".digstore/lock"), b"+");
+    let log = sandbox.path(".digstore/operations");
+    let repository = with_bad(&sandbox, &log, 100..110);
+    for _ in 0..2 {
+        assert!(repository.begin("x").is_err());
+        assert_eq!(fs::read(sandbox.path(".digstore/lock")).unwrap(), b"+");
+    }
+    let report = repository.repair(true).unwrap();
+    assert!(report.left.is_sound(), "{report:?}");
+    assert!(report.restored.iter().any(|one| one.what == "operations"), "{report:?}");
+    assert!(!report.set_aside.is_empty());
+    sandbox.ok(["branch", "new"]);
+    sandbox.ok(["store", "verify", "--data"]);
+    assert_eq!(sandbox.ok(["branch"]).text().lines().count(), 42);
+}
+
+#[test]
 fn a_sector_that_the_disk_cannot_read_any_more_is_healed() {
     let sandbox = fixture("5%");
     let sound = contents(&sandbox);
     let pack = large(&sandbox);
     let start = 300 * SHARD as u64;
-    let bad = Arc::new(Fault::Sector(start..start + SHARD as u64));
-    let report = on_failing(&sandbox, &pack, &bad).unwrap().repair(true).unwrap();
+    let report = with_bad(&sandbox, &pack, start..start + SHARD as u64).repair(true).unwrap();
     assert!(report.left.is_sound() && report.restored[0].from == "its parity", "{report:?}");
     assert!(contents(&sandbox) == sound);
     // The copy of the damaged pack has all that could be read.

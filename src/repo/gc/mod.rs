@@ -44,16 +44,12 @@ pub enum GcError {
     /// A pack that cannot be opened.
     #[error("nothing is removed while something is damaged: {0}")]
     Damaged(String),
-    /// A ref that is gone without having been deleted.
-    #[error(
-        "nothing is removed while a ref is missing: the log of operations says that '{name}' is at {at}"
-    )]
-    MissingRef {
-        /// The ref.
-        name: String,
-        /// Its commit, shortened.
-        at: String,
-    },
+    /// A ref that is gone without having been deleted, or elsewhere than it was moved.
+    #[error("nothing is removed while a ref is not where it was: {0}")]
+    StrayRef(String),
+    /// Without the log, what only it names would count as not in use.
+    #[error("nothing is removed while the log of operations is missing")]
+    NoLog,
 }
 
 /// How `gc` runs.
@@ -173,7 +169,7 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Whether all packs can be opened, and all refs are there of which the log of operations knows.
+    /// Whether all packs can be opened, and all that leads to objects is there and where it was.
     pub(super) fn check_sound(&self) -> Result<()> {
         let store = self.store()?;
         if let Some(damage) = store.damaged().into_iter().next() {
@@ -182,16 +178,19 @@ impl Repository {
         // Those that an index covers as well.
         for id in store.packs() {
             match store.pack(&id) {
-                Err(error) if error.is_corruption() => {
+                Err(error) if error.is_loss() => {
                     return Err(GcError::Damaged(error.describe()).into());
                 }
                 other => other.map(drop)?,
             }
         }
-        match self.missing_refs()?.into_iter().next() {
-            Some((name, value)) => {
-                Err(GcError::MissingRef { name, at: value.commit.short() }.into())
-            }
+        let log = self.operations()?;
+        self.announced(&log)?;
+        if log.is_missing() {
+            return Err(GcError::NoLog.into());
+        }
+        match self.stray_refs()?.into_iter().next() {
+            Some(stray) => Err(GcError::StrayRef(stray.describe()).into()),
             None => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::storage::format::moving::Moving;
 use crate::storage::objects::TreeTotals;
 
 /// The file that says what happens to the work tree.
-const MOVING_FILE: &str = "moving";
+pub(in super::super) const MOVING_FILE: &str = "moving";
 /// Longer than any.
 const MAX_MOVING: u64 = 64 << 10;
 const NOTICED: &str = "what was staged or moved by a command that did not finish";
@@ -27,10 +27,11 @@ impl Repository {
         let Some(bytes) = self.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
             return Ok(None);
         };
-        // It may have been torn by a crash before it was durable: then nothing was touched yet.
-        let moving = Moving::decode(&bytes).ok();
+        // It is durable before its name is: no crash tears it, and it may be all that names what was
+        // kept.
+        let moving = Moving::decode(&bytes).map_err(RepoError::Moving)?;
         let seq = log.last().map_or(0, |last| last.link.seq);
-        Ok(moving.filter(|moving| moving.seq == seq))
+        Ok(Some(moving).filter(|moving| moving.seq == seq))
     }
 }
 
@@ -121,6 +122,16 @@ impl Operation<'_> {
         }
         let found = OpState { head, staged, merging: self.before.merging };
         self.enter_noticed(found, refs, moving)
+    }
+
+    /// Enters refs that are elsewhere than the log says, as they are: nothing moves, and an undo
+    /// brings them to where it said.
+    pub(in super::super) fn enter_strays(&mut self) -> Result<()> {
+        let strays = self.repository.stray_refs()?.into_iter();
+        let refs = strays.filter(|stray| stray.found.is_some());
+        let refs =
+            refs.map(|stray| RefChange { name: stray.name, old: stray.said, new: stray.found });
+        self.enter_noticed(self.before.clone(), refs.collect(), None)
     }
 
     fn enter_noticed(

@@ -22,6 +22,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(super) use catch_up::MOVING_FILE;
 pub use keep::{Doomed, Held, Keeper};
 pub use undo::{UndoError, UndoOptions, UndoReport};
 pub use way::PastState;
@@ -85,7 +86,8 @@ impl Repository {
 
     /// As [`Self::begin`], under the lock, with an empty staging area in the place of one that cannot
     /// be read. What is staged comes to the disk with the operation's record: if it is killed before,
-    /// the staging area is as damaged as it was.
+    /// the staging area is as damaged as it was. It must be in use already: the list of condemned packs may
+    /// be damaged too.
     pub(super) fn begin_anew(
         &self,
         lock: Box<dyn LockGuard>,

@@ -1,12 +1,18 @@
-//! The log of operations, and what it restores: refs, `HEAD`, the staging area.
+//! The log of operations, and what it restores: refs, `HEAD`, the staging area; and the small files that
+//! say what was being done.
 
 use std::path::Path;
 
+use super::super::gc::GcOptions;
+use super::super::operation::MOVING_FILE;
 use super::super::{RepoError, Result};
 use super::Repair;
+use super::parity::AsRead;
 use crate::storage::binary_staging::{BASE_FILE, LOG_FILE, StagingError};
+use crate::storage::disk::ReadFile;
 use crate::storage::format::refs::Head;
-use crate::storage::oplog::{OPLOG_FILE, OpLogError, OpRecord, salvage};
+use crate::storage::oplog::{OPLOG_FILE, OpLog, OpLogError, OpRecord, salvage};
+use crate::storage::pack_store::{CONDEMNED_FILE, PackStore};
 use crate::storage::refs::{BRANCHES, HEAD_FILE, RefError, RefValue, ref_path};
 
 impl Repair<'_> {
@@ -15,20 +21,26 @@ impl Repair<'_> {
         let read = self.repository.operations();
         let read = read.and_then(|log| {
             let records = log.backwards().collect::<std::result::Result<Vec<_>, _>>();
-            Ok(records?)
+            Ok((log.is_missing(), records?))
         });
         match read {
-            Ok(mut records) => {
+            Ok((false, mut records)) => {
                 records.reverse();
                 return Ok(records);
             }
+            Ok(_) => {
+                self.note(OPLOG_FILE, "nothing: it begins anew");
+                if self.apply {
+                    OpLog::create(&**self.disk()).map_err(RepoError::from)?;
+                }
+                return Ok(Vec::new());
+            }
             Err(RepoError::OpLog(OpLogError::Format { source, .. })) if !source.is_newer() => {}
-            Err(RepoError::OpLog(OpLogError::Disk(error)))
-                if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(RepoError::OpLog(OpLogError::Disk(error))) if error.is_unreadable() => {}
             Err(error) => return Err(error),
         }
         let path = Path::new(OPLOG_FILE);
-        let bytes = self.disk().read(path, u64::MAX)?.unwrap_or_default();
+        let bytes = self.read_rest(path)?;
         let damaged = |source| OpLogError::Format { file: self.disk().root().join(path), source };
         let salvaged = salvage(&bytes).map_err(damaged)?;
         self.note(OPLOG_FILE, format!("{} sound records of it", salvaged.records.len()));
@@ -39,9 +51,24 @@ impl Repair<'_> {
         Ok(salvaged.records)
     }
 
+    /// A file, with zeros in the place of what the disk cannot read; no bytes of what is no file.
+    fn read_rest(&self, path: &Path) -> Result<Vec<u8>> {
+        let disk = self.disk();
+        let file = match disk.read(path, u64::MAX) {
+            Err(error) if error.is_no_file() => None,
+            Err(error) if error.is_unreadable() => disk.open(path)?,
+            read => return Ok(read?.unwrap_or_default()),
+        };
+        let Some(file) = file else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; file.len()? as usize];
+        AsRead(file).read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
     pub(super) fn head(&mut self, records: &[OpRecord]) -> Result<()> {
         match self.repository.refs().read_head() {
             Err(RefError::Format { source, .. }) if !source.is_newer() => {}
+            Err(RefError::Disk(error)) if error.is_unreadable() => {}
             Err(RefError::NoHead { .. }) => {}
             other => return Ok(other.map(drop)?),
         }
@@ -73,6 +100,7 @@ impl Repair<'_> {
         for name in refs.names()? {
             match refs.read(&name) {
                 Err(RefError::Format { source, .. }) if !source.is_newer() => {}
+                Err(RefError::Disk(error)) if error.is_unreadable() => {}
                 other => {
                     other?;
                     continue;
@@ -94,7 +122,28 @@ impl Repair<'_> {
         for (name, value) in self.repository.missing_refs().unwrap_or_default() {
             self.put_ref_back(&name, value)?;
         }
+        for stray in self.repository.stray_refs().unwrap_or_default() {
+            if stray.found.is_some() {
+                let undo = "it is entered as it is, 'digstore undo' brings it back";
+                self.note(OPLOG_FILE, format!("the refs: {}; {undo}", stray.describe()));
+            }
+        }
         Ok(())
+    }
+
+    /// What a killed command did to the work tree is not known any more.
+    pub(super) fn moving(&mut self) -> Result<()> {
+        let log = match self.repository.operations() {
+            Err(_) if !self.apply => return Ok(()),
+            log => log?,
+        };
+        match self.repository.announced(&log) {
+            Err(RepoError::Moving(_)) => {}
+            other => return other.map(drop),
+        }
+        self.note(MOVING_FILE, "nothing: it is set aside");
+        self.set_aside(MOVING_FILE.as_ref())?;
+        if self.apply { Ok(self.disk().remove_durably(MOVING_FILE.as_ref())?) } else { Ok(()) }
     }
 
     fn put_ref_back(&mut self, name: &str, value: RefValue) -> Result<()> {
@@ -106,13 +155,30 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// The list of condemned packs. What is in use is what `gc` finds; where it does nothing, because more
+    /// is damaged, the verification names the list. Of the packs none goes: this command reads.
+    pub(super) fn condemned(&mut self) -> Result<()> {
+        match PackStore::check_condemned(&**self.disk()) {
+            Err(error) if error.is_loss() => {}
+            _ => return Ok(()),
+        }
+        if self.apply {
+            self.set_aside(CONDEMNED_FILE.as_ref())?;
+            if self.repository.gc(GcOptions::default()).is_err() {
+                return Ok(());
+            }
+        }
+        self.note(CONDEMNED_FILE, "what is in use");
+        Ok(())
+    }
+
     /// The staging area that the last operation left, in the place of a damaged one.
     pub(super) fn staging(&mut self) -> Result<()> {
         if !self.is_staging_damaged()? {
             return Ok(());
         }
         // Somebody else may have made it anew before the lock was ours.
-        let lock = if self.apply { Some(self.repository.lock()?) } else { None };
+        let lock = if self.apply { Some(self.repository.lock_to_repair()?) } else { None };
         if !self.is_staging_damaged()? {
             return Ok(());
         }
@@ -143,6 +209,7 @@ impl Repair<'_> {
     fn is_staging_damaged(&self) -> Result<bool> {
         match self.repository.staging().and_then(|staging| Ok(staging.check()?)) {
             Err(RepoError::Staging(StagingError::Missing { .. })) => Ok(true),
+            Err(RepoError::Staging(StagingError::Disk(error))) if error.is_unreadable() => Ok(true),
             Err(RepoError::Staging(StagingError::Format { source, .. })) if !source.is_newer() => {
                 Ok(true)
             }

@@ -10,8 +10,9 @@
 //! | block of a pack | nothing else, but each sound object of it goes into a new pack; another pack that holds the object |
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
 //! | ref, `HEAD` | the log of operations |
-//! | log of operations | its sound records, linked anew |
-//! | list of condemned packs | nothing: `gc` makes a new one |
+//! | log of operations | its sound records, linked anew; where a ref is that is elsewhere than it says, as it is |
+//! | what a killed command did to the work tree | nothing: it is set aside |
+//! | list of condemned packs | what is in use: `gc` makes a new one |
 //! | staging area | what the last operation staged, else the commit of `HEAD` |
 //!
 //! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
@@ -63,24 +64,27 @@ pub struct RepairReport {
 impl Repository {
     /// Restores what can be restored; without `apply` only says what that is.
     pub fn repair(&self, apply: bool) -> Result<RepairReport> {
+        // Who changes something is told that another command does.
+        let _reading = if apply { None } else { self.wait_to_read()? };
         let mut repair = Repair::new(self, apply, RepairReport::default());
         if !apply {
             repair.report.left = self.verify_to(Depth::Data)?;
             repair.under_lock()?;
             chunks::restore(&mut repair)?;
             repair.staging()?;
+            repair.condemned()?;
             repair.parity()?;
             return Ok(repair.report);
         }
         {
-            let _lock = self.lock_alone()?;
+            let _lock = self.lock_to_repair()?;
             repair.under_lock()?;
         }
         let fresh = self.again()?;
         let report = std::mem::take(&mut repair.report);
         let mut repair = Repair::new(&fresh, apply, report);
         {
-            let _lock = fresh.lock_alone()?;
+            let _lock = fresh.lock_to_repair()?;
             repair.report.left = fresh.verify_to(Depth::Present)?;
             chunks::restore(&mut repair)?;
         }
@@ -88,14 +92,15 @@ impl Repository {
         let fresh = self.again()?;
         let mut repair = Repair::new(&fresh, apply, report);
         repair.staging()?;
+        repair.condemned()?;
         {
-            let _lock = fresh.lock_alone()?;
+            let _lock = fresh.lock_to_repair()?;
             repair.parity()?;
         }
         let mut report = repair.report;
         // A ref that the last operation had not moved yet, or that is gone since, as the next command
         // would. What stands against it, the verification says.
-        let _ = fresh.begin("store repair");
+        let _ = fresh.begin("store repair").and_then(|mut op| op.enter_strays());
         report.left = self.again()?.verify_to(Depth::Data)?;
         Ok(report)
     }
@@ -141,6 +146,7 @@ impl Repair<'_> {
         let records = self.log()?;
         self.head(&records)?;
         self.refs(&records)?;
+        self.moving()?;
         self.packs()
     }
 
@@ -154,7 +160,11 @@ impl Repair<'_> {
             return Ok(());
         }
         let disk = self.disk();
-        let Some(file) = disk.open(path)? else { return Ok(()) };
+        let file = match disk.open(path) {
+            Err(error) if error.is_no_file() => return Ok(()),
+            file => file?,
+        };
+        let Some(file) = file else { return Ok(()) };
         let mut to = Path::new(DAMAGED_DIR).join(path);
         let mut number = 0;
         while disk.file_kind(&to)?.is_some() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::super::Result;
-use super::super::verify::index::astray;
+use super::super::verify::index::IndexCheck;
 use super::Repair;
 use crate::id::PackId;
 use crate::storage::disk::ReadFile;
@@ -24,10 +24,7 @@ impl Repair<'_> {
         // Parity without a pack is that of a pack that was lost.
         let ids =
             list_packs(&*disk)?.union(&list_parity(&*disk)?).copied().collect::<BTreeSet<_>>();
-        let looks: Vec<_> = ids
-            .par_iter()
-            .map(|id| Ok(Some(self.look(*id)?).filter(|look| !look.is_sound)))
-            .collect::<Result<_>>()?;
+        let looks: Vec<_> = ids.par_iter().map(|id| self.look(*id)).collect::<Result<_>>()?;
         let damaged: Vec<Salvage> = looks.into_iter().flatten().collect();
         for salvage in &damaged {
             self.repository.stop_if_cancelled()?;
@@ -55,14 +52,18 @@ impl Repair<'_> {
     /// Whether the index, sound by its checksums, leads to where the footers say.
     fn index_is_right(&self) -> Result<bool> {
         let store = PackStore::open(Arc::clone(self.disk()))?;
+        let mut check = IndexCheck::new(&store);
         for id in store.packs() {
-            let pack = store.pack(&id)?;
-            let footer = pack.footer()?;
-            if astray(&store, &pack, &footer).is_some() {
+            let pack = match store.pack(&id) {
+                // It is left as it is.
+                Err(error) if error.is_loss() => continue,
+                pack => pack?,
+            };
+            if check.look(&store, &pack)?.is_some() {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(check.rest().is_none())
     }
 
     fn pack(&mut self, salvage: &Salvage) -> Result<()> {
@@ -114,16 +115,20 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Looks at a pack. One that the disk cannot read all of counts as lost where parity brings all of
-    /// it back; else it is left as it is.
-    fn look(&self, id: PackId) -> Result<Salvage> {
+    /// Looks at a pack; nothing where it is sound. One that the disk cannot read all of counts as lost
+    /// where parity brings all of it back; else it is left as it is, and the verification names it.
+    fn look(&self, id: PackId) -> Result<Option<Salvage>> {
         let (disk, cancel) = (&**self.disk(), self.repository.cancel_token());
-        let error = match Salvage::look_until(disk, id, cancel) {
-            Err(StoreError::Disk(error)) if error.is_unreadable() => error,
-            looked => return Ok(looked?),
+        let salvage = match Salvage::look_until(disk, id, cancel) {
+            Err(StoreError::Disk(error)) if error.is_unreadable() => {
+                let Some(mended) = heal(disk, &id, cancel)? else { return Ok(None) };
+                if !Salvage::look_at(Box::new(mended), id, cancel)?.is_sound {
+                    return Ok(None);
+                }
+                Salvage::nothing(id)
+            }
+            looked => looked?,
         };
-        let Some(mended) = heal(disk, &id, cancel)? else { return Err(error.into()) };
-        let healed = Salvage::look_at(Box::new(mended), id, cancel)?;
-        if healed.is_sound { Ok(Salvage::nothing(id)) } else { Err(error.into()) }
+        Ok(Some(salvage).filter(|salvage| !salvage.is_sound))
     }
 }

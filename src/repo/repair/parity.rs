@@ -36,7 +36,12 @@ impl Repair<'_> {
         for id in store.packs().into_iter().filter(|id| !condemned.contains_key(id)) {
             self.repository.stop_if_cancelled()?;
             if self.apply || !self.unsound.contains(&id) {
-                missing += u64::from(self.parity_of(&*store.pack(&id)?)?);
+                let pack = match store.pack(&id) {
+                    // It is left as it is.
+                    Err(error) if error.is_loss() => continue,
+                    pack => pack?,
+                };
+                missing += u64::from(self.parity_of(&pack)?);
             }
         }
         if missing > 0 {

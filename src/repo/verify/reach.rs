@@ -3,7 +3,7 @@
 //!
 //! A tree is compared with the last one that was whole, so that only what differs is looked at.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -11,13 +11,13 @@ use lru::LruCache;
 use super::super::trees::TreeDiff;
 use super::super::{RepoError, Repository, Result};
 use super::{Affected, Holder, VerifyReport};
-use crate::id::{CommitId, ObjectId, TreeId};
+use crate::id::{CommitId, ObjectId, PackId, TreeId};
 use crate::path::{MAX_DEPTH, MAX_PATH, RepoPath};
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
 use crate::storage::objects::TreeIter;
-use crate::storage::oplog::{OpLog, OpRecord};
-use crate::storage::pack_store::{StoreError, describe};
+use crate::storage::oplog::{OPLOG_FILE, OpRecord};
+use crate::storage::pack_store::{PackStore, StoreError, describe};
 use crate::storage::refs::{Head, RefValue};
 
 /// Files and directories whose soundness is remembered, so that those of many commits or places are
@@ -40,51 +40,15 @@ impl Repository {
             dirs: LruCache::new(REMEMBERED),
             trees: HashSet::new(),
             whole: None,
+            packs: HashMap::new(),
         };
         let tips = reach.tips();
         reach.refresh()?;
         reach.commits(tips, None)?;
         reach.staged();
         reach.operations()?;
-        if let Err(error) = self.merge_state() {
-            reach.problem(&error);
-        }
+        reach.small_files();
         Ok(())
-    }
-
-    /// Where the log of operations says that refs are that are not there.
-    pub(in crate::repo) fn missing_refs(&self) -> Result<Vec<(String, RefValue)>> {
-        loop {
-            let log = self.operations()?;
-            let missing = self.missing_of(&log)?;
-            let seq = |log: &OpLog| log.last().map(|last| last.link.seq);
-            // Else another command may have removed them since the log was read.
-            if missing.is_empty() || seq(&log) == seq(&self.operations()?) {
-                return Ok(missing);
-            }
-        }
-    }
-
-    fn missing_of(&self, log: &OpLog) -> Result<Vec<(String, RefValue)>> {
-        let last = log.last().map_or(0, |last| last.link.seq);
-        let mut seen: BTreeMap<String, Option<RefValue>> = BTreeMap::new();
-        for record in log.backwards() {
-            let OpRecord { link, refs, .. } = record?;
-            for change in refs {
-                // The command that wrote the last record may have been killed before it moved refs.
-                let said = if link.seq == last { change.old.and(change.new) } else { change.new };
-                seen.entry(change.name).or_insert(said);
-            }
-        }
-        let mut missing = Vec::new();
-        for (name, said) in seen {
-            if let Some(value) = said
-                && matches!(self.refs().read(&name), Ok(None))
-            {
-                missing.push((name, value));
-            }
-        }
-        Ok(missing)
     }
 }
 
@@ -101,6 +65,8 @@ struct Reach<'a> {
     trees: HashSet<TreeId>,
     /// The last tree that is whole.
     whole: Option<TreeId>,
+    /// Packs that hold something, and whether they can be opened.
+    packs: HashMap<PackId, bool>,
 }
 
 /// How far a directory reaches: what may stand deeper elsewhere may be too long there.
@@ -190,12 +156,9 @@ impl Reach<'_> {
             Ok(head) => tips.extend(head),
             Err(error) => self.problem(&error),
         }
-        for (name, value) in self.repository.missing_refs().unwrap_or_default() {
-            let at = value.commit.short();
-            self.report
-                .problems
-                .push(format!("'{name}' is missing; the log of operations says it is at {at}"));
-            tips.push(value.commit);
+        for stray in self.repository.stray_refs().unwrap_or_default() {
+            self.report.problems.push(stray.describe());
+            tips.extend(stray.said.map(|value| value.commit));
         }
         tips
     }
@@ -263,6 +226,12 @@ impl Reach<'_> {
                 return Ok(());
             }
         };
+        if log.is_missing() {
+            self.report.problems.push(format!("'{OPLOG_FILE}' is missing: nothing can be undone"));
+        }
+        if let Err(error) = self.repository.announced(&log) {
+            self.problem(&error);
+        }
         self.refresh()?;
         for record in log.backwards() {
             let record = match record {
@@ -283,6 +252,19 @@ impl Reach<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is no object and no ref: the merge that waits, and what the work tree is to hold.
+    fn small_files(&mut self) {
+        if let Err(error) = self.repository.merge_state() {
+            self.problem(&error);
+        }
+        if let Err(error) = self.repository.wanted() {
+            let why = describe(&error);
+            self.report.problems.push(format!(
+                "{why}; 'digstore sparse set PATHSPEC' or 'digstore sparse disable' writes it anew"
+            ));
+        }
     }
 
     /// Looks at what a tree does not share with the last one that was whole; at all of it where
@@ -409,6 +391,10 @@ impl Reach<'_> {
         }
     }
 
+    fn opens(&mut self, store: &PackStore, pack: PackId) -> bool {
+        *self.packs.entry(pack).or_insert_with(|| store.pack(&pack).is_ok())
+    }
+
     fn is_whole(&mut self, content: &Content, size: u64) -> bool {
         if let Some(whole) = self.known.get(content) {
             return *whole;
@@ -435,6 +421,10 @@ impl Reach<'_> {
                     }
                 }
                 Some(found) => {
+                    // The index may cover a pack that cannot be opened.
+                    if !self.opens(objects.reader().store(), found.pack) {
+                        self.report.damaged.insert(id);
+                    }
                     whole &= found.chunk.len == len && !self.report.damaged.contains(&id);
                 }
             }

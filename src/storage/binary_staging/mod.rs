@@ -32,7 +32,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use self::overlay::{Overlay, Walk};
-use super::disk::{Disk, DiskError, FileBytes};
+use super::disk::{Disk, DiskError, FileBytes, ReadFile};
 use super::format::FormatError;
 use super::format::bytes::checksum;
 pub use super::format::staging::{
@@ -75,7 +75,7 @@ pub enum StagingError {
         /// What is wrong with it.
         source: FormatError,
     },
-    /// The base is not there.
+    /// The base or the log is not there: both always are.
     #[error("the staging area is missing: there is no '{}'", file.display())]
     Missing {
         /// The file.
@@ -164,12 +164,17 @@ impl BinaryStagingArea {
     fn open_with(disk: Arc<dyn Disk>, min_log: u64) -> Result<Self> {
         let mut area = Self::open_base(disk, min_log)?;
         for _ in 0..OPEN_ATTEMPTS {
-            let Some(log) = area.disk.read(Path::new(LOG_FILE), u64::MAX)? else { return Ok(area) };
-            let found = decode_header(&log).map_err(|source| area.damaged(LOG_FILE, source))?;
+            let Some(log) = area.disk.open(Path::new(LOG_FILE))? else {
+                return Err(StagingError::Missing { file: area.disk.root().join(LOG_FILE) });
+            };
+            let len = log.len()?;
+            let header = read(&*log, len.min(LOG_HEADER_LEN as u64))?;
+            let found = decode_header(&header).map_err(|source| area.damaged(LOG_FILE, source))?;
             match found.cmp(&area.base.header().generation) {
                 Ordering::Less => return Ok(area),
                 Ordering::Equal => {
-                    area.replay(log)?;
+                    area.check_log_len(len)?;
+                    area.replay(read(&*log, len)?)?;
                     return Ok(area);
                 }
                 // A writer replaced both between our two looks.
@@ -178,6 +183,16 @@ impl BinaryStagingArea {
         }
         let why = "it is older than its log";
         Err(area.damaged(BASE_FILE, FormatError::invalid("the base of the staging area", why)))
+    }
+
+    /// A log of our base is never longer than the part of it that it may reach, and a batch in the making.
+    fn check_log_len(&self, len: u64) -> Result<()> {
+        let limit = MIN_LOG.max(self.min_log).max(self.base.file_len() / ROUND_LOG_PART);
+        if len <= 2 * limit {
+            return Ok(());
+        }
+        let why = format!("{len} bytes are more than a base of this length allows");
+        Err(self.damaged(LOG_FILE, FormatError::invalid("the log of the staging area", why)))
     }
 
     fn open_base(disk: Arc<dyn Disk>, min_log: u64) -> Result<Self> {
@@ -486,6 +501,12 @@ impl BinaryStagingArea {
         self.disk.publish(Path::new(LOG_FILE), &encode_header(generation), true)?;
         Ok(())
     }
+}
+
+fn read(file: &dyn ReadFile, len: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 /// Walks base and overlay in path order.

@@ -220,17 +220,32 @@ fn a_crash_between_base_and_log_loses_nothing() {
 }
 
 #[test]
-fn a_missing_log_is_empty_and_a_missing_base_an_error() {
+fn a_missing_file_is_an_error_that_names_it() {
+    for name in [LOG_FILE, BASE_FILE] {
+        let (_dir, disk) = new_area();
+        let mut area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
+        area.apply(vec![put("a", 1, 1)]).unwrap();
+        area.rebase(frame(&[put("b", 1, 1)]), 1).unwrap();
+        BinaryStagingArea::create(&*disk).unwrap();
+        assert_eq!(BinaryStagingArea::open(Arc::clone(&disk)).unwrap().len(), 2);
+        disk.remove(Path::new(name)).unwrap();
+        match BinaryStagingArea::open(disk) {
+            Err(StagingError::Missing { file }) => assert!(file.ends_with(name)),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_far_too_long_is_not_read() {
     let (_dir, disk) = new_area();
-    disk.remove(Path::new(LOG_FILE)).unwrap();
-    let mut area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
-    area.apply(vec![put("a", 1, 1)]).unwrap();
-    let area = BinaryStagingArea::open(Arc::clone(&disk)).unwrap();
-    assert_eq!(paths(&area), ["a"]);
-    BinaryStagingArea::create(&*disk).unwrap();
-    assert_eq!(BinaryStagingArea::open(Arc::clone(&disk)).unwrap().len(), 1);
-    disk.remove(Path::new(BASE_FILE)).unwrap();
-    assert!(matches!(BinaryStagingArea::open(disk), Err(StagingError::Missing { .. })));
+    let file = disk.root().join(LOG_FILE);
+    let log = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    log.set_len(1 << 41).unwrap();
+    match BinaryStagingArea::open(disk) {
+        Err(StagingError::Format { file, .. }) => assert!(file.ends_with(LOG_FILE)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

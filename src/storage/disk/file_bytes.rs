@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Context, OpenFile, Result};
+use super::{BAD_SECTOR, Context, OpenFile, Result};
 use crate::storage::mapped::Mapped;
 
 /// A window into a file of the repository, with the file.
@@ -29,11 +29,14 @@ impl FileBytes {
     /// decoded from them, or not found among them, means nothing.
     pub fn check(&self) -> Result<()> {
         let Self::Mapped(MappedFile { map, end, file }) = self else { return Ok(()) };
-        if map.is_intact() && file.len()? >= *end {
-            return Ok(());
-        }
         let why = "it was truncated while it was read";
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)).context("read", &file.path)
+        let why = match (map.is_intact(), file.len()? >= *end) {
+            (true, true) => return Ok(()),
+            // A sector that the disk cannot read faults as well.
+            (false, true) => io::Error::from_raw_os_error(BAD_SECTOR),
+            (_, false) => io::Error::new(io::ErrorKind::UnexpectedEof, why),
+        };
+        Err(why).context("read", &file.path)
     }
 }
 

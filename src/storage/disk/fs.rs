@@ -94,6 +94,23 @@ pub trait RawLock: Send + Sync + Debug {
 /// What is written where it lies is never a link, behind which would be a file of somebody else.
 const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
+/// Nothing waits for the other end of a pipe that lies in the place of a file.
+const NO_WAITING: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+/// What lies in the place of a file: a pipe, a socket, a device.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not a regular file")]
+pub(super) struct NoRegularFile;
+
+/// Refuses what is no file. Directories are left to who reads: refs ask for them.
+fn regular(file: File) -> io::Result<File> {
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, NoRegularFile))
+}
+
 /// The kernel's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
@@ -131,11 +148,14 @@ impl FileSystem for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
-        Ok(Box::new(File::open(path)?))
+        let file = OpenOptions::new().read(true).custom_flags(NO_WAITING).open(path)?;
+        Ok(Box::new(regular(file)?))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn RawFile>> {
-        Ok(Box::new(OpenOptions::new().append(true).custom_flags(NO_LINKS).open(path)?))
+        let mut options = OpenOptions::new();
+        let file = options.append(true).custom_flags(NO_LINKS | NO_WAITING).open(path)?;
+        Ok(Box::new(regular(file)?))
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
@@ -184,7 +204,7 @@ impl FileSystem for RealFs {
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn RawLock>>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(NO_LINKS).open(path)?;
+        let file = regular(options.custom_flags(NO_LINKS | NO_WAITING).open(path)?)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
@@ -195,8 +215,10 @@ impl FileSystem for RealFs {
     fn try_share(&self, path: &Path) -> io::Result<Option<Box<dyn SharedLock>>> {
         // Some network file systems want to write what they lock exclusively; a repository may be
         // read only.
-        let writable = OpenOptions::new().read(true).write(true).open(path);
-        let file = writable.or_else(|_| File::open(path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(NO_WAITING);
+        let writable = options.clone().write(true).open(path);
+        let file = regular(writable.or_else(|_| options.open(path))?)?;
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),

@@ -106,6 +106,7 @@ fn read(disk: &dyn Disk) -> Result<Condemned> {
 pub(super) fn read_lenient(disk: &dyn Disk) -> Result<Condemned> {
     match read(disk) {
         Err(StoreError::Format { .. }) => Ok(Condemned::default()),
+        Err(error) if error.is_loss() => Ok(Condemned::default()),
         other => other,
     }
 }

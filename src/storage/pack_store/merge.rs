@@ -78,6 +78,26 @@ impl MergedIndex {
         Some((number, Location { pack: view.pack(record.pack).ok()?, chunk: record.chunk }))
     }
 
+    /// Where it says that an object lies, whether the pack is there or not.
+    pub fn location(&self, id: &ObjectId) -> Option<Location> {
+        self.position(id).map(|(_, location)| location)
+    }
+
+    /// How many records it has of each pack, and how many of none.
+    pub fn records_of_packs(&self) -> (HashMap<PackId, u64>, u64) {
+        let Ok(view) = self.view() else { return Default::default() };
+        let mut counts = vec![0; view.pack_count()];
+        let mut rest = 0;
+        for number in 0..view.record_count() {
+            *counts.get_mut(view.record(number).pack as usize).unwrap_or(&mut rest) += 1;
+        }
+        let mut packs = HashMap::new();
+        for (pack, count) in view.packs().zip(counts) {
+            *packs.entry(pack).or_default() += count;
+        }
+        (packs, rest)
+    }
+
     /// Number of records.
     pub(super) fn record_count(&self) -> usize {
         self.view().map_or(0, |view| view.record_count())

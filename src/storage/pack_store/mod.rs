@@ -106,6 +106,12 @@ impl StoreError {
             Self::Codec(_) | Self::Interrupted => false,
         }
     }
+
+    /// Whether stored bytes cannot be had: damaged, missing, or on a sector that the disk cannot read
+    /// any more. It hurts what they hold, and nothing else.
+    pub fn is_loss(&self) -> bool {
+        self.is_corruption() || matches!(self, Self::Disk(error) if error.is_unreadable())
+    }
 }
 
 impl StoreError {
@@ -163,14 +169,15 @@ struct State {
 }
 
 impl State {
-    /// Takes a pack in that no merged index covers; a damaged one is noted and left out.
+    /// Takes a pack in that no merged index covers; one that is damaged, or that the disk cannot read,
+    /// is noted and left out.
     fn take(&mut self, disk: &dyn Disk, id: PackId) -> Result<()> {
         match PackTable::open(disk, id) {
             Ok(table) => {
                 self.live.insert(id);
                 self.recent.push(Arc::new(table));
             }
-            Err(error) if error.is_corruption() => {
+            Err(error) if error.is_loss() => {
                 self.live.remove(&id);
                 self.damaged.insert(id, error.describe());
             }
@@ -434,6 +441,11 @@ impl PackStore {
         totals.index_bytes =
             self.read_state(|state| state.merged.iter().map(|index| index.len()).sum());
         Ok(totals)
+    }
+
+    /// The parts of the merged index that are in use.
+    pub fn merged_parts(&self) -> Vec<Arc<MergedIndex>> {
+        self.read_state(|state| state.merged.clone())
     }
 
     /// Checks every merged index whole and returns what is wrong.

@@ -232,12 +232,11 @@ pub(crate) fn condemned_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn verify_turn(_: &mut Scratch, bytes: &[u8]) {
-    let turn = canonical_sealed(bytes, verify_turn::decode, VerifyTurn::encode);
-    assert!(turn.is_none_or(|turn| turn.next < turn.of));
+    canonical_sealed(bytes, verify_turn::decode, VerifyTurn::encode);
 }
 
 pub(crate) fn verify_turn_seeds() -> Vec<Vec<u8>> {
-    vec![VerifyTurn { next: 3, of: 20 }.encode()]
+    vec![VerifyTurn { next: 3 << 60 }.encode()]
 }
 
 pub(crate) fn run_history(_: &mut Scratch, bytes: &[u8]) {
