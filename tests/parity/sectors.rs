@@ -205,7 +205,10 @@ fn a_read_that_fails_once_takes_no_sound_pack_apart() {
         let sound = contents(&sandbox);
         for pack in [sandbox.packs(1), sandbox.packs(2)].concat() {
             fail_each_read(&sandbox, &pack, 1, |number| {
-                assert!(contents(&sandbox) == sound, "read {number} of {}", pack.display());
+                // What counted as lost for a moment may have been stored again.
+                let now = contents(&sandbox);
+                let is_there = sound.iter().all(|(path, bytes)| now.get(path) == Some(bytes));
+                assert!(is_there, "read {number} of {}", pack.display());
             });
         }
     }
