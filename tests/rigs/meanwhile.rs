@@ -200,8 +200,12 @@ fn a_stash_leaves_what_is_edited_or_made_meanwhile() {
         sandbox.ok(["stash", "push", "-u"]);
         sandbox
     };
-    nothing_is_lost(&stashed(), 3, &["stash", "pop"], &FILES);
-    nothing_is_lost(&stashed(), 3, &["stash", "pop"], &["u", "v", "w"]);
+    for files in [&FILES[..], &["u", "v", "w"]] {
+        let sandbox = stashed();
+        nothing_is_lost(&sandbox, 3, &["stash", "pop"], files);
+        // What did not come back is in the stash alone.
+        assert!(sandbox.ok(["stash", "list"]).text().starts_with("stash@{0}"));
+    }
 }
 
 #[test]
