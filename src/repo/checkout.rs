@@ -374,7 +374,7 @@ impl<'a> Checkout<'a> {
                 self.monitor.advance(1, bytes);
                 Ok(())
             }
-            Err(error @ WorkTreeError::Obstructed { .. }) => {
+            Err(error) if error.is_of_one_path() => {
                 self.skip(path, error.to_string());
                 Ok(())
             }

@@ -114,7 +114,8 @@ impl Repository {
         staging: &BinaryStagingArea,
         options: &CleanOptions,
     ) -> Result<CleanReport> {
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        let work_tree =
+            if options.forget { WorkTree::open(&self.place().work_tree)? } else { self.guarded()? };
         let Found { repositories, skipped, .. } = found;
         let mut report = CleanReport { repositories, skipped, ..CleanReport::default() };
         for path in found.files {

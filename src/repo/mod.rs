@@ -57,6 +57,7 @@ use std::time::{Duration, Instant};
 
 pub use error::{RepoError, Result};
 use operation::PastState;
+use worktree::Stored;
 
 use crate::config::Config;
 use crate::path::{REPOSITORY_DIR, RepoPath};
@@ -157,6 +158,8 @@ pub struct Repository {
     reading: Reading,
     cancel: CancelToken,
     monitor: Arc<dyn Monitor>,
+    /// What the running command may replace in the work tree.
+    stored: Arc<Stored>,
 }
 
 /// What `init` did.
@@ -244,6 +247,7 @@ impl Repository {
             reading,
             cancel,
             monitor,
+            stored: Arc::default(),
         })
     }
 

@@ -6,7 +6,6 @@ use super::beneath::{PathKind, stat_one};
 use super::operation::{Doomed, Held, Keeper, description};
 use super::pathspec::Pathspec;
 use super::scan::SeenBits;
-use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
@@ -36,6 +35,8 @@ pub struct Removed {
     paths: Pathspec,
     /// What stays, by its number: a sparse work tree does not hold it.
     left_out: Option<SeenBits>,
+    /// Files of the work tree that stay, because they were changed meanwhile, and why.
+    pub skipped: Vec<(RepoPath, String)>,
 }
 
 impl Removed {
@@ -91,7 +92,7 @@ impl Repository {
         }
         let mut op = self.begin(description("rm", options.paths.shown()))?;
         let root = self.work_tree_handle()?;
-        let removed = self.removable(options, op.staged(), &root)?;
+        let mut removed = self.removable(options, op.staged(), &root)?;
         if !options.cached && options.force {
             op.keep(self.keep_modified(&removed, &root)?);
         }
@@ -104,7 +105,7 @@ impl Repository {
         self.resolve_conflicts(&mut op, &options.paths)?;
         op.checkpoint()?;
         if !options.cached {
-            self.remove_files(&removed, &root)?;
+            removed.skipped = self.remove_files(&removed, &root)?;
         }
         Ok(removed)
     }
@@ -123,7 +124,7 @@ impl Repository {
             return Err(RepoError::NeedsRecursive(directory));
         }
         let (before, paths) = (staging.snapshot(), options.paths.clone());
-        let mut removed = Removed { before, paths, left_out: None };
+        let mut removed = Removed { before, paths, left_out: None, skipped: Vec::new() };
         removed.leave_out_unwanted(self, root)?;
         if !options.force && !options.cached {
             self.check_nothing_is_lost(&removed, root)?;
@@ -138,7 +139,7 @@ impl Repository {
         loop {
             let mut doomed = Vec::new();
             for path in paths.by_ref() {
-                if self.is_modified(root, &removed.before, &path)? == Some(true) {
+                if self.is_modified_else_note(root, &removed.before, &path)? == Some(true) {
                     doomed.push(Doomed { path, held: Held::Unknown });
                 }
                 if doomed.len() >= KEPT_AT_ONCE {
@@ -161,22 +162,28 @@ impl Repository {
         let mut lost = Vec::new();
         for path in removed.paths().filter_map(|path| RepoPath::new(path).ok()) {
             let is_new = uncommitted.binary_search_by(|change| change.path.cmp(&path)).is_ok();
-            if is_new || self.is_modified(root, &removed.before, &path)? == Some(true) {
+            if is_new || self.is_modified_else_note(root, &removed.before, &path)? == Some(true) {
                 lost.push(format!("'{path}'"));
             }
         }
         if lost.is_empty() { Ok(()) } else { Err(RepoError::WouldLose { paths: lost }) }
     }
 
-    fn remove_files(&self, removed: &Removed, root: &OwnedFd) -> Result<()> {
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
+    /// Removes the files; answers which stay, and why.
+    fn remove_files(&self, removed: &Removed, root: &OwnedFd) -> Result<Vec<(RepoPath, String)>> {
+        let (work_tree, mut skipped) = (self.guarded()?, Vec::new());
         for path in removed.paths().filter_map(|path| RepoPath::new(path).ok()) {
             let stat = stat_one(root, &path).unwrap_or_default();
             if matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _))) {
-                work_tree.remove_file(&path)?;
-                work_tree.remove_empty_dirs_up(&path)?;
+                match work_tree.remove_file(&path) {
+                    Err(error) if error.is_of_one_path() => skipped.push((path, error.to_string())),
+                    answer => {
+                        answer?;
+                        work_tree.remove_empty_dirs_up(&path)?;
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(skipped)
     }
 }

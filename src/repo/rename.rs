@@ -97,7 +97,7 @@ impl Repository {
             return Ok(plan.into_report());
         }
         let mut op = self.begin(description("mv", &options.sources))?;
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
+        let work_tree = self.guarded()?;
         let plan = self.plan_rename(options, op.staged(), &work_tree)?;
         self.keep_targets(&mut op, &plan)?;
         let before = op.staged().snapshot();

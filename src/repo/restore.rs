@@ -76,7 +76,7 @@ impl Repository {
         let mut op = self.begin(description("restore", options.paths.shown()))?;
         let staging = op.staged().snapshot();
         let root = self.work_tree_handle()?;
-        let work_tree = WorkTree::open_stamped(&self.place().work_tree)?;
+        let work_tree = self.guarded_stamped()?;
         let mut report = CheckoutReport::default();
         let mut sweep = Sweep { work_tree: &work_tree, last_dir: None, swept: 0 };
         self.monitor().phase(Phase::Filtering);
@@ -94,7 +94,7 @@ impl Repository {
                 self.monitor().totals(batch.entries.len() as u64, bytes);
             }
             for path in &batch.blocking {
-                work_tree.remove_file(path)?;
+                work_tree.clear_file(path)?;
             }
             report.add(self.restore_some(&work_tree, &batch.entries)?);
             let noted = refreshed(&work_tree, &root, &staging, batch.entries);
@@ -119,7 +119,7 @@ impl Repository {
 
     /// Stores what the restore will overwrite, all of it before anything is, and notes what it
     /// writes; returns what could not be stored, and why. Where the entries take several
-    /// batches, they are looked at twice.
+    /// batches, they are looked at twice; what was changed in between is not overwritten.
     fn keep_overwritten(
         &self,
         op: &mut Operation<'_>,
@@ -164,7 +164,7 @@ impl Repository {
             match work_tree.stat(path) {
                 Ok(Some((PathKind::Dir, _))) if !wants_dir => drop(work_tree.remove_dir(path)?),
                 Ok(Some((PathKind::File { .. } | PathKind::Symlink, _))) if wants_dir => {
-                    work_tree.remove_file(path)?;
+                    work_tree.clear_file(path)?;
                 }
                 _ => {}
             }
@@ -455,6 +455,7 @@ impl<'a> Wanted<'a> {
         Ok(Self { repository, entries, paths, staging, root, sparse, left_out: 0, last_dir: None })
     }
 
+    /// The next ones; with `sweep`, they are written next.
     fn next(&mut self, mut sweep: Option<&mut Sweep<'_>>) -> Result<Batch> {
         let mut batch = Batch::default();
         let (mut cost, limit) = (0, self.repository.read_limits().plan);
@@ -463,7 +464,8 @@ impl<'a> Wanted<'a> {
             if let Some(sweep) = &mut sweep {
                 sweep.pass(&entry.path);
             }
-            let is_modified = self.repository.is_modified(self.root, self.staging, &entry.path)?;
+            let compared = self.repository.compared(self.root, self.staging, &entry.path)?;
+            let is_modified = compared.map(|(is_modified, _)| is_modified);
             if is_modified == Some(false) && is_staged(self.staging, &entry) {
                 continue;
             }
@@ -473,6 +475,9 @@ impl<'a> Wanted<'a> {
             {
                 self.left_out += 1;
                 continue;
+            }
+            if let (Some((false, stat)), true) = (&compared, sweep.is_some()) {
+                self.repository.note_stored(&entry.path, stat);
             }
             cost += size_of::<CommittedEntry>() + entry.path.as_bytes().len();
             match is_modified {
@@ -513,7 +518,8 @@ impl<'a> Wanted<'a> {
         let is_noted =
             |path: &RepoPath| self.last_dir.as_ref().is_some_and(|last| last.is_within(path));
         if let Some(path) = blocking.filter(|path| !is_noted(path)) {
-            let is_modified = self.repository.is_modified(self.root, self.staging, &path)?;
+            let is_modified =
+                self.repository.is_modified_else_note(self.root, self.staging, &path)?;
             let held = Held::as_modified(is_modified);
             batch.doomed.push(Doomed { path: path.clone(), held });
             batch.blocking.push(path);

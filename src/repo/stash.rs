@@ -23,7 +23,6 @@ use super::operation::Operation;
 use super::pathspec::Pathspec;
 use super::switch::{Move, MoveReport, Reach};
 use super::trees::{TreeDiff, TreeWalk, find};
-use super::worktree::WorkTree;
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
@@ -90,7 +89,7 @@ pub struct Stash {
 pub struct ApplyOptions {
     /// What was staged is staged again.
     pub index: bool,
-    /// The stash goes if there are no conflicts.
+    /// The stash goes if there are no conflicts, and nothing was left out.
     pub pop: bool,
 }
 
@@ -323,11 +322,11 @@ impl Repository {
         // What is not staged then lies in the work tree alone, wanted there or not.
         let reach = Reach::Everything;
         let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
-        self.write_over(&work_tree, besides.into_iter().collect())?;
+        self.write_over(&op, besides.into_iter().collect())?;
         op.stage_tree(staged.tree)?;
         if combined.conflicts.is_empty() {
-            if options.pop {
+            // Of what was left out, the stash alone has the bytes.
+            if options.pop && moved.skipped.is_empty() {
                 op.set_ref(&stash.reference, None)?;
             }
         } else if let Some(head) = op.head_commit()? {

@@ -2,6 +2,7 @@
 //!
 //! No content is read but of files whose times changed and whose size did not, and of racy ones.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +22,7 @@ use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::chunker::Chunker;
 use crate::storage::format::merge_state::{Conflict, MergeState};
 use crate::storage::format::refs::Head;
+use crate::storage::format::staging::FileStat;
 
 /// Which untracked files are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -211,29 +213,64 @@ impl Repository {
         staging: &BinaryStagingArea,
         path: &RepoPath,
     ) -> Result<Option<bool>> {
+        Ok(self.compared(root, staging, path)?.map(|(is_modified, _)| is_modified))
+    }
+
+    /// As [`Self::is_modified`]. What is as it is staged is noted as stored: it may be replaced.
+    pub(super) fn is_modified_else_note(
+        &self,
+        root: &OwnedFd,
+        staging: &BinaryStagingArea,
+        path: &RepoPath,
+    ) -> Result<Option<bool>> {
+        let compared = self.compared(root, staging, path)?;
+        if let Some((false, stat)) = &compared {
+            self.note_stored(path, stat);
+        }
+        Ok(compared.map(|(is_modified, _)| is_modified))
+    }
+
+    /// The same, with the stat that the file had before it was read.
+    pub(super) fn compared(
+        &self,
+        root: &OwnedFd,
+        staging: &BinaryStagingArea,
+        path: &RepoPath,
+    ) -> Result<Option<(bool, FileStat)>> {
         let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
         let Some((kind, stat)) = stat_one(root, path).map_err(read)? else { return Ok(None) };
-        let Some(staged) = staging.view(path.as_bytes()) else { return Ok(Some(true)) };
+        let differs = self.differs(root, (staging, path), (kind, &stat)).map_err(read)?;
+        Ok(Some((differs, stat)))
+    }
+
+    /// Whether what lies at a path is something else than is staged.
+    fn differs(
+        &self,
+        root: &OwnedFd,
+        (staging, path): (&BinaryStagingArea, &RepoPath),
+        (kind, stat): (PathKind, &FileStat),
+    ) -> io::Result<bool> {
+        let Some(staged) = staging.view(path.as_bytes()) else { return Ok(true) };
         let walk_kind = match kind {
             PathKind::File { executable } => WalkKind::File { executable },
             PathKind::Symlink => WalkKind::Symlink,
-            PathKind::Dir => return Ok(Some(staged.kind != KindView::EmptyDir)),
-            PathKind::Other => return Ok(Some(true)),
+            PathKind::Dir => return Ok(staged.kind != KindView::EmptyDir),
+            PathKind::Other => return Ok(true),
         };
-        if is_unchanged(&staged, walk_kind, &stat) {
-            return Ok(Some(false));
+        if is_unchanged(&staged, walk_kind, stat) {
+            return Ok(false);
         }
         match (staged.kind, walk_kind) {
             (KindView::File { executable, content }, WalkKind::File { executable: now })
                 if executable == now =>
             {
                 let chunker = Chunker::new(self.format().chunker);
-                Ok(Some(content_of(root, path, &chunker).map_err(read)? != content))
+                Ok(content_of(root, path, &chunker)? != content)
             }
             (KindView::Symlink { target }, WalkKind::Symlink) => {
-                Ok(Some(read_link(root, path).map_err(read)? != target))
+                Ok(read_link(root, path)? != target)
             }
-            _ => Ok(Some(true)),
+            _ => Ok(true),
         }
     }
 }

@@ -15,6 +15,9 @@
 //! an equal file at once, while one that has just been written by anybody else is proved by its
 //! content only, until the clock has ticked.
 //!
+//! In the work tree of a repository, only what is stored is replaced or removed ([`Stored`]); a file that
+//! somebody else changed or made meanwhile stays.
+//!
 //! A temporary file is locked as long as it is written. One that is a minute old and that nobody
 //! locks was left by a killed process, and [`WorkTree::sweep`] removes it.
 
@@ -23,6 +26,7 @@ mod leftovers;
 mod new_file;
 mod rename;
 mod sink;
+mod stored;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -41,6 +45,7 @@ use self::handles::Handles;
 pub use self::new_file::NewFile;
 use self::new_file::{Temporary, publish_file};
 pub use self::sink::FileSink;
+pub use self::stored::Stored;
 use super::beneath::{DIR_HANDLE, PathKind, file_stat, is_absent, open_beneath};
 use super::walk::temporary_name;
 use crate::path::{RepoPath, split_last};
@@ -64,6 +69,12 @@ pub enum WorkTreeError {
     #[error("'{path}' is in the way")]
     Obstructed {
         /// What is in the way.
+        path: RepoPath,
+    },
+    /// Somebody changed it since it was looked at, and it is left alone.
+    #[error("'{path}' was changed meanwhile")]
+    Changed {
+        /// What was changed.
         path: RepoPath,
     },
     /// The directory of the work tree itself cannot be opened or made.
@@ -95,6 +106,11 @@ impl WorkTreeError {
             errno => Self::io(op, path, errno),
         }
     }
+
+    /// Whether something of the work tree is in the way, and was left alone; all else goes on.
+    pub(super) fn is_of_one_path(&self) -> bool {
+        matches!(self, Self::Obstructed { .. } | Self::Changed { .. })
+    }
 }
 
 /// Times an operation is tried on a fresh handle when its directory was removed meanwhile.
@@ -113,6 +129,8 @@ pub struct WorkTree {
     next: AtomicU64,
     /// The modification time that files get, in nanoseconds since 1970.
     stamp: Option<i64>,
+    /// What alone may be replaced or removed; anything without it.
+    stored: Option<Arc<Stored>>,
 }
 
 impl WorkTree {
@@ -131,6 +149,7 @@ impl WorkTree {
             seed: u64::from_le_bytes(seed),
             next: AtomicU64::new(0),
             stamp: None,
+            stored: None,
         })
     }
 
@@ -354,7 +373,8 @@ impl WorkTree {
     pub fn new_file(&self, path: &RepoPath, executable: bool) -> Result<NewFile> {
         let (file, temporary) = self.create_file(path, executable)?;
         let sink = FileSink::new(file, path.clone());
-        Ok(NewFile { sink, temporary, path: path.clone(), stamp: self.stamp })
+        let (path, stored) = (path.clone(), self.stored.clone());
+        Ok(NewFile { sink, temporary, path, stamp: self.stamp, stored })
     }
 
     /// Writes a file, replacing a file or symlink of its name; `write` gives the bytes. Missing
@@ -387,7 +407,7 @@ impl WorkTree {
         if !bytes.is_empty() {
             file.write_all(bytes).map_err(|error| WorkTreeError::io("write", path, error))?;
         }
-        publish_file(&file, temporary, path, (self.stamp, want_stat))
+        publish_file(&file, temporary, (path, self.stored.as_deref()), (self.stamp, want_stat))
     }
 
     /// Makes a symlink, replacing a file or symlink of its name. Missing directories are made.
@@ -399,7 +419,7 @@ impl WorkTree {
     ) -> Result<Option<FileStat>> {
         let ((), temporary) =
             self.make_temporary(path, |dir, name| symlinkat(target, dir, name))?;
-        let dir = temporary.publish(path)?;
+        let dir = temporary.publish(path, self.stored.as_deref())?;
         if !want_stat {
             return Ok(None);
         }
@@ -412,10 +432,23 @@ impl WorkTree {
     /// Removes a file or symlink; answers whether there was one. What lies behind a symlink is
     /// not there.
     pub fn remove_file(&self, path: &RepoPath) -> Result<bool> {
-        let removed = self.in_existing_parent("remove", path, |dir, name| {
-            unlinkat(dir, name, AtFlags::empty())
+        let removed = self.in_existing_parent("remove", path, |dir, name| match &self.stored {
+            Some(stored) => stored.unlink(dir, name, path),
+            None => unlinkat(dir, name, AtFlags::empty()).map(|()| true),
         })?;
-        Ok(removed.is_some())
+        match removed {
+            Some(false) => Err(WorkTreeError::Changed { path: path.clone() }),
+            removed => Ok(removed.is_some()),
+        }
+    }
+
+    /// Removes a file or symlink that is in the way. One that was changed meanwhile stays: whatever
+    /// needs its place cannot be written, and is reported.
+    pub(super) fn clear_file(&self, path: &RepoPath) -> Result<()> {
+        match self.remove_file(path) {
+            Err(error) if error.is_of_one_path() => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// Removes an empty directory; answers whether nothing is there now. One that is not empty,

@@ -1,4 +1,5 @@
-//! The binary under fire: killed at its system calls, on full and failing disks, beside others.
+//! The binary under fire: killed at its system calls, on full and failing disks, beside others, and
+//! stopped while others change its files.
 //!
 //! Each rig runs a short sample in a normal test run, and as long as it is told to for a release
 //! (`just rigs`). A rig prints one line that begins with `rig:`, with
@@ -32,6 +33,7 @@ mod common;
 mod cleanups;
 mod disks;
 mod kills;
+mod meanwhile;
 mod repairs;
 mod scene;
 mod strace;

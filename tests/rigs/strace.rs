@@ -18,7 +18,7 @@ pub(crate) fn is_there(rig: &str) -> bool {
 }
 
 /// The binary under `strace` with these options, on one thread where it has the choice.
-fn command(sandbox: &Sandbox, options: &[&str], args: &[&str]) -> Command {
+pub(crate) fn command(sandbox: &Sandbox, options: &[&str], args: &[&str]) -> Command {
     let mut command = Command::new("strace");
     sandbox.surround(&mut command);
     command.env("DIGSTORE_PERFORMANCE_MAX_WORKER_THREADS", "1");

@@ -144,6 +144,9 @@ pub(super) fn abort(
 ) -> CommandResult {
     let moved = repository.abort_merge(kind)?;
     repository.monitor().finish();
+    for (path, why) in &moved.skipped {
+        context.ui.warn(format!("'{path}' was left out: {why}"));
+    }
     if context.ui.is_json() {
         let document =
             json!({ "schema_version": 1, "outcome": "aborted", "work_tree": move_json(&moved) });

@@ -59,14 +59,15 @@ pub(crate) fn run(args: &RestoreArgs, context: &Context<'_>) -> CommandResult {
     let paths = context.pathspec(&repository, &typed)?;
     if args.ours || args.theirs {
         let side = if args.ours { Side::Ours } else { Side::Theirs };
-        let files = repository.take_side(&paths, side)?;
+        let report = repository.take_side(&paths, side)?;
         repository.monitor().finish();
         if context.ui.is_json() {
             context.ui.document(&json!({
-                "message_type": "summary", "schema_version": 1, "files": files,
+                "message_type": "summary", "schema_version": 1, "files": report.files,
             }))?;
         }
-        return Ok(ExitCode::Success);
+        let is_whole = report.skipped.is_empty();
+        return Ok(if is_whole { ExitCode::Success } else { ExitCode::Partial });
     }
     let default = if args.staged || args.target.is_some() { Some("HEAD") } else { None };
     let source = match (args.source.as_deref(), default) {

@@ -51,12 +51,25 @@ pub(crate) fn run(args: &RmArgs, context: &Context<'_>) -> CommandResult {
         dry_run: args.dry_run,
     };
     let removed = repository.remove(&options)?;
+    for (path, why) in &removed.skipped {
+        context.ui.warn(format!("'{path}' stays: {why}"));
+    }
     if context.ui.is_json() {
-        context.ui.document(&json!({ "schema_version": 1, "removed": removed.paths().map(path_json).collect::<Vec<_>>(), "dry_run": args.dry_run }))?;
+        let skipped = removed.skipped.iter().map(|(path, why)| {
+            let mut value = path_json(path.as_bytes());
+            value["reason"] = json!(why);
+            value
+        });
+        context.ui.document(&json!({
+            "schema_version": 1,
+            "removed": removed.paths().map(path_json).collect::<Vec<_>>(),
+            "skipped": skipped.collect::<Vec<_>>(),
+            "dry_run": args.dry_run,
+        }))?;
     } else {
         for path in removed.paths() {
             context.ui.line(format!("rm '{}'", escape(path)))?;
         }
     }
-    Ok(ExitCode::Success)
+    Ok(if removed.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
 }

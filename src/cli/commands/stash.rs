@@ -242,7 +242,8 @@ fn apply(
     let report = repository.apply_stash(index, options)?;
     repository.monitor().finish();
     let ui = context.ui;
-    let is_dropped = options.pop && report.conflicts.is_empty();
+    let is_whole = report.moved.skipped.is_empty();
+    let is_dropped = options.pop && report.conflicts.is_empty() && is_whole;
     if ui.is_json() {
         ui.document(&json!({
             "schema_version": 1,
@@ -258,6 +259,7 @@ fn apply(
                 ui.line(format!("CONFLICT {}", conflict.path))?;
             }
         }
+        warn_of_skipped(&report.moved, context);
         CliError::new("the stash does not go together with what was changed since")
             .with_hint("it is kept: edit the files or 'digstore restore --theirs PATH', then 'digstore add' them and 'digstore stash drop'; 'digstore undo' goes back")
             .render(ui);
@@ -265,6 +267,9 @@ fn apply(
     }
     if is_dropped && !ui.is_json() {
         tell_dropped(&report.stash, context)?;
+    }
+    if options.pop && !is_whole {
+        ui.warn("the stash is kept, because not all of it could be brought back");
     }
     Ok(warn_of_skipped(&report.moved, context))
 }

@@ -159,6 +159,7 @@ impl Repository {
             op.set_merge(Some(&state))?;
             let unseen = self.unseen_conflicts(&state.conflicts, &combined.marked)?;
             self.write_marked(op, combined.marked, unseen)?;
+            self.tell_skipped(&moved.skipped);
             op.checkpoint()?;
             return Ok(MergeOutcome::Conflicts(state.conflicts));
         }

@@ -4,13 +4,13 @@
 //! goes and comes with everything else that an undo takes back.
 
 use super::super::beneath::{PathKind, stat_one};
+use super::super::checkout::CheckoutReport;
 use super::super::diff_trees::{CommittedEntry, as_staged};
 use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::pathspec::Pathspec;
 use super::super::read::ByteRange;
 use super::super::switch::{Move, MoveReport, Overwrite};
 use super::super::trees::find;
-use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::MergeError;
 use super::text::store_bytes;
@@ -164,19 +164,21 @@ impl Repository {
     ) -> Result<()> {
         let root = self.work_tree_handle()?;
         let mut keeper = Keeper::new(self, &root);
-        let doomed: Vec<Doomed> = marked
-            .iter()
-            .map(|(path, _)| Doomed { path: path.clone(), held: Held::AsStaged })
-            .filter(|doomed| matches!(stat_one(&root, &doomed.path), Ok(Some(_))))
-            .collect();
+        let mut doomed = Vec::new();
+        for (path, _) in &marked {
+            let is_modified = self.is_modified(&root, op.staged(), path)?;
+            if is_modified.is_some() {
+                doomed.push(Doomed { path: path.clone(), held: Held::as_modified(is_modified) });
+            }
+        }
+        // What cannot be stored is not overwritten either.
         keeper.keep(&doomed, op.staged())?;
         op.keep(keeper.finish()?);
         let marked = marked.into_iter().map(|(path, kind)| (path, Some(kind)));
         let mut entries: Vec<_> = marked.chain(unseen).collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         op.writes_entries(&entries)?;
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
-        self.write_over(&work_tree, entries)?;
+        self.write_over(op, entries)?;
         Ok(())
     }
 
@@ -202,7 +204,7 @@ impl Repository {
 
     /// Writes one side of conflicts into the work tree; what was there is stored for `undo`. The
     /// conflicts are resolved by `add` as any other.
-    pub fn take_side(&self, paths: &Pathspec, side: Side) -> Result<u64> {
+    pub fn take_side(&self, paths: &Pathspec, side: Side) -> Result<CheckoutReport> {
         let mut op = self.begin("restore one side of a conflict")?;
         let state = self.merge_state()?.ok_or(MergeError::NoneWaits)?;
         let chosen: Vec<Conflict> = state
@@ -235,33 +237,42 @@ impl Repository {
         let entries: Vec<_> = entries.collect();
         op.writes_entries(&entries)?;
         op.checkpoint()?;
-        let work_tree = WorkTree::open(&self.place().work_tree)?;
-        self.write_over(&work_tree, entries)
+        self.write_over(&op, entries)
     }
 
-    /// Writes entries over what is in the work tree, or removes what is there.
+    /// Writes entries over what is in the work tree, or removes what is there: what is staged, or was
+    /// kept. What is neither stays, and is told.
     pub(in crate::repo) fn write_over(
         &self,
-        work_tree: &WorkTree,
+        op: &Operation<'_>,
         entries: Vec<(RepoPath, Option<EntryKind>)>,
-    ) -> Result<u64> {
-        let root = self.work_tree_handle()?;
-        let mut written = Vec::new();
+    ) -> Result<CheckoutReport> {
+        let (root, work_tree) = (self.work_tree_handle()?, self.guarded()?);
+        let (mut written, mut skipped) = (Vec::new(), Vec::new());
         for (path, kind) in entries {
+            self.is_modified_else_note(&root, op.staged(), &path)?;
             if let Some((kind, size)) = kind.and_then(as_staged) {
                 written.push(CommittedEntry { path, kind, size });
                 continue;
             }
             let stat = stat_one(&root, &path).unwrap_or_default();
             if matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _))) {
-                work_tree.remove_file(&path)?;
+                match work_tree.remove_file(&path) {
+                    Err(error) if error.is_of_one_path() => skipped.push((path, error.to_string())),
+                    answer => drop(answer?),
+                }
             }
         }
-        let report = self.checkout(work_tree, written.into_iter().map(Ok))?;
-        for (path, why) in &report.skipped {
+        let mut report = self.checkout(&work_tree, written.into_iter().map(Ok))?;
+        report.skipped.append(&mut skipped);
+        self.tell_skipped(&report.skipped);
+        Ok(report)
+    }
+
+    pub(super) fn tell_skipped(&self, skipped: &[(RepoPath, String)]) {
+        for (path, why) in skipped {
             self.monitor().warn(&format!("'{path}' was left out: {why}"));
         }
-        Ok(report.files)
     }
 }
 

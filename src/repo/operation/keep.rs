@@ -69,7 +69,8 @@ impl<'a> Keeper<'a> {
     }
 
     /// Stores what is there now at `doomed`, which comes in path order behind what was kept
-    /// before. Returns what could not be stored, and why: it must not be overwritten.
+    /// before. What was read is noted: it may be replaced. Returns what could not be stored, and
+    /// why: it must not be overwritten.
     pub fn keep(
         &mut self,
         doomed: &[Doomed],
@@ -85,8 +86,12 @@ impl<'a> Keeper<'a> {
                     Some(StagedEntry { path: path.clone(), kind: kind.clone(), stat, racy: true })
                 }
             };
-            match known.map_or_else(|| self.look(path), |entry| Ok(Seen::Entry(entry))) {
-                Ok(Seen::Entry(entry)) => kept.push(entry),
+            match known.map_or_else(|| self.look(path), |entry| Ok(Seen::Known(entry))) {
+                Ok(Seen::Known(entry)) => kept.push(entry),
+                Ok(Seen::Link(entry)) => {
+                    self.repository.note_stored(path, &entry.stat);
+                    kept.push(entry);
+                }
                 Ok(Seen::File(task)) => tasks.push(task),
                 Ok(Seen::Nothing) => {}
                 Err(error) => failed.push((path.clone(), error.to_string())),
@@ -106,6 +111,9 @@ impl<'a> Keeper<'a> {
             let output = run?.0;
             let skipped = output.skipped.into_iter();
             failed.extend(skipped.map(|(path, cause)| (path, cause.to_string())));
+            for file in &output.stored {
+                self.repository.note_stored(&file.path, &file.stat);
+            }
             kept.extend(output.stored.into_iter().map(|file| StagedEntry {
                 path: file.path,
                 kind: StagedKind::File { executable: file.executable, content: file.content },
@@ -170,7 +178,7 @@ impl<'a> Keeper<'a> {
             Some((PathKind::Symlink, stat)) => {
                 let target = read_link(self.root, path)?;
                 check_target(&target).map_err(std::io::Error::other)?;
-                Seen::Entry(entry(StagedKind::Symlink { target }, stat))
+                Seen::Link(entry(StagedKind::Symlink { target }, stat))
             }
             // A directory that holds something is never overwritten.
             Some((PathKind::Dir | PathKind::Other, _)) | None => Seen::Nothing,
@@ -192,7 +200,9 @@ impl<'a> Keeper<'a> {
 /// What lies at a doomed path.
 enum Seen {
     /// Something that needs no reading.
-    Entry(StagedEntry),
+    Known(StagedEntry),
+    /// A link, which was read.
+    Link(StagedEntry),
     /// A file to be read.
     File(FileTask),
     /// Nothing that has bytes.

@@ -122,6 +122,7 @@ impl<'r> Operation<'r> {
             },
         };
         let unfinished = repository.announced(&log)?;
+        repository.stored.clear();
         Ok(Self {
             repository,
             log,

@@ -158,7 +158,7 @@ impl Operation<'_> {
         self.is_undo = true;
         moving.overwrite = Overwrite::Store;
         let mut moved = self.move_to(&moving)?;
-        moved.removed += self.remove_made(&[made, blocking].concat())?;
+        self.remove_made(&[made, blocking].concat(), &mut moved)?;
         if let Some(written) = way.written.filter(|_| way.is_unfinished) {
             self.remove_unfilled(way.state.staged.tree, written)?;
         }
@@ -244,19 +244,25 @@ impl Operation<'_> {
     }
 
     /// Removes what was made, and directories that are empty then.
-    fn remove_made(&self, made: &[RepoPath]) -> Result<u64> {
-        let work_tree = WorkTree::open(&self.repository.place().work_tree)?;
-        let mut removed = 0;
+    fn remove_made(&self, made: &[RepoPath], moved: &mut MoveReport) -> Result<()> {
+        let (work_tree, root) = (self.repository.guarded()?, self.repository.work_tree_handle()?);
         for path in made.iter().rev() {
-            let is_gone = match work_tree.stat(path)? {
-                None => false,
-                Some((PathKind::Dir, _)) => work_tree.remove_dir(path)?,
-                Some(_) => work_tree.remove_file(path)?,
+            // The move may have written it.
+            self.repository.is_modified_else_note(&root, &self.staging, path)?;
+            let removed = match work_tree.stat(path)? {
+                None => Ok(false),
+                Some((PathKind::Dir, _)) => work_tree.remove_dir(path),
+                Some(_) => work_tree.remove_file(path),
             };
-            removed += u64::from(is_gone);
+            match removed {
+                Err(error) if error.is_of_one_path() => {
+                    moved.skipped.push((path.clone(), error.to_string()));
+                }
+                removed => moved.removed += u64::from(removed?),
+            }
             self.remove_empty_above(&work_tree, path)?;
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// Removes the directories that a killed command had made and not filled yet.
@@ -373,8 +379,8 @@ impl Operation<'_> {
     ) -> Result<()> {
         let paths: Vec<RepoPath> = entries.iter().map(|entry| entry.path.clone()).collect();
         for path in all_above(root, &paths)? {
-            if self.repository.is_modified(root, &self.staging, &path)? == Some(false) {
-                work_tree.remove_file(&path)?;
+            if self.repository.is_modified_else_note(root, &self.staging, &path)? == Some(false) {
+                work_tree.clear_file(&path)?;
             }
         }
         Ok(())
@@ -393,9 +399,12 @@ impl Operation<'_> {
                 continue;
             }
             holds_other(self.repository, path, |below| {
-                let is_staged =
-                    self.repository.is_modified(root, &self.staging, below)? == Some(false);
-                Ok(is_staged && work_tree.remove_file(below)?)
+                let is_modified =
+                    self.repository.is_modified_else_note(root, &self.staging, below)?;
+                if is_modified == Some(false) {
+                    work_tree.clear_file(below)?;
+                }
+                Ok(is_modified == Some(false))
             })?;
             remove_dirs(self.repository, work_tree, path)?;
         }
@@ -405,7 +414,7 @@ impl Operation<'_> {
     /// Writes files that were overwritten unsaved over what is there.
     fn bring_back(&mut self, tree: TreeId, moved: &mut MoveReport) -> Result<u64> {
         let repository = self.repository;
-        let work_tree = WorkTree::open(&repository.place().work_tree)?;
+        let work_tree = repository.guarded()?;
         let walk = TreeWalk::new(repository.objects()?, &tree, RepoPath::root());
         let root = repository.work_tree_handle()?;
         let mut entries = committed(walk).peekable();
@@ -416,9 +425,10 @@ impl Operation<'_> {
                 let entry = entry?;
                 let staged = self.staging.view(entry.path.as_bytes());
                 // What is as it was staged was kept to tell it from nothing.
-                let is_there = staged.is_some_and(|staged| staged.kind == entry.kind.view())
-                    && repository.is_modified(&root, &self.staging, &entry.path)? == Some(false);
-                if !is_there {
+                let is_staged = staged.is_some_and(|staged| staged.kind == entry.kind.view());
+                let is_modified =
+                    repository.is_modified_else_note(&root, &self.staging, &entry.path)?;
+                if !(is_staged && is_modified == Some(false)) {
                     batch.push(entry);
                 }
             }

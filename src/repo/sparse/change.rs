@@ -18,6 +18,7 @@ use super::{SPARSE_FILE, SparseError, SparseFile, SparseSpec, Wanted, parse};
 use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedKind, StagedView};
+use crate::storage::format::staging::FileStat;
 
 /// Matches nothing: what is known to be wanted where the file cannot be read.
 const NOTHING: &[u8] = b":(exclude).";
@@ -193,7 +194,8 @@ enum Fate {
     Absent,
     /// It holds what is not committed, or a conflict.
     Stays(Obstacle),
-    Goes,
+    /// It has this stat, and is as it is staged.
+    Goes(FileStat),
 }
 
 /// The way from what was wanted to what is wanted.
@@ -247,12 +249,12 @@ impl<'r> Step<'r> {
             };
             let is_new = || uncommitted.binary_search_by(|other| other.path.cmp(&path)).is_ok();
             let in_conflict = || conflicts.binary_search_by(|other| other.path.cmp(&path)).is_ok();
-            let fate = match self.repository.is_modified(&self.root, &self.staging, &path)? {
+            let fate = match self.repository.compared(&self.root, &self.staging, &path)? {
                 None => Fate::Absent,
                 Some(_) if in_conflict() => Fate::Stays(Obstacle::Conflict),
-                Some(true) => Fate::Stays(Obstacle::Modified),
-                Some(false) if is_new() => Fate::Stays(Obstacle::Staged),
-                Some(false) => Fate::Goes,
+                Some((true, _)) => Fate::Stays(Obstacle::Modified),
+                Some((false, _)) if is_new() => Fate::Stays(Obstacle::Staged),
+                Some((false, stat)) => Fate::Goes(stat),
             };
             visit(view, path, fate)
         })
@@ -269,7 +271,7 @@ impl<'r> Step<'r> {
             match fate {
                 Fate::Absent => {}
                 Fate::Stays(obstacle) => report.stays.push(path, obstacle),
-                Fate::Goes => report.moved.removed += 1,
+                Fate::Goes(_) => report.moved.removed += 1,
             }
             Ok(())
         })?;
@@ -297,7 +299,7 @@ impl<'r> Step<'r> {
     /// Removes what is not wanted, and directories that hold nothing any more, as one that was killed
     /// may have left them; answers also what stays.
     fn remove(&self, keep_dir: &RepoPath) -> Result<(MoveReport, Obstacles)> {
-        let work_tree = WorkTree::open(&self.repository.place().work_tree)?;
+        let work_tree = self.repository.guarded()?;
         let (mut report, mut kept) = (MoveReport::default(), Obstacles::default());
         let mut last: Option<RepoPath> = None;
         let sweep = |path: Option<&RepoPath>| {
@@ -310,10 +312,13 @@ impl<'r> Step<'r> {
             match fate {
                 Fate::Absent => {}
                 Fate::Stays(obstacle) => kept.push(path.clone(), obstacle),
-                Fate::Goes => match remove_one(&work_tree, view, &path) {
-                    Ok(is_gone) => report.removed += u64::from(is_gone),
-                    Err(error) => report.skipped.push((path.clone(), why(&error))),
-                },
+                Fate::Goes(stat) => {
+                    self.repository.note_stored(&path, &stat);
+                    match remove_one(&work_tree, view, &path) {
+                        Ok(is_gone) => report.removed += u64::from(is_gone),
+                        Err(error) => report.skipped.push((path.clone(), why(&error))),
+                    }
+                }
             }
             if last.as_ref().is_some_and(|last| last.parent() != path.parent()) {
                 sweep(last.as_ref());
@@ -377,7 +382,7 @@ struct Writer<'r> {
 
 impl<'r> Writer<'r> {
     fn new(repository: &'r Repository) -> Result<Self> {
-        let work_tree = WorkTree::open_stamped(&repository.place().work_tree)?;
+        let work_tree = repository.guarded_stamped()?;
         let (root, report) = (repository.work_tree_handle()?, MoveReport::default());
         Ok(Self { repository, work_tree, root, batch: Vec::new(), cost: 0, report })
     }

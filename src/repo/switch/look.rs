@@ -16,6 +16,7 @@ use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedKind};
 use crate::storage::chunker::Chunker;
+use crate::storage::format::staging::FileStat;
 
 /// Why a path cannot be moved without losing something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,9 @@ pub(super) struct Looked {
     pub(super) target: Option<(StagedKind, u64)>,
     /// Whether a file or link was there as the target has it, and not as it is staged.
     pub(super) is_taken_over: bool,
+    /// The stat of a file or link there that is as it is staged or as the target has it: its bytes
+    /// are stored.
+    pub(super) stored: Option<FileStat>,
 }
 
 /// What the work tree holds at a path.
@@ -134,10 +138,11 @@ impl<'a> Look<'a> {
         let staged = self.staging.view(path.as_bytes()).map(|view| view.kind);
         let is_as = |entry: Option<&Entry>| staged == entry.map(|(kind, _)| kind.view());
         let (is_base, is_target) = (is_as(base.as_ref()), is_as(target.as_ref()));
-        let found = match self.moving.reach {
-            Reach::Nothing => Found::AsStaged,
+        let (found, stat) = match self.moving.reach {
+            Reach::Nothing => (Found::AsStaged, None),
             _ => self.found(path, staged, target.as_ref())?,
         };
+        let stored = stat.filter(|_| matches!(found, Found::AsStaged | Found::AsTarget));
         let stays_out = self.stays_out(path, found, target.as_ref())?;
         let verdict = if stays_out || self.moving.reach == Reach::Nothing {
             if is_target { Verdict::Nothing } else { Verdict::Note }
@@ -175,7 +180,7 @@ impl<'a> Look<'a> {
         };
         let is_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
         let is_taken_over = verdict == Verdict::Note && found == Found::AsTarget && !is_dir;
-        Ok(Looked { verdict, obstacle, target, is_taken_over })
+        Ok(Looked { verdict, obstacle, target, is_taken_over, stored })
     }
 
     /// Whether a path is staged without being written: the work tree need not hold it, and does
@@ -215,36 +220,37 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// What lies at a path, and the stat that a file or link had before it was read.
     fn found(
         &self,
         path: &RepoPath,
         staged: Option<KindView<'_>>,
         target: Option<&Entry>,
-    ) -> Result<Found> {
+    ) -> Result<(Found, Option<FileStat>)> {
         let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
-        let Some((kind, _)) = stat_one(self.root, path).map_err(read)? else {
-            return Ok(Found::Absent);
+        let Some((kind, stat)) = stat_one(self.root, path).map_err(read)? else {
+            return Ok((Found::Absent, None));
         };
         let wants_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
         match kind {
-            PathKind::Other => return Ok(Found::Special),
-            PathKind::Dir if wants_dir => return Ok(Found::AsTarget),
+            PathKind::Other => return Ok((Found::Special, None)),
+            PathKind::Dir if wants_dir => return Ok((Found::AsTarget, None)),
             PathKind::Dir if staged == Some(KindView::EmptyDir) && target.is_none() => {
-                return Ok(Found::AsStaged);
+                return Ok((Found::AsStaged, None));
             }
-            PathKind::Dir => return Ok(Found::Dir),
+            PathKind::Dir => return Ok((Found::Dir, None)),
             PathKind::File { .. } | PathKind::Symlink => {}
         }
         if staged.is_some()
             && self.repository.is_modified(self.root, self.staging, path)? == Some(false)
         {
-            return Ok(Found::AsStaged);
+            return Ok((Found::AsStaged, Some(stat)));
         }
         let is_target = match target {
             Some(target) => holds(self.root, &self.chunker, path, target).map_err(read)?,
             None => false,
         };
-        Ok(if is_target { Found::AsTarget } else { Found::Other })
+        Ok((if is_target { Found::AsTarget } else { Found::Other }, Some(stat)))
     }
 
     /// What would be lost if the path were written or removed.

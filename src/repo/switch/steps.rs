@@ -38,7 +38,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
     pub(super) fn new(operation: &'o mut Operation<'r>, moving: &'m Move<'m>) -> Result<Self> {
         let repository = operation.repository();
         let root = repository.work_tree_handle()?;
-        let work_tree = WorkTree::open_stamped(&repository.place().work_tree)?;
+        let work_tree = repository.guarded_stamped()?;
         Ok(Self { operation, repository, moving, root, work_tree, report: MoveReport::default() })
     }
 
@@ -63,6 +63,13 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         is_spared
     }
 
+    /// Notes what may be replaced or removed. What is in the way was noted when it was kept.
+    fn note_stored(&self, path: &RepoPath, looked: &Looked) {
+        if let (Some(stat), Verdict::Write | Verdict::Remove) = (&looked.stored, looked.verdict) {
+            self.repository.note_stored(path, stat);
+        }
+    }
+
     /// Removes what the target does not have, and what stands where it has a directory.
     fn remove_all(&mut self) -> Result<()> {
         let staging = self.operation.staged().snapshot();
@@ -81,12 +88,14 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
             if let Some((way, _)) = looked.obstacle.as_ref().filter(|(way, _)| is_above(way))
                 && self.moving.overwrite == Overwrite::Store
             {
+                self.repository.is_modified_else_note(&root, &staging, way)?;
                 self.remove(way)?;
             }
             if !(goes || is_replaced) || self.is_spared(&looked) {
                 continue;
             }
             if looked.verdict != Verdict::Note {
+                self.note_stored(path, &looked);
                 self.remove(path)?;
             }
             // A move that was killed may have left the directory of files that are gone.
@@ -146,6 +155,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
                 if matches!(looked.verdict, Verdict::Write | Verdict::Note)
                     && !self.is_spared(&looked)
                 {
+                    self.note_stored(&change.path, &looked);
                     batch.push(change.path, looked);
                 }
                 if batch.cost > limit {

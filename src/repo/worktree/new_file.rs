@@ -1,12 +1,12 @@
 //! A file of the work tree between its creation and its name.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, renameat, unlinkat};
 
-use super::{FileSink, Result, WorkTreeError};
+use super::{FileSink, Result, Stored, WorkTreeError};
 use crate::path::RepoPath;
 use crate::repo::beneath::file_stat;
 use crate::storage::format::staging::FileStat;
@@ -16,14 +16,14 @@ use crate::storage::format::staging::FileStat;
 pub(super) fn publish_file(
     file: &File,
     temporary: Temporary,
-    path: &RepoPath,
+    (path, stored): (&RepoPath, Option<&Stored>),
     (stamp, want_stat): (Option<i64>, bool),
 ) -> Result<Option<FileStat>> {
     if let Some(stamp) = stamp {
         // A file without its stamp is compared by content until it is added.
         let _ = futimens(file, &times(stamp));
     }
-    temporary.publish(path)?;
+    temporary.publish(path, stored)?;
     if !want_stat {
         return Ok(None);
     }
@@ -45,6 +45,7 @@ pub struct NewFile {
     pub(super) temporary: Temporary,
     pub(super) path: RepoPath,
     pub(super) stamp: Option<i64>,
+    pub(super) stored: Option<Arc<Stored>>,
 }
 
 impl NewFile {
@@ -61,7 +62,8 @@ impl NewFile {
     /// Gives it its name. With `want_stat`, answers what it is then.
     pub fn publish(self, want_stat: bool) -> Result<Option<FileStat>> {
         let file = self.sink.finish()?;
-        publish_file(&file, self.temporary, &self.path, (self.stamp, want_stat))
+        let place = (&self.path, self.stored.as_deref());
+        publish_file(&file, self.temporary, place, (self.stamp, want_stat))
     }
 }
 
@@ -75,11 +77,25 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Gives the entry the name of `path`; answers the directory.
-    pub(super) fn publish(mut self, path: &RepoPath) -> Result<Arc<OwnedFd>> {
+    /// Gives the entry the name of `path`, replacing anything, or only what is stored; answers the
+    /// directory.
+    pub(super) fn publish(
+        mut self,
+        path: &RepoPath,
+        stored: Option<&Stored>,
+    ) -> Result<Arc<OwnedFd>> {
         if self.name != path.name() {
-            renameat(&*self.dir, &*self.name, &*self.dir, path.name())
-                .map_err(|errno| WorkTreeError::at("rename a file to", path, errno))?;
+            let (old, new) = (&*self.name, path.name());
+            let dir = self.dir.as_fd();
+            let renamed = match stored {
+                Some(stored) => stored.rename((dir, old), (dir, new), path),
+                None => renameat(dir, old, dir, new).map(|()| true),
+            };
+            match renamed {
+                Ok(true) => {}
+                Ok(false) => return Err(WorkTreeError::Changed { path: path.clone() }),
+                Err(errno) => return Err(WorkTreeError::at("rename a file to", path, errno)),
+            }
         }
         self.name.clear();
         Ok(Arc::clone(&self.dir))

@@ -2,34 +2,28 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, RenameFlags, renameat, renameat_with, statat};
+use rustix::fs::renameat;
 use rustix::io::Errno;
 
+use super::stored::rename_new;
 use super::{Result, WorkTree, WorkTreeError};
 use crate::path::RepoPath;
 
 impl WorkTree {
     /// Gives a file, a link or a directory another name. The directories above both must be there.
     /// Without `replace`, what lies at the new name already stays, and nothing is moved; with it, a
-    /// file or link there is replaced.
+    /// file or link there is replaced, unless it was changed since it was stored.
     pub fn rename(&self, from: &RepoPath, to: &RepoPath, replace: bool) -> Result<()> {
         let moved = self.in_parent(to, false, |new_dir, new_name| {
             let new_dir = new_dir.as_fd();
             let answer = self.in_parent(from, false, |old_dir, old_name| {
-                if replace {
-                    return renameat(old_dir, old_name, new_dir, new_name);
-                }
-                let flags = RenameFlags::NOREPLACE;
-                match renameat_with(old_dir, old_name, new_dir, new_name, flags) {
-                    // A file system that cannot promise it.
-                    Err(Errno::INVAL | Errno::NOSYS) => {
-                        match statat(new_dir, new_name, AtFlags::SYMLINK_NOFOLLOW) {
-                            Err(Errno::NOENT) => renameat(old_dir, old_name, new_dir, new_name),
-                            Ok(_) => Err(Errno::EXIST),
-                            Err(errno) => Err(errno),
-                        }
+                let old_dir = old_dir.as_fd();
+                match self.stored.as_ref().filter(|stored| stored.knows(to)) {
+                    _ if !replace => {
+                        rename_new(old_dir, old_name, new_dir, new_name).map(|()| true)
                     }
-                    answer => answer,
+                    Some(stored) => stored.rename((old_dir, old_name), (new_dir, new_name), to),
+                    None => renameat(old_dir, old_name, new_dir, new_name).map(|()| true),
                 }
             });
             // Both answers are told apart from what went wrong on the way to the new name.
@@ -37,11 +31,12 @@ impl WorkTree {
         })?;
         let answer = moved.map_err(|errno| WorkTreeError::at("move to", to, errno))?;
         self.handles.forget(from.as_bytes());
-        answer?.map_err(|errno| match errno {
+        let is_as_noted = answer?.map_err(|errno| match errno {
             Errno::EXIST | Errno::NOTEMPTY | Errno::ISDIR | Errno::NOTDIR => {
                 WorkTreeError::Obstructed { path: to.clone() }
             }
             errno => WorkTreeError::io("move", from, errno),
-        })
+        })?;
+        if is_as_noted { Ok(()) } else { Err(WorkTreeError::Changed { path: to.clone() }) }
     }
 }

@@ -251,3 +251,58 @@ fn a_file_written_by_threads_in_any_order_has_its_bytes_once_it_is_published() {
     assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == expected(at)));
     assert_eq!(names(temp.path()), ["big"]);
 }
+
+/// A work tree in which only what is noted may be replaced.
+fn guarded() -> (tempfile::TempDir, WorkTree, Arc<Stored>) {
+    let (temp, tree) = tree();
+    let stored = Arc::new(Stored::default());
+    let tree = tree.only_stored(&stored);
+    (temp, tree, stored)
+}
+
+fn note(tree: &WorkTree, stored: &Stored, name: &str) {
+    stored.note(&path(name), &tree.stat(&path(name)).unwrap().unwrap().1);
+}
+
+#[test]
+fn only_what_is_as_it_was_noted_is_replaced_or_removed() {
+    let (temp, tree, stored) = guarded();
+    let is_changed = |error: WorkTreeError| matches!(error, WorkTreeError::Changed { .. });
+    let is_obstructed = |error: WorkTreeError| matches!(error, WorkTreeError::Obstructed { .. });
+    for name in ["f", "d/f", "d/g"] {
+        tree.write_small(&path(name), false, b"1", false).unwrap();
+        assert!(is_obstructed(tree.write_small(&path(name), false, b"2", false).unwrap_err()));
+        assert!(is_obstructed(tree.write_symlink(&path(name), b"2", false).unwrap_err()));
+        assert!(is_changed(tree.remove_file(&path(name)).unwrap_err()));
+        note(&tree, &stored, name);
+        fs::write(temp.path().join(name), b"mine").unwrap();
+        assert!(is_changed(tree.write_small(&path(name), false, b"2", false).unwrap_err()));
+        assert_eq!(fs::read(temp.path().join(name)).unwrap(), b"mine");
+        note(&tree, &stored, name);
+        tree.write_small(&path(name), false, b"2", false).unwrap();
+        assert_eq!(fs::read(temp.path().join(name)).unwrap(), b"2");
+        note(&tree, &stored, name);
+        assert!(tree.remove_file(&path(name)).unwrap());
+        // What is gone meanwhile is no obstacle.
+        stored.note(&path(name), &FileStat::default());
+        tree.write_small(&path(name), false, b"3", false).unwrap();
+    }
+    assert_eq!(names(temp.path()), ["d", "f"]);
+    assert_eq!(names(&temp.path().join("d")), ["f", "g"]);
+}
+
+#[test]
+fn of_a_file_with_several_names_each_may_be_replaced_once_it_is_noted() {
+    let (temp, tree, stored) = guarded();
+    tree.write_small(&path("a"), false, b"1", false).unwrap();
+    for name in ["b", "c", "d"] {
+        fs::hard_link(temp.path().join("a"), temp.path().join(name)).unwrap();
+    }
+    ["a", "b", "c"].iter().for_each(|name| note(&tree, &stored, name));
+    // Each one that goes changes the ctime of the others.
+    tree.write_small(&path("a"), false, b"2", false).unwrap();
+    assert!(tree.remove_file(&path("b")).unwrap());
+    tree.write_small(&path("c"), false, b"2", false).unwrap();
+    assert!(tree.remove_file(&path("d")).is_err());
+    assert_eq!(names(temp.path()), ["a", "c", "d"]);
+}
