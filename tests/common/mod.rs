@@ -17,8 +17,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use tempfile::TempDir;
 
 /// What a command said and how it ended.
@@ -98,6 +100,8 @@ impl Sandbox {
 
     /// Gives a program the sandbox's surroundings.
     pub(crate) fn surround(&self, command: &mut Command) {
+        static HEED: Once = Once::new();
+        HEED.call_once(heed_ignored);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -366,6 +370,19 @@ pub(crate) fn flip(path: &Path, offset: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[offset] ^= 1;
     overwrite(path, &bytes);
+}
+
+/// Signals that this process ignores, as one in the background of a script does, are not ignored by what
+/// it starts: a handler does not outlive the start of a program.
+fn heed_ignored() {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    for signal in
+        [SIGHUP, SIGINT, SIGQUIT].into_iter().filter(|signal| mask >> (signal - 1) & 1 == 1)
+    {
+        signal_hook::flag::register(signal, Arc::default()).unwrap();
+    }
 }
 
 /// Replaces the bytes of a file, whatever its permissions.
