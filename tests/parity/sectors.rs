@@ -39,6 +39,8 @@ impl Fault {
 #[derive(Debug)]
 struct Failing {
     inode: u64,
+    /// As long as it is open, no other file gets its number.
+    _held: fs::File,
     fault: Arc<Fault>,
 }
 
@@ -133,7 +135,8 @@ fn on_failing(
     fault: &Arc<Fault>,
 ) -> digstore::repo::Result<Repository> {
     let inode = fs::metadata(file).unwrap().ino();
-    let failing = Failing { inode, fault: Arc::clone(fault) };
+    let held = fs::File::open(file).unwrap();
+    let failing = Failing { inode, _held: held, fault: Arc::clone(fault) };
     let place = Place::at(&sandbox.work);
     let disk = OsDisk::on(&place.repository, Arc::new(failing));
     Repository::open_on(Arc::new(disk), place, Config::default(), Arc::new(NullMonitor::default()))
