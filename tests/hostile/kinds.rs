@@ -207,6 +207,17 @@ fn b38_a_fifo_in_the_place_of_a_file_of_the_repository() {
     }
 }
 
+#[test]
+fn a_staging_log_that_is_large_on_paper_only() {
+    let sandbox = sound();
+    let log = fs::File::options().write(true).open(sandbox.path(".digstore/staging/log")).unwrap();
+    log.set_len(4 << 30).unwrap();
+    watched(&sandbox, ["status"]).expect_code(21);
+    watched(&sandbox, ["store", "reset-staging"]).expect_code(0);
+    watched(&sandbox, ["status"]).expect_code(0);
+    watched(&sandbox, ["store", "verify", "--data"]).expect_code(0);
+}
+
 /// A tree whose only entry is of an unknown kind.
 fn tree_with_kind(kind: u8) -> Vec<u8> {
     let mut page = vec![b'T', 0];

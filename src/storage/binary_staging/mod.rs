@@ -32,7 +32,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use self::overlay::{Overlay, Walk};
-use super::disk::{Disk, DiskError, FileBytes, ReadFile};
+use super::disk::{Disk, DiskError, FileBytes, ReadFile, Result as DiskResult};
 use super::format::FormatError;
 use super::format::bytes::checksum;
 pub use super::format::staging::{
@@ -135,11 +135,15 @@ impl BinaryStagingArea {
     pub fn anew(disk: Arc<dyn Disk>) -> Result<Self> {
         disk.create_dir(Path::new(STAGING_DIR))?;
         // The old log must not continue the new base.
-        let log = match disk.read(Path::new(LOG_FILE), u64::MAX) {
+        let header = match disk
+            .open(Path::new(LOG_FILE))
+            .and_then(|log| log.map(|log| read_header(&*log)).transpose())
+        {
             Err(error) if error.is_unreadable() => None,
-            log => log?,
+            header => header?,
         };
-        let old = log.and_then(|log| decode_header(&log).ok()).unwrap_or(0).min(u64::MAX - 1);
+        let old = header.and_then(|header| decode_header(&header).ok());
+        let old = old.unwrap_or(0).min(u64::MAX - 1);
         let file = disk.root().join(BASE_FILE);
         let base = StagingBase::open(FileBytes::Read(base::empty(old)));
         let base = base.map_err(|source| StagingError::Format { file, source })?;
@@ -167,12 +171,12 @@ impl BinaryStagingArea {
             let Some(log) = area.disk.open(Path::new(LOG_FILE))? else {
                 return Err(StagingError::Missing { file: area.disk.root().join(LOG_FILE) });
             };
-            let len = log.len()?;
-            let header = read(&*log, len.min(LOG_HEADER_LEN as u64))?;
+            let header = read_header(&*log)?;
             let found = decode_header(&header).map_err(|source| area.damaged(LOG_FILE, source))?;
             match found.cmp(&area.base.header().generation) {
                 Ordering::Less => return Ok(area),
                 Ordering::Equal => {
+                    let len = log.len()?;
                     area.check_log_len(len)?;
                     area.replay(read(&*log, len)?)?;
                     return Ok(area);
@@ -503,10 +507,15 @@ impl BinaryStagingArea {
     }
 }
 
-fn read(file: &dyn ReadFile, len: u64) -> Result<Vec<u8>> {
+fn read(file: &dyn ReadFile, len: u64) -> DiskResult<Vec<u8>> {
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// The header of a log, or as much as there is of it: the log itself may be of any length.
+fn read_header(log: &dyn ReadFile) -> DiskResult<Vec<u8>> {
+    read(log, log.len()?.min(LOG_HEADER_LEN as u64))
 }
 
 /// Walks base and overlay in path order.
