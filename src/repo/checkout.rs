@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::diff_trees::CommittedEntry;
 use super::read::{ByteRange, ContentReader, Group};
 use super::worktree::{NewFile, WorkTree, WorkTreeError};
-use super::{RepoError, Result};
+use super::{RepoError, Repository, Result};
 use crate::id::ObjectId;
 use crate::path::RepoPath;
 use crate::progress::Monitor;
@@ -35,6 +35,15 @@ pub struct CheckoutReport {
     pub skipped: Vec<(RepoPath, String)>,
     /// Temporary files of a killed checkout that were removed.
     pub swept: u64,
+}
+
+impl Repository {
+    /// Names what was left out of the work tree, and why.
+    pub(super) fn tell_skipped(&self, skipped: &[(RepoPath, String)]) {
+        for (path, why) in skipped {
+            self.monitor().warn(&format!("'{path}' was left out: {why}"));
+        }
+    }
 }
 
 impl CheckoutReport {

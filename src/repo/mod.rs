@@ -369,9 +369,7 @@ impl Repository {
         match self.disk.settle(&growing) {
             Err(error) if gc::is_full(&error) => {
                 self.disk.remove(run_history::HISTORY.as_ref())?;
-                for name in self.disk.list(INDEX_DIR.as_ref())? {
-                    self.disk.remove(&Path::new(INDEX_DIR).join(name))?;
-                }
+                PackStore::remove_index(&*self.disk)?;
                 Ok(self.disk.settle(&growing)?)
             }
             settled => Ok(settled?),

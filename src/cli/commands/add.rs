@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::debug::plan_json;
-use super::path_json;
+use super::{path_json, refused_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -132,15 +132,7 @@ fn summary(report: &AddReport, time: Duration) -> String {
 fn summary_json(report: &AddReport, time: Duration) -> serde_json::Value {
     let paths =
         |kind| -> Vec<_> { of_kind(report, kind).map(|path| path_json(path.as_bytes())).collect() };
-    let skipped: Vec<_> = report
-        .skips
-        .iter()
-        .map(|(path, why)| {
-            let mut value = path_json(path.as_bytes());
-            value["reason"] = json!(why);
-            value
-        })
-        .collect();
+    let skipped = refused_json(&report.skips);
     json!({
         "message_type": "summary",
         "schema_version": 1,

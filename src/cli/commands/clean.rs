@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use clap::Args;
 use serde_json::json;
 
-use super::path_json;
+use super::{path_json, refused_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -89,17 +89,12 @@ fn tell(report: &CleanReport, args: &CleanArgs, context: &Context<'_>) -> anyhow
         let all = |paths: &[crate::path::RepoPath]| -> Vec<_> {
             paths.iter().map(|path| path_json(path.as_bytes())).collect()
         };
-        let skipped = report.skipped.iter().map(|(path, why)| {
-            let mut value = path_json(path.as_bytes());
-            value["reason"] = json!(why);
-            value
-        });
         ui.document(&json!({
             "schema_version": 1,
             "files": all(&report.files),
             "directories": all(&report.dirs),
             "repositories": all(&report.repositories),
-            "skipped": skipped.collect::<Vec<_>>(),
+            "skipped": refused_json(&report.skipped),
             "kept": !args.no_keep && !args.dry_run,
             "dry_run": args.dry_run,
         }))?;

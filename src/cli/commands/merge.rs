@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::path_json;
 use super::switch::move_json;
+use super::{path_json, warn_of_skipped};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -144,9 +144,7 @@ pub(super) fn abort(
 ) -> CommandResult {
     let moved = repository.abort_merge(kind)?;
     repository.monitor().finish();
-    for (path, why) in &moved.skipped {
-        context.ui.warn(format!("'{path}' was left out: {why}"));
-    }
+    let code = warn_of_skipped(&moved.skipped, context.ui);
     if context.ui.is_json() {
         let document =
             json!({ "schema_version": 1, "outcome": "aborted", "work_tree": move_json(&moved) });
@@ -154,7 +152,7 @@ pub(super) fn abort(
     } else {
         context.ui.message(format!("the {} was aborted", kind.name()));
     }
-    Ok(if moved.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
+    Ok(code)
 }
 
 /// Tells what came of a merge or a pick.
@@ -201,10 +199,7 @@ pub(super) fn tell(
         | MergeOutcome::Committed(_, moved)
         | MergeOutcome::Staged(moved) => moved,
     };
-    for (path, why) in &moved.skipped {
-        ui.warn(format!("'{path}' was left out: {why}"));
-    }
-    Ok(if moved.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial })
+    Ok(warn_of_skipped(&moved.skipped, ui))
 }
 
 fn why(kind: ConflictKind) -> &'static str {

@@ -35,11 +35,14 @@ pub mod switch;
 pub mod tag;
 pub mod undo;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use crate::cli::exit_code::ExitCode;
 use crate::cli::ui::{Ui, format};
+use crate::path::RepoPath;
 use crate::storage::cache::CacheStats;
 use crate::storage::format::object::Signature;
 
@@ -54,6 +57,26 @@ pub(crate) fn path_json(bytes: &[u8]) -> Value {
         }
         json!({ "path": String::from_utf8_lossy(bytes), "path_hex": hex })
     }
+}
+
+/// Paths with why each was refused or left out, for JSON.
+pub(crate) fn refused_json<'a, W: Display + 'a>(
+    refused: impl IntoIterator<Item = &'a (RepoPath, W)>,
+) -> Vec<Value> {
+    let one = |(path, why): &(RepoPath, W)| {
+        let mut value = path_json(path.as_bytes());
+        value["reason"] = json!(why.to_string());
+        value
+    };
+    refused.into_iter().map(one).collect()
+}
+
+/// Names what a command left out of the work tree; the exit code that says so.
+pub(crate) fn warn_of_skipped(skipped: &[(RepoPath, String)], ui: &Ui) -> ExitCode {
+    for (path, why) in skipped {
+        ui.warn(format!("'{path}' was left out: {why}"));
+    }
+    if skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial }
 }
 
 /// A JSON document with one long list, written as it comes, so that it takes no memory.

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::Args;
 use serde_json::json;
 
-use super::path_json;
 use super::switch::move_json;
+use super::{path_json, refused_json, warn_of_skipped};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -113,18 +113,13 @@ fn tell(
     let ui = context.ui;
     let ResetReport { from, to, moved, given_up } = report;
     if ui.is_json() {
-        let given_up = given_up.listed.iter().map(|(path, obstacle)| {
-            let mut value = path_json(path.as_bytes());
-            value["reason"] = json!(obstacle.to_string());
-            value
-        });
         ui.document(&json!({
             "schema_version": 1,
             "mode": mode.name(),
             "from": from.map(|commit| commit.to_string()),
             "id": to.map(|commit| commit.to_string()),
             "work_tree": move_json(moved),
-            "given_up": given_up.collect::<Vec<_>>(),
+            "given_up": refused_json(&given_up.listed),
             "dry_run": dry_run,
         }))?;
         return Ok(());
@@ -139,9 +134,7 @@ fn tell(
             ui.line(format!("and {} more", given_up.more))?;
         }
     }
-    for (path, why) in &moved.skipped {
-        ui.warn(format!("'{path}' was left out: {why}"));
-    }
+    warn_of_skipped(&moved.skipped, ui);
     if let Some(commit) = to {
         let message = repository.objects()?.commit(commit).map_err(RepoError::from)?.message;
         let title = escape(message.lines().next().unwrap_or_default().as_bytes());

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use serde_json::json;
 
-use super::path_json;
+use super::{path_json, refused_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -55,15 +55,10 @@ pub(crate) fn run(args: &RmArgs, context: &Context<'_>) -> CommandResult {
         context.ui.warn(format!("'{path}' stays: {why}"));
     }
     if context.ui.is_json() {
-        let skipped = removed.skipped.iter().map(|(path, why)| {
-            let mut value = path_json(path.as_bytes());
-            value["reason"] = json!(why);
-            value
-        });
         context.ui.document(&json!({
             "schema_version": 1,
             "removed": removed.paths().map(path_json).collect::<Vec<_>>(),
-            "skipped": skipped.collect::<Vec<_>>(),
+            "skipped": refused_json(&removed.skipped),
             "dry_run": args.dry_run,
         }))?;
     } else {

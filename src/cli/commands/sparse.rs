@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::path_json;
 use super::switch::move_json;
+use super::{path_json, refused_json, warn_of_skipped};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -160,9 +160,7 @@ fn tell_planned(report: &SparseReport, context: &Context<'_>) -> anyhow::Result<
 
 fn tell(report: &SparseReport, context: &Context<'_>) {
     let ui = context.ui;
-    for (path, why) in &report.moved.skipped {
-        ui.warn(format!("'{path}' was left out: {why}"));
-    }
+    warn_of_skipped(&report.moved.skipped, ui);
     for (path, why) in &report.stays.listed {
         ui.message(format!("'{path}' stays: {why}"));
     }
@@ -184,14 +182,7 @@ fn tell(report: &SparseReport, context: &Context<'_>) {
 }
 
 fn to_json(report: &SparseReport, dry_run: bool) -> Value {
-    let refused = |obstacles: &Obstacles| -> Vec<Value> {
-        let one = |(path, why): &(crate::path::RepoPath, crate::repo::switch::Obstacle)| {
-            let mut value = path_json(path.as_bytes());
-            value["reason"] = json!(why.to_string());
-            value
-        };
-        obstacles.listed.iter().map(one).collect()
-    };
+    let refused = |obstacles: &Obstacles| refused_json(&obstacles.listed);
     json!({
         "schema_version": 1,
         "sparse": !report.spec.is_empty(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::merge::conflict_json;
 use super::switch::move_json;
-use super::{JsonList, time_text};
+use super::{JsonList, time_text, warn_of_skipped};
 use crate::cli::CommandResult;
 use crate::cli::changes::{Format, FormatArgs, Printer};
 use crate::cli::context::Context;
@@ -19,7 +19,7 @@ use crate::repo::diff::{DiffSpec, Endpoint};
 use crate::repo::path_filter::PathFilter;
 use crate::repo::pathspec::Pathspec;
 use crate::repo::stash::{ApplyOptions, Stash, StashOptions, stash_index};
-use crate::repo::switch::{MoveReport, SwitchOptions, SwitchTo};
+use crate::repo::switch::{SwitchOptions, SwitchTo};
 use crate::repo::{RepoError, Repository};
 
 /// Put local changes aside and bring them back.
@@ -189,14 +189,7 @@ fn push(
     };
     let message = escape(stash.message.as_bytes());
     context.ui.message(format!("Put aside as stash@{{0}}: {message}"));
-    Ok(warn_of_skipped(&moved, context))
-}
-
-fn warn_of_skipped(moved: &MoveReport, context: &Context<'_>) -> ExitCode {
-    for (path, why) in &moved.skipped {
-        context.ui.warn(format!("'{path}' was left out: {why}"));
-    }
-    if moved.skipped.is_empty() { ExitCode::Success } else { ExitCode::Partial }
+    Ok(warn_of_skipped(&moved.skipped, context.ui))
 }
 
 fn list(repository: &Repository, context: &Context<'_>) -> CommandResult {
@@ -259,7 +252,7 @@ fn apply(
                 ui.line(format!("CONFLICT {}", conflict.path))?;
             }
         }
-        warn_of_skipped(&report.moved, context);
+        warn_of_skipped(&report.moved.skipped, context.ui);
         CliError::new("the stash does not go together with what was changed since")
             .with_hint("it is kept: edit the files or 'digstore restore --theirs PATH', then 'digstore add' them and 'digstore stash drop'; 'digstore undo' goes back")
             .render(ui);
@@ -271,7 +264,7 @@ fn apply(
     if options.pop && !is_whole {
         ui.warn("the stash is kept, because not all of it could be brought back");
     }
-    Ok(warn_of_skipped(&report.moved, context))
+    Ok(warn_of_skipped(&report.moved.skipped, context.ui))
 }
 
 fn branch(args: &BranchArgs, repository: &Repository, context: &Context<'_>) -> CommandResult {

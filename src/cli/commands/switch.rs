@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::path_json;
+use super::{refused_json, warn_of_skipped};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -110,9 +110,7 @@ fn tell(
         }
         return Ok(());
     }
-    for (path, why) in &report.moved.skipped {
-        ui.warn(format!("'{path}' was left out: {why}"));
-    }
+    warn_of_skipped(&report.moved.skipped, ui);
     match &report.to {
         Head::Branch(name) if report.from == report.to => {
             ui.message(format!("Already on '{}'", escape(name.as_bytes())));
@@ -142,32 +140,22 @@ fn head_json(head: &Head) -> Value {
 
 /// What a move of the work tree did, for JSON.
 pub(super) fn move_json(moved: &MoveReport) -> Value {
-    let skipped = moved.skipped.iter().map(|(path, why)| {
-        let mut value = path_json(path.as_bytes());
-        value["reason"] = json!(why);
-        value
-    });
     json!({
         "written": moved.written,
         "bytes": moved.bytes,
         "removed": moved.removed,
-        "skipped": skipped.collect::<Vec<_>>(),
+        "skipped": refused_json(&moved.skipped),
     })
 }
 
 fn to_json(report: &SwitchReport, dry_run: bool) -> Value {
-    let obstacles = report.obstacles.listed.iter().map(|(path, obstacle)| {
-        let mut value = path_json(path.as_bytes());
-        value["reason"] = json!(obstacle.to_string());
-        value
-    });
     json!({
         "schema_version": 1,
         "from": head_json(&report.from),
         "to": head_json(&report.to),
         "id": report.commit.map(|commit| commit.to_string()),
         "work_tree": move_json(&report.moved),
-        "obstacles": obstacles.collect::<Vec<_>>(),
+        "obstacles": refused_json(&report.obstacles.listed),
         "dry_run": dry_run,
     })
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::path_json;
 use super::switch::move_json;
+use super::{refused_json, warn_of_skipped};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
@@ -82,17 +82,12 @@ pub(super) fn tell(
     let ui = context.ui;
     let UndoReport { record, moved, returned, obstacles } = report;
     if ui.is_json() {
-        let obstacles = obstacles.listed.iter().map(|(path, obstacle)| {
-            let mut value = path_json(path.as_bytes());
-            value["reason"] = json!(obstacle.to_string());
-            value
-        });
         ui.document(&json!({
             "schema_version": 1,
             "operation": record.as_ref().map_or(Value::Null, super::op::to_json),
             "work_tree": move_json(moved),
             "returned": returned,
-            "obstacles": obstacles.collect::<Vec<_>>(),
+            "obstacles": refused_json(&obstacles.listed),
             "dry_run": flags.dry_run,
         }))?;
     } else {
@@ -112,9 +107,7 @@ pub(super) fn tell(
                 moved.removed,
             ));
         }
-        for (path, why) in &moved.skipped {
-            ui.warn(format!("'{path}' was left out: {why}"));
-        }
+        warn_of_skipped(&moved.skipped, ui);
     }
     Ok(match () {
         () if flags.dry_run && !obstacles.listed.is_empty() => ExitCode::Failure,

@@ -268,12 +268,6 @@ impl Repository {
         self.tell_skipped(&report.skipped);
         Ok(report)
     }
-
-    pub(super) fn tell_skipped(&self, skipped: &[(RepoPath, String)]) {
-        for (path, why) in skipped {
-            self.monitor().warn(&format!("'{path}' was left out: {why}"));
-        }
-    }
 }
 
 /// From what a merge came to, to a tree. Between two commits nothing of what lies in the work tree

@@ -155,9 +155,7 @@ impl Repository {
         }
         staging.check()?;
         writer.flush(op)?;
-        for (path, why) in writer.report.skipped {
-            self.monitor().warn(&format!("'{path}' was left out: {why}"));
-        }
+        self.tell_skipped(&writer.report.skipped);
         Ok(())
     }
 }

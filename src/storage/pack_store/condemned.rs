@@ -243,8 +243,13 @@ impl PackStore {
     pub fn drop_index(&self) -> Result<()> {
         // First, so that nothing is lost where the footers cannot be had.
         self.look_past_index()?;
-        for name in self.disk.list(INDEX_DIR.as_ref())? {
-            self.disk.remove_durably(&Path::new(INDEX_DIR).join(name))?;
+        Self::remove_index(&*self.disk)
+    }
+
+    /// Removes the merged index. Who has it mapped goes on with that.
+    pub fn remove_index(disk: &dyn Disk) -> Result<()> {
+        for name in disk.list(INDEX_DIR.as_ref())? {
+            disk.remove_durably(&Path::new(INDEX_DIR).join(name))?;
         }
         Ok(())
     }

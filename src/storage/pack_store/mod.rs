@@ -236,14 +236,8 @@ impl State {
 
     /// The packs that are there, of which an index covers some.
     fn load_with(disk: &dyn Disk, list: Condemned, merged: Vec<Arc<MergedIndex>>) -> Result<Self> {
-        let mut state = Self {
-            live: list_packs(disk)?,
-            merged,
-            condemned: list.packs.into_iter().collect(),
-            is_thorough: list.is_thorough,
-            is_obliterating: list.is_obliterating,
-            ..Self::default()
-        };
+        let mut state = Self { live: list_packs(disk)?, merged, ..Self::default() };
+        state.take_list(list);
         let covered: HashSet<PackId> =
             state.merged.iter().flat_map(|index| index.packs()).collect();
         let mut uncovered: Vec<_> = state.live.difference(&covered).copied().collect();
