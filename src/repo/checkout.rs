@@ -50,7 +50,7 @@ impl CheckoutReport {
     /// Adds what another one did.
     pub fn add(&mut self, other: Self) {
         self.files += other.files;
-        self.bytes += other.bytes;
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.skipped.extend(other.skipped);
     }
 }

@@ -90,7 +90,8 @@ impl Repository {
             batch.blocking.retain(|path| !spared.contains(path));
             self.monitor().phase(Phase::Restoring);
             if batch.is_last && report.files == 0 {
-                let bytes = batch.entries.iter().map(|entry| entry.size).sum();
+                let bytes =
+                    batch.entries.iter().map(|entry| entry.size).fold(0, u64::saturating_add);
                 self.monitor().totals(batch.entries.len() as u64, bytes);
             }
             for path in &batch.blocking {

@@ -68,7 +68,7 @@ impl Repository {
             KindView::File { .. } => view.stat.size,
             _ => 0,
         };
-        let staged_bytes: u64 = staging.views().map(file_bytes).sum();
+        let staged_bytes = staging.views().map(file_bytes).fold(0, u64::saturating_add);
         let mut report = self.count(&totals, staged_bytes)?;
         report.staged_files = staging.len() as u64;
         report.staging_bytes = base + log;

@@ -42,3 +42,19 @@ fn a_block_that_compression_leaves_as_long_stays_as_it_is() {
     let head = [0x00, 0x00, 0x00, 0x24, 0xec, 0x00, 0x2f, 0x10, 0x00, 0x02, 0x00];
     holds("zstd", &[&head[..], &tail].concat());
 }
+
+/// A footer with good sums whose totals are not those of its blocks: `store size` added them up past
+/// the end of 64 bits.
+#[test]
+fn a_footer_with_totals_that_its_blocks_do_not_have_is_damaged() {
+    holds("store", &[0, 0, 0, 64, 0, 236, 215, 152, 0, 2, 0, 0, 0, 2, 0, 0]);
+}
+
+/// A pack with a sound footer behind a header with two damaged bytes, one of them that of the version:
+/// it was called the pack of a newer release, and nothing of it was salvaged.
+#[test]
+fn a_header_of_another_version_before_a_sound_footer_is_damage() {
+    let mut bytes = checks::packs::pack_file_seeds().swap_remove(0);
+    (bytes[8], bytes[10]) = (0, 1);
+    holds("pack_file", &bytes);
+}

@@ -283,7 +283,7 @@ impl<'r> Step<'r> {
             let Some(entry) = entry_of(view) else { return Ok(()) };
             if look_at(&self.root, &entry.path)?.is_none() {
                 report.moved.written += 1;
-                report.moved.bytes += entry.size;
+                report.moved.bytes = report.moved.bytes.saturating_add(entry.size);
                 let blocked = way.new_obstacle(&entry.path)?;
                 blocked
                     .into_iter()
@@ -399,7 +399,7 @@ impl<'r> Writer<'r> {
         self.cost = 0;
         let written = self.repository.checkout(&self.work_tree, batch.iter().cloned().map(Ok))?;
         self.report.written += written.files;
-        self.report.bytes += written.bytes;
+        self.report.bytes = self.report.bytes.saturating_add(written.bytes);
         self.report.skipped.extend(written.skipped);
         let noted = {
             let staging = op.staged().snapshot();

@@ -156,7 +156,8 @@ impl Repository {
                 Verdict::Remove => report.removed += 1,
                 Verdict::Write => {
                     report.written += 1;
-                    report.bytes += looked.target.map_or(0, |(_, size)| size);
+                    let size = looked.target.map_or(0, |(_, size)| size);
+                    report.bytes = report.bytes.saturating_add(size);
                 }
             }
             if let Some((path, obstacle)) = looked.obstacle {

@@ -185,7 +185,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         let written =
             self.repository.checkout(&self.work_tree, batch.write.iter().cloned().map(Ok))?;
         self.report.written += written.files;
-        self.report.bytes += written.bytes;
+        self.report.bytes = self.report.bytes.saturating_add(written.bytes);
         self.report.skipped.extend(written.skipped);
         let entries = batch.write.into_iter().chain(batch.note).map(|entry| self.staged(entry));
         let entries: Vec<StagedEntry> = entries.collect();

@@ -347,6 +347,17 @@ impl<'a> Footer<'a> {
         Ok(Self { kind, nonce, plain_bytes, stored_bytes, blocks, chunks })
     }
 
+    /// Whether the bytes it states for all blocks are what its blocks add up to.
+    pub fn check_totals(&self) -> Result<()> {
+        let lens =
+            |at| self.blocks.chunks_exact(BLOCK_ENTRY_LEN).map(move |entry| u32_at(entry, at));
+        let sum = |at| lens(at).map(u64::from).sum::<u64>();
+        if (sum(8), sum(12)) != (self.stored_bytes, self.plain_bytes) {
+            return Err(FormatError::invalid(Self::WHAT, "its blocks do not add up to its totals"));
+        }
+        Ok(())
+    }
+
     /// Number of blocks.
     pub fn block_count(&self) -> u32 {
         (self.blocks.len() / BLOCK_ENTRY_LEN) as u32
@@ -507,6 +518,17 @@ mod tests {
             let mut flipped = bytes;
             flipped[at] ^= 1;
             assert!(Trailer::decode(&flipped, file_len).is_err());
+        }
+    }
+
+    #[test]
+    fn a_footer_states_what_its_blocks_add_up_to() {
+        let bytes = encode_footer(PackKind::Data, &[1; 16], &[entry(&[5]), entry(&[2, 3])], &[]);
+        assert_eq!(Footer::decode(&bytes).unwrap().check_totals(), Ok(()));
+        for at in (40..56).chain([64 + 8, 64 + BLOCK_ENTRY_LEN + 12]) {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(Footer::decode(&other).unwrap().check_totals().is_err(), "byte {at}");
         }
     }
 

@@ -65,7 +65,7 @@ impl PackTable {
         let checked = if trailer.pack != id || PackId::of(&footer) != id {
             Err(FormatError::Checksum { what: "a pack's footer" })
         } else {
-            Footer::decode(&footer).map(drop)
+            Footer::decode(&footer).and_then(|footer| footer.check_totals())
         };
         if let Err(source) = checked {
             footer.check()?;
@@ -260,7 +260,11 @@ impl Pack {
     pub fn verify_layout(&self) -> Result<()> {
         let mut header = [0; HEADER_LEN];
         self.file.read_exact_at(&mut header, 0)?;
-        let (kind, nonce) = pack::decode_header(&header).map_err(|source| self.damaged(source))?;
+        let (kind, nonce) = pack::decode_header(&header).map_err(|source| {
+            // The footer is one that this release writes, and so was the header.
+            let checksum = FormatError::Checksum { what: "a pack's header" };
+            self.damaged(if source.is_newer() { checksum } else { source })
+        })?;
         self.compare_layout(kind, nonce).or_else(|error| self.check_footer().and(Err(error)))
     }
 

@@ -187,6 +187,25 @@ fn all_that_can_be_read_of_a_damaged_pack_is_salvaged() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
+fn a_header_of_another_version_before_a_sound_footer_is_damage() {
+    let (dir, disk) = fresh();
+    let id = write_pack(&disk, 1, &sample(1));
+    let path = dir.path().join(pack_path(&id));
+    let good = std::fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    // The number of the version, and one byte behind it, so that it is not the number alone.
+    bytes[8] ^= 0x80;
+    bytes[20] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let salvage = Salvage::look(&*disk, id).unwrap();
+    assert!(!salvage.is_sound && salvage.lost.is_empty());
+    let file = disk.open(&pack_path(&id)).unwrap().unwrap();
+    assert_eq!(salvage.write(&disk, &*file).unwrap().unwrap().id, id);
+    assert!(std::fs::read(&path).unwrap() == good);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test breaks files on purpose")]
 fn frames_in_a_stored_file_do_not_say_what_kind_a_pack_is() {
     let (dir, disk) = fresh();
     let mut noise = vec![0; 4000];
