@@ -145,7 +145,7 @@ samples! {
     staging_log: 2000,
     staging_base: 2000,
     pack: 2000,
-    pack_file: 300,
+    pack_file: 4000,
     pack_index: 2000,
     zstd: 200,
     path: 4000,
@@ -156,7 +156,7 @@ samples! {
     revision: 500,
     tar: 50,
     graph: 100,
-    store: 100,
+    store: 300,
 }
 
 /// Every stored format of the library is among them.
