@@ -524,3 +524,23 @@ fn merges_come_out_as_gits() {
         compare_with_git(seed);
     }
 }
+
+/// What is staged of such a file is still ours alone, and a commit would be a merge without theirs.
+#[test]
+fn a_file_that_add_leaves_out_stays_in_conflict() {
+    let sandbox = conflicting();
+    sandbox.fails(1, ["merge", "topic"]);
+    sandbox.remove("text");
+    // No link may lead there.
+    std::os::unix::fs::symlink(".digstore/config.toml", sandbox.path("text")).unwrap();
+    sandbox.run(["add", "-A"]).expect_code(3);
+    let status = sandbox.ok(["status"]);
+    assert!(status.text().contains("text"), "{status:?}");
+    assert!(!status.text().contains("binary"), "{status:?}");
+    let told = sandbox.fails(1, ["commit", "-m", "merged"]);
+    assert!(told.contains("'text'"), "{told}");
+    sandbox.remove("text");
+    sandbox.write("text", "a\nboth\nc\n");
+    sandbox.ok(["add", "-A"]);
+    sandbox.ok(["commit", "-m", "merged"]);
+}

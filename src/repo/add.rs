@@ -20,7 +20,7 @@ use super::beneath::read_link;
 use super::diff_trees::Change;
 use super::operation::description;
 use super::pathspec::Pathspec;
-use super::scan::Scan;
+use super::scan::{Hidden, Scan};
 use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::metrics::MetricsSnapshot;
@@ -65,6 +65,8 @@ pub struct AddReport {
     pub skipped: u64,
     /// Those paths and why, in words, if they were asked for.
     pub skips: Vec<(RepoPath, String)>,
+    /// Those paths; what is staged there is not what the work tree holds.
+    pub(super) left_out: Hidden,
     /// Counters of the run.
     pub metrics: Option<MetricsSnapshot>,
     /// How it worked at its end.
@@ -104,7 +106,8 @@ impl Repository {
         }
         let mut op = self.begin(description("add", options.paths.shown()))?;
         let report = self.add_to(op.staging(), options)?;
-        self.resolve_conflicts(&mut op, &options.paths)?;
+        let is_left_out = |path: &RepoPath| report.left_out.covers(path.as_bytes());
+        self.resolve_conflicts(&mut op, &options.paths, &is_left_out)?;
         op.finish()?;
         Ok(report)
     }
@@ -214,6 +217,8 @@ impl<'a> Finder<'a> {
                 self.look_at(path, entry, staged, &mut found);
             }
         });
+        // Of what was never tracked, nobody misses anything.
+        listing.skipped.retain(|(path, _)| !self.tracked_only || self.scan.holds(path.as_bytes()));
         found.skipped.append(&mut listing.skipped);
         found.warnings.extend(listing.warnings.iter().map(ToString::to_string));
         self.files.fetch_add(found.tasks.len() as u64, Ordering::Relaxed);

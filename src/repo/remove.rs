@@ -52,6 +52,13 @@ impl Removed {
             .map(|view| view.path)
     }
 
+    /// Whether a staged path stays.
+    fn leaves_out(&self, path: &RepoPath) -> bool {
+        let mut views = self.before.views_within(path.as_bytes()).numbered();
+        let stays = |number| self.left_out.as_ref().is_some_and(|bits| bits.has(number));
+        views.any(|(number, view)| view.path == path.as_bytes() && stays(number))
+    }
+
     /// Leaves out what the work tree does not hold because it is sparse.
     fn leave_out_unwanted(&mut self, repository: &Repository, root: &OwnedFd) -> Result<()> {
         let wanted = repository.wanted()?;
@@ -102,7 +109,7 @@ impl Repository {
         if !options.cached {
             op.moves_work_tree();
         }
-        self.resolve_conflicts(&mut op, &options.paths)?;
+        self.resolve_conflicts(&mut op, &options.paths, &|path| removed.leaves_out(path))?;
         op.checkpoint()?;
         if !options.cached {
             removed.skipped = self.remove_files(&removed, &root)?;

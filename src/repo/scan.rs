@@ -64,7 +64,7 @@ pub(super) fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
 
 /// Paths that the walk could not look into: what is staged there may be there still.
 #[derive(Debug, Default)]
-pub(super) struct Hidden(HashSet<Vec<u8>>);
+pub(crate) struct Hidden(HashSet<Vec<u8>>);
 
 impl Hidden {
     /// Notes a path that was left out, if that hides what is staged there.
@@ -74,8 +74,13 @@ impl Hidden {
         }
     }
 
+    /// Notes a path, whatever the reason is.
+    pub(super) fn insert(&mut self, path: &RepoPath) {
+        self.0.insert(path.as_bytes().to_vec());
+    }
+
     /// Whether the path, or a directory above it, was hidden.
-    fn covers(&self, path: &[u8]) -> bool {
+    pub(super) fn covers(&self, path: &[u8]) -> bool {
         covers(&self.0, path)
     }
 }

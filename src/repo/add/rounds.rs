@@ -239,6 +239,7 @@ impl<'a> Rounds<'a> {
             skips.extend(reason.message().map(|words| (path, words)));
         }
         skips.sort_unstable();
+        skips.iter().for_each(|(path, _)| self.report.left_out.insert(path));
         self.report.skipped += skips.len() as u64;
         skips.iter().for_each(|(path, why)| monitor.warn(&format!("left out '{path}': {why}")));
         if self.options.list {

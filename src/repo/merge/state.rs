@@ -134,13 +134,19 @@ impl Repository {
         Ok((state, moved))
     }
 
-    /// Notes that conflicts are resolved, those whose paths match. A stash that was brought back
-    /// waits no more when all of them are.
-    pub(crate) fn resolve_conflicts(&self, op: &mut Operation<'_>, paths: &Pathspec) -> Result<()> {
+    /// Notes that conflicts are resolved, those whose paths match and were not left out. A stash that
+    /// was brought back waits no more when all of them are.
+    pub(crate) fn resolve_conflicts(
+        &self,
+        op: &mut Operation<'_>,
+        paths: &Pathspec,
+        is_left_out: &dyn Fn(&RepoPath) -> bool,
+    ) -> Result<()> {
         let Some(mut state) = self.merge_state()? else { return Ok(()) };
         let mut changed = false;
         for conflict in &mut state.conflicts {
-            if !conflict.resolved && paths.matches(conflict.path.as_bytes(), false) {
+            let is_meant = paths.matches(conflict.path.as_bytes(), false);
+            if !conflict.resolved && is_meant && !is_left_out(&conflict.path) {
                 self.warn_of_markers(conflict)?;
                 conflict.resolved = true;
                 changed = true;
