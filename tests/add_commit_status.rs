@@ -566,3 +566,33 @@ fn an_ambiguous_prefix_lists_the_candidates() {
     }
     unreachable!("no commit was made in the second it was meant for");
 }
+
+#[test]
+fn commit_all_says_by_its_exit_code_that_a_file_was_left_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "one");
+    sandbox.write("g", "one");
+    sandbox.save("first");
+    for (number, hook) in ["", "true"].into_iter().enumerate() {
+        sandbox.write("g", format!("{number}"));
+        let _ = fs::remove_file(sandbox.path("f"));
+        // No link may lead there.
+        std::os::unix::fs::symlink(".digstore/config.toml", sandbox.path("f")).unwrap();
+        if !hook.is_empty() {
+            sandbox.ok(["config", "set", "--user", "hooks.pre-commit", hook]);
+        }
+        let said = sandbox.run(["commit", "-a", "-m", "second"]).expect_code(3);
+        assert!(said.stderr.contains("left out 'f'"), "{said:?}");
+        assert_eq!(sandbox.ok(["get", "f"]).stdout, b"one");
+        assert_eq!(sandbox.ok(["get", "g"]).stdout, format!("{number}").as_bytes());
+    }
+    // What is not tracked is none of its business.
+    sandbox.remove("f");
+    sandbox.write("f", "last");
+    sandbox.write("g", "last");
+    std::os::unix::fs::symlink(".digstore/config.toml", sandbox.path("untracked")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(sandbox.path("socket")).unwrap();
+    sandbox.ok(["commit", "-a", "-m", "third"]);
+    sandbox.write("g", "after");
+    sandbox.ok(["add", "-u"]);
+}

@@ -44,6 +44,8 @@ pub struct CommitReport {
     pub branch: Option<String>,
     /// The sequence of commits that goes on behind it, if one waits.
     pub rest: Option<MergeState>,
+    /// Tracked files that were to be staged first and were left out; the monitor was told of each.
+    pub skipped: u64,
     /// Counters of the run.
     pub metrics: MetricsSnapshot,
     /// How it worked.
@@ -70,9 +72,10 @@ impl Repository {
         let waiting = self.merge_state()?;
         let begun = waiting.as_ref().filter(|state| !state.is_between());
         let (parents, unchanged) = self.parents(head, begun, options.amend)?;
+        let mut skipped = 0;
         if options.all {
             let tracked = AddOptions { tracked_only: true, ..AddOptions::default() };
-            self.add_to(op.staging(), &tracked)?;
+            skipped = self.add_to(op.staging(), &tracked)?.skipped;
         }
         let is_new = head.is_some() || !op.staged().is_empty();
         if !is_new && !options.allow_empty {
@@ -102,7 +105,7 @@ impl Repository {
         op.set_merge(rest.as_ref())?;
         op.checkpoint()?;
         let (metrics, plan) = (engine.metrics.snapshot(), engine.plan());
-        Ok(CommitReport { id, commit, branch, rest, metrics, plan })
+        Ok(CommitReport { id, commit, branch, rest, skipped, metrics, plan })
     }
 
     /// Whether no conflict keeps what is staged from being committed.

@@ -75,7 +75,7 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
         (author.seconds, author.offset_minutes) = if args.date.is_some() { date } else { kept };
     }
     let given = args.message.given()?;
-    let all = verified(args, &repository, context)?;
+    let (all, left_out) = verified(args, &repository, context)?;
     let message = match (given, earlier) {
         (Some(message), _) => message,
         (None, Some((message, _))) if args.no_edit => message,
@@ -93,28 +93,30 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
     print(&report, context)?;
     context.ui.flush()?;
     hooks::post_commit(&repository, context, report.id);
-    Ok(ExitCode::Success)
+    Ok(if left_out + report.skipped == 0 { ExitCode::Success } else { ExitCode::Partial })
 }
 
-/// Runs the hook that may forbid the commit; whether tracked files are still to be staged. The hook
-/// sees what will be committed, so with `--all` they are staged before it.
+/// Runs the hook that may forbid the commit; whether tracked files are still to be staged, and how
+/// many of those that were are left out. The hook sees what will be committed, so with `--all` they
+/// are staged before it.
 fn verified(
     args: &CommitArgs,
     repository: &Repository,
     context: &Context<'_>,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<(bool, u64)> {
     if args.no_verify {
-        return Ok(args.all);
+        return Ok((args.all, 0));
     }
     repository.check_resolved()?;
-    let stages = args.all && hooks::has_pre_commit(repository);
+    let (stages, mut left_out) = (args.all && hooks::has_pre_commit(repository), 0);
     if stages {
-        repository.add(&AddOptions { tracked_only: true, ..AddOptions::default() })?;
+        let tracked = AddOptions { tracked_only: true, ..AddOptions::default() };
+        left_out = repository.add(&tracked)?.skipped;
         // The hook has the terminal for itself.
         repository.monitor().finish();
     }
     hooks::pre_commit(repository, context, args.amend)?;
-    Ok(args.all && !stages)
+    Ok((args.all && !stages, left_out))
 }
 
 /// Message and author of the commit that is amended, or of the merge that waits.
