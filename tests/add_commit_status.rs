@@ -573,11 +573,11 @@ fn commit_all_says_by_its_exit_code_that_a_file_was_left_out() {
     sandbox.write("f", "one");
     sandbox.write("g", "one");
     sandbox.save("first");
+    sandbox.remove("f");
+    // No link may lead there.
+    std::os::unix::fs::symlink(".digstore/config.toml", sandbox.path("f")).unwrap();
     for (number, hook) in ["", "true"].into_iter().enumerate() {
         sandbox.write("g", format!("{number}"));
-        let _ = fs::remove_file(sandbox.path("f"));
-        // No link may lead there.
-        std::os::unix::fs::symlink(".digstore/config.toml", sandbox.path("f")).unwrap();
         if !hook.is_empty() {
             sandbox.ok(["config", "set", "--user", "hooks.pre-commit", hook]);
         }
