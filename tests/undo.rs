@@ -172,3 +172,42 @@ fn the_past_can_be_looked_at_and_gone_back_to() {
     sandbox.ok(["undo"]);
     assert_eq!(commits(&sandbox), 2);
 }
+
+#[test]
+fn undo_of_a_stash_pop_brings_back_tracked_and_untracked_files() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a\n");
+    sandbox.save("base");
+    sandbox.write("a", "a\nx\n");
+    sandbox.write("u", "u\n");
+    sandbox.ok(["stash", "push", "-u"]);
+    // As the stash has it: it is taken over.
+    sandbox.write("u", "u\n");
+    sandbox.ok(["stash", "pop"]);
+    sandbox.ok(["undo"]);
+    assert_eq!((sandbox.read("a"), sandbox.read("u")), (b"a\n".to_vec(), b"u\n".to_vec()));
+    assert_eq!(sandbox.status(), ["?? u"]);
+}
+
+#[test]
+fn undo_of_a_merge_in_conflict_brings_back_what_was_taken_over() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a\n");
+    sandbox.write("b", "b\n");
+    sandbox.save("base");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("a", "theirs\n");
+    sandbox.write("n", "n\n");
+    sandbox.write("b", "b2\n");
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "ours\n");
+    sandbox.save("ours");
+    // As the other side has them.
+    sandbox.write("n", "n\n");
+    sandbox.write("b", "b2\n");
+    sandbox.fails(1, ["merge", "topic"]);
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.read("a"), b"ours\n");
+    assert_eq!((sandbox.read("n"), sandbox.read("b")), (b"n\n".to_vec(), b"b2\n".to_vec()));
+}

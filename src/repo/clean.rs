@@ -78,7 +78,7 @@ impl Repository {
         let staging = op.staged().snapshot();
         let mut found = self.find_untracked(options, &staging)?;
         if !options.forget {
-            op.keep(self.keep_untracked(&mut found, &staging)?);
+            op.keep(self.keep_untracked(&mut found, &staging)?)?;
             op.moves_work_tree();
             op.checkpoint()?;
         }

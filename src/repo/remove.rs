@@ -101,7 +101,7 @@ impl Repository {
         let root = self.work_tree_handle()?;
         let mut removed = self.removable(options, op.staged(), &root)?;
         if !options.cached && options.force {
-            op.keep(self.keep_modified(&removed, &root)?);
+            op.keep(self.keep_modified(&removed, &root)?)?;
         }
         let mut frame = Frame::default();
         removed.paths().for_each(|path| frame.remove(path));

@@ -137,7 +137,7 @@ impl Repository {
         if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
             return Err(RepoError::CannotKeep { path, why });
         }
-        op.keep(keeper.finish()?);
+        op.keep(keeper.finish()?)?;
         let staged = op.staged_tree()?.tree;
         op.announce(staged)
     }

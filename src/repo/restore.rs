@@ -140,8 +140,8 @@ impl Repository {
                 written.enter(batch.written)?;
             }
         }
-        op.keep(keeper.finish()?);
-        op.writes(written.finish()?);
+        op.keep(keeper.finish()?)?;
+        op.writes(written.finish()?)?;
         op.moves_work_tree();
         op.checkpoint()?;
         Ok(failed)

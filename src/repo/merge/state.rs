@@ -179,7 +179,7 @@ impl Repository {
         }
         // What cannot be stored is not overwritten either.
         keeper.keep(&doomed, op.staged())?;
-        op.keep(keeper.finish()?);
+        op.keep(keeper.finish()?)?;
         let marked = marked.into_iter().map(|(path, kind)| (path, Some(kind)));
         let mut entries: Vec<_> = marked.chain(unseen).collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -231,7 +231,7 @@ impl Repository {
         if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
             return Err(RepoError::CannotKeep { path, why });
         }
-        op.keep(keeper.finish()?);
+        op.keep(keeper.finish()?)?;
         op.moves_work_tree();
         let entries = chosen.into_iter().map(|conflict| {
             let kind = match side {

@@ -54,15 +54,7 @@ impl Operation<'_> {
     /// What was kept, and before that by a killed command that this one goes on with.
     pub(in super::super) fn with_earlier(&self, kept: Option<TreeId>) -> Result<Option<TreeId>> {
         let earlier = self.unfinished.as_ref().and_then(|moving| moving.kept);
-        let (Some(earlier), Some(tree)) = (earlier, kept) else { return Ok(earlier.or(kept)) };
-        let objects = self.repository.objects()?;
-        let mut entries = Vec::new();
-        for change in TreeDiff::new(objects, None, Some(earlier)) {
-            let change = change?;
-            entries.push((change.path, change.new));
-        }
-        let kept = TreeTotals { tree, files: 0, bytes: 0 };
-        Ok(Some(self.repository.write_edited(kept, &entries)?.tree))
+        self.repository.overlaid(kept, earlier)
     }
 
     /// The record says it now. A file that stays behind a crash is one of the past.

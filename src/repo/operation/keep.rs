@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::super::beneath::{PathKind, read_link, stat_one};
 use super::super::source::WorkTreeSource;
-use super::super::trees::TreeStack;
+use super::super::trees::{TreeChange, TreeDiff, TreeStack};
 use super::super::{RepoError, Repository, Result};
 use crate::id::TreeId;
 use crate::path::RepoPath;
@@ -12,6 +12,7 @@ use crate::storage::binary_staging::{BinaryStagingArea, StagedEntry, StagedKind}
 use crate::storage::engine::{Engine, FileTask};
 use crate::storage::format::object::check_target;
 use crate::storage::format::staging::FileStat;
+use crate::storage::objects::TreeTotals;
 use crate::storage::parallel_processor::ParallelProcessor;
 
 /// A path of the work tree that will be overwritten or removed.
@@ -194,6 +195,24 @@ impl<'a> Keeper<'a> {
         };
         let totals = engine.write_objects(&WorkTreeSource(root), |worker| trees.finish(worker))?;
         Ok(Some(totals.tree))
+    }
+}
+
+impl Repository {
+    /// One tree of two that were made of single paths: what is in `over` counts.
+    pub(super) fn overlaid(
+        &self,
+        under: Option<TreeId>,
+        over: Option<TreeId>,
+    ) -> Result<Option<TreeId>> {
+        let (Some(tree), Some(over)) = (under, over) else { return Ok(over.or(under)) };
+        let mut entries = Vec::new();
+        for change in TreeDiff::new(self.objects()?, None, Some(over)) {
+            let TreeChange { path, new, .. } = change?;
+            entries.push((path, new));
+        }
+        let under = TreeTotals { tree, files: 0, bytes: 0 };
+        Ok(Some(self.write_edited(under, &entries)?.tree))
     }
 }
 

@@ -236,23 +236,25 @@ impl<'r> Operation<'r> {
     }
 
     /// Notes bytes of the work tree that the operation overwrites or removes: a tree of the paths
-    /// with what they held, as [`Keeper`] makes it. `None` is what there is to keep often.
-    pub fn keep(&mut self, tree: Option<TreeId>) {
-        self.kept = tree.or(self.kept);
+    /// with what they held, as [`Keeper`] makes it. `None` is what there is to keep often. What was
+    /// kept of a path before stays: it was there first.
+    pub fn keep(&mut self, tree: Option<TreeId>) -> Result<()> {
+        self.kept = self.repository.overlaid(tree, self.kept)?;
+        Ok(())
     }
 
     /// Notes what the operation writes in the work tree beyond what is staged then. An undo brings
     /// each path to what was kept of it, or removes it; see [`OpRecord::written`].
-    pub fn writes(&mut self, tree: Option<TreeId>) {
-        self.written = tree.or(self.written);
+    pub fn writes(&mut self, tree: Option<TreeId>) -> Result<()> {
+        self.written = self.repository.overlaid(self.written, tree)?;
+        Ok(())
     }
 
     /// The same, from a list in path order.
     pub fn writes_entries(&mut self, entries: &[(RepoPath, Option<EntryKind>)]) -> Result<()> {
-        if entries.iter().any(|(_, kind)| kind.is_some()) {
-            self.written = Some(self.repository.write_alone(entries)?.tree);
-        }
-        Ok(())
+        let has_any = entries.iter().any(|(_, kind)| kind.is_some());
+        let tree = has_any.then(|| self.repository.write_alone(entries)).transpose()?;
+        self.writes(tree.map(|written| written.tree))
     }
 
     /// Lets a merge wait when the operation finishes, or none.

@@ -166,7 +166,7 @@ impl Operation<'_> {
             Some(tree) => self.bring_back(tree, &mut moved)?,
             None => 0,
         };
-        self.writes(way.kept);
+        self.writes(way.kept)?;
         self.kind = way.kind;
         self.takes_back = way.takes_back;
         for (name, value) in way.refs {

@@ -45,7 +45,7 @@ impl Repository {
         }
         if !kept.is_empty() {
             let kept: Vec<_> = kept.into_iter().collect();
-            op.keep(Some(self.write_alone(&kept)?.tree));
+            op.keep(Some(self.write_alone(&kept)?.tree))?;
         }
         op.writes_entries(&written)
     }
@@ -79,7 +79,7 @@ impl Repository {
                 return Err(RepoError::CannotKeep { path, why });
             }
         }
-        op.keep(keeper.finish()?);
+        op.keep(keeper.finish()?)?;
         op.writes_entries(&written.into_iter().collect::<Vec<_>>())
     }
 }

@@ -287,7 +287,7 @@ impl Operation<'_> {
         }
         keep_all(&mut keeper, &mut doomed, &staging)?;
         let kept = self.with_earlier(keeper.finish()?)?;
-        self.keep(kept);
+        self.keep(kept)?;
         Ok(kept)
     }
 }
