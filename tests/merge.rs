@@ -544,3 +544,16 @@ fn a_file_that_add_leaves_out_stays_in_conflict() {
     sandbox.ok(["add", "-A"]);
     sandbox.ok(["commit", "-m", "merged"]);
 }
+
+#[test]
+fn a_file_deleted_here_and_changed_there_is_resolved_by_its_path() {
+    for command in [&["add"][..], &["add", "-u"], &["rm"], &["rm", "-f"], &["rm", "--cached"]] {
+        let sandbox = conflicting();
+        sandbox.fails(1, ["merge", "topic"]);
+        assert!(sandbox.status().contains(&"DU deleted-here".to_owned()));
+        sandbox.ok(command.iter().copied().chain(["deleted-here"]));
+        assert!(!sandbox.status().iter().any(|line| line.contains("deleted-here")), "{command:?}");
+        // What is no conflict and nowhere is a mistake as before.
+        sandbox.fails(20, command.iter().copied().chain(["nowhere"]));
+    }
+}

@@ -121,7 +121,7 @@ impl Repository {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
         let scan = Scan::new(self, &root, &before, &options.paths)?;
-        options.paths.check_work_tree(&scan, options.force)?;
+        options.paths.check_work_tree(&scan, options.force, &self.unresolved()?)?;
         self.monitor().phase(Phase::Discovery);
         let finder = Finder::new(&scan, self, options.tracked_only);
         let (sender, finds) = bounded(QUEUED_LISTINGS);

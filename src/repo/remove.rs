@@ -124,9 +124,10 @@ impl Repository {
         staging: &BinaryStagingArea,
         root: &OwnedFd,
     ) -> Result<Removed> {
-        options.paths.check_staged(staging)?;
+        let in_conflict = self.unresolved()?;
+        options.paths.check_staged_or(staging, &in_conflict)?;
         if !options.recursive
-            && let Some(directory) = options.paths.staged_directory(staging)
+            && let Some(directory) = options.paths.staged_directory(staging, &in_conflict)
         {
             return Err(RepoError::NeedsRecursive(directory));
         }

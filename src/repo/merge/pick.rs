@@ -79,6 +79,10 @@ impl Repository {
     fn pick_one(&self, id: CommitId, sequence: &Sequence<'_>) -> Result<MergeOutcome> {
         let &Sequence { kind, how, start, ref todo, committer } = sequence;
         let mut op = self.begin(description(kind.name(), [id.short()]))?;
+        // Another command may have stopped in a conflict between two commits of the sequence.
+        if let Some(state) = self.merge_state()?.filter(|state| !state.is_between()) {
+            return Err(MergeError::Waiting(state.kind).into());
+        }
         let head = op.head_commit()?;
         let head =
             head.ok_or_else(|| RepoError::Unborn(super::super::DEFAULT_BRANCH.to_owned()))?;

@@ -52,6 +52,13 @@ impl Repository {
         Ok(waits.then_some(state))
     }
 
+    /// The paths that keep what waits from being committed.
+    pub(in crate::repo) fn unresolved(&self) -> Result<Vec<RepoPath>> {
+        let conflicts = self.merge_state()?.map_or(Vec::new(), |state| state.conflicts);
+        let open = conflicts.into_iter().filter(|conflict| !conflict.resolved);
+        Ok(open.map(|conflict| conflict.path).collect())
+    }
+
     /// The state that a tree holds.
     pub(in crate::repo) fn read_merge_state(&self, tree: &TreeId) -> Result<MergeState> {
         let damaged = |why| MergeError::Damaged(FormatError::invalid("the state of a merge", why));

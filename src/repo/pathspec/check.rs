@@ -33,7 +33,17 @@ impl Pathspec {
 
     /// Refuses a pathspec of which a part matches nothing that is staged.
     pub fn check_staged(&self, staging: &BinaryStagingArea) -> Result<()> {
-        let missing = self.items.iter().find(|item| !is_staged(item, staging));
+        self.check_staged_or(staging, &[])
+    }
+
+    /// The same; paths in conflict count as staged, though one side may have deleted them.
+    pub(in super::super) fn check_staged_or(
+        &self,
+        staging: &BinaryStagingArea,
+        in_conflict: &[RepoPath],
+    ) -> Result<()> {
+        let is_known = |item: &&Item| is_staged(item, staging) || is_one_of(item, in_conflict);
+        let missing = self.items.iter().find(|item| !is_known(item));
         missing.map_or(Ok(()), |item| Err(nothing_matches(item, STAGING_AREA, staging)))
     }
 
@@ -77,14 +87,16 @@ impl Pathspec {
     }
 
     /// Refuses a pathspec of which a part matches neither what is staged nor what lies in the work
-    /// tree; what is ignored counts with `include_ignored`.
+    /// tree; what is ignored counts with `include_ignored`, and so do paths in conflict.
     pub(in super::super) fn check_work_tree(
         &self,
         scan: &Scan<'_>,
         include_ignored: bool,
+        in_conflict: &[RepoPath],
     ) -> Result<()> {
         for item in &self.items {
             let is_there = is_staged(item, scan.staging)
+                || is_one_of(item, in_conflict)
                 || if item.is_literal() {
                     lies_there(item, scan)?
                 } else {
@@ -102,10 +114,12 @@ impl Pathspec {
     pub(in super::super) fn staged_directory(
         &self,
         staging: &BinaryStagingArea,
+        in_conflict: &[RepoPath],
     ) -> Option<RepoPath> {
         let item = self.items.iter().find(|item| {
             if item.is_literal() {
-                return staging.view(item.path()).is_none();
+                let is_conflict = in_conflict.iter().any(|path| path.as_bytes() == item.path());
+                return staging.view(item.path()).is_none() && !is_conflict;
             }
             how_staged(item, staging).all(|how| how == How::Below)
         })?;
@@ -124,6 +138,10 @@ fn how_staged<'a>(
 
 fn is_staged(item: &Item, staging: &BinaryStagingArea) -> bool {
     item.matches_everything() || how_staged(item, staging).next().is_some()
+}
+
+fn is_one_of(item: &Item, paths: &[RepoPath]) -> bool {
+    paths.iter().any(|path| item.matches(path.as_bytes(), false).is_some())
 }
 
 fn is_committed(item: &Item, repository: &Repository, tree: &TreeId) -> Result<bool> {
