@@ -216,3 +216,42 @@ fn an_update_reads_and_writes_in_proportion_to_the_changes() {
     assert_eq!((new.files, new.bytes), (old.files, old.bytes - 7777 + 1));
     assert_eq!(written.0.len(), 3, "one page for each directory on the way");
 }
+
+/// Whoever finds metadata takes what it leads to for stored.
+#[test]
+fn metadata_is_sealed_when_all_that_it_leads_to_is() {
+    let (_dir, repository) = repository();
+    let (engine, root) = (repository.engine().unwrap(), repository.work_tree_handle().unwrap());
+    let mut noise = vec![0; 300 << 10];
+    // Commits fill more than one pack; the tree and the list before them stay below a block.
+    let packs = engine.write_objects(&WorkTreeSource(&root), |worker| {
+        worker.put(BlockKind::Tree, ObjectId::from_bytes([1; 32]), b"tree".to_vec())?;
+        worker.put(BlockKind::List, ObjectId::from_bytes([2; 32]), b"list".to_vec())?;
+        for number in 0..300u32 {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&number.to_le_bytes()).finalize_xof().fill(&mut noise);
+            let id = CommitId::of(&noise);
+            worker.put(BlockKind::Commit, id.into(), noise.clone())?;
+        }
+        worker.put(BlockKind::Data, ObjectId::from_bytes([3; 32]), b"data".to_vec())?;
+        Ok(engine.store.packs())
+    });
+    assert_eq!(packs.unwrap(), []);
+    let packs = engine.store.packs();
+    let (mut kinds, mut lens) = (Vec::new(), Vec::new());
+    for id in packs {
+        let pack = engine.store.pack(&id).unwrap();
+        let footer = pack.footer().unwrap();
+        let blocks = (0..footer.block_count()).map(|number| footer.block(number).unwrap().kind);
+        let mut blocks: Vec<BlockKind> = blocks.collect();
+        blocks.dedup();
+        kinds.push(blocks);
+        lens.push(footer.chunk_count());
+    }
+    lens.sort_unstable();
+    assert!(lens.len() == 3 && lens.iter().sum::<u32>() == 303, "{lens:?}");
+    assert!(
+        kinds.contains(&vec![BlockKind::List, BlockKind::Tree, BlockKind::Commit]),
+        "{kinds:?}"
+    );
+}

@@ -21,6 +21,10 @@ pub(in crate::storage) enum Level {
     UpTo(i32),
 }
 
+/// Kinds of metadata, each behind those that its objects lead to.
+const META_KINDS: [BlockKind; 4] =
+    [BlockKind::List, BlockKind::Tree, BlockKind::Commit, BlockKind::Tag];
+
 /// Bytes of trees and lists that make a block.
 const META_BLOCK: usize = 256 << 10;
 
@@ -174,7 +178,13 @@ impl<'e> Worker<'e> {
         }
     }
 
+    /// Sends the gathered objects of a kind, behind those that they may lead to.
     fn flush_meta(&mut self, kind: BlockKind) -> Result<()> {
+        let place = META_KINDS.iter().position(|other| *other == kind).unwrap_or(0);
+        META_KINDS[..=place].iter().try_for_each(|kind| self.flush_kind(*kind))
+    }
+
+    fn flush_kind(&mut self, kind: BlockKind) -> Result<()> {
         let empty = self.engine.buffers.acquire(0);
         let builder = self.builder(kind);
         let plain = std::mem::replace(&mut builder.plain, empty);
@@ -185,9 +195,7 @@ impl<'e> Worker<'e> {
     /// Sends everything gathered so far.
     pub(super) fn flush_all(&mut self) -> Result<()> {
         self.flush_solid()?;
-        [BlockKind::List, BlockKind::Tree, BlockKind::Commit, BlockKind::Tag]
-            .into_iter()
-            .try_for_each(|kind| self.flush_meta(kind))
+        self.flush_meta(BlockKind::Tag)
     }
 }
 

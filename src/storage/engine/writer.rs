@@ -1,5 +1,7 @@
-//! The writer thread: appends blocks to packs; a second thread seals full packs, so that syncing
-//! one overlaps with filling the next.
+//! The writer thread: appends blocks to packs; a second thread seals full packs of data, so that
+//! syncing one overlaps with filling the next. Packs of metadata are sealed when all data is: what
+//! they lead to is durable before they are. Until then a full one takes an open file in `tmp/`
+//! and, in memory, its table and the claims on its objects.
 
 use std::sync::Arc;
 
@@ -20,17 +22,18 @@ pub(super) fn run(engine: &Engine, blocks: &Receiver<Queued<EncodedBlock>>) -> R
         drop(full_packs);
         // The sealer's error is the cause when the queue to it closed.
         sealer.join().unwrap_or(Err(EngineError::Closed(Closed)))?;
-        meta?.map_or(Ok(()), |pack| seal_last(engine, pack, |pack| seal(engine, pack)))
+        let mut packs = meta?.into_iter();
+        packs.try_for_each(|pack| seal_last(engine, pack, |pack| seal(engine, pack)))
     })
 }
 
-/// Fills packs; returns the open metadata pack.
+/// Fills packs; returns those of metadata, in the order in which they were filled.
 fn write_blocks(
     engine: &Engine,
     blocks: &Receiver<Queued<EncodedBlock>>,
     full: &Sender<PackWriter>,
-) -> Result<Option<PackWriter>> {
-    let (mut data, mut meta) = (None, None);
+) -> Result<Vec<PackWriter>> {
+    let (mut data, mut meta, mut full_meta) = (None, None, Vec::new());
     while let Ok(queued) = engine.metrics.wait(Wait::WriterForWorkers, || blocks.recv()) {
         let is_data = queued.item.kind == BlockKind::Data;
         let slot = if is_data { &mut data } else { &mut meta };
@@ -41,15 +44,18 @@ fn write_blocks(
         };
         let written = engine.metrics.time(Stage::Writing, || pack.append(&queued.item))?;
         count(engine, &queued.item, written);
-        if pack.len() >= PACK_TARGET {
+        if pack.len() < PACK_TARGET {
+            *slot = Some(pack);
+        } else if is_data {
             full.send(pack).map_err(|_| Closed)?;
         } else {
-            *slot = Some(pack);
+            full_meta.push(pack);
         }
     }
     let send = |pack| Ok(full.send(pack).map_err(|_| Closed)?);
     data.map_or(Ok(()), |pack| seal_last(engine, pack, send))?;
-    Ok(meta)
+    full_meta.extend(meta);
+    Ok(full_meta)
 }
 
 /// Seals what is left at the end of a run. After a cancelled one it is not worth a sync, but then
