@@ -557,3 +557,32 @@ fn a_file_deleted_here_and_changed_there_is_resolved_by_its_path() {
         sandbox.fails(20, command.iter().copied().chain(["nowhere"]));
     }
 }
+
+/// The time of the comparison grows with the square of what changed.
+#[test]
+fn a_text_of_which_all_changed_on_both_sides_conflicts_in_no_time() {
+    let sandbox = Sandbox::new();
+    let text = |side: &str, lines: u32| {
+        (0..lines).map(|line| format!("{side} {line}\n")).collect::<String>()
+    };
+    sandbox.write("large", text("base", 300_000));
+    sandbox.write("small", text("base", 10));
+    sandbox.save("base");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("large", text("theirs", 300_000));
+    sandbox.write("small", text("theirs", 10));
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("large", text("ours", 300_000));
+    sandbox.write("small", text("ours", 10));
+    sandbox.save("ours");
+    sandbox.fails(1, ["merge", "topic"]);
+    // As if it were not text; in hours, there would be markers.
+    assert_eq!(sandbox.read("large"), text("ours", 300_000).as_bytes());
+    assert!(String::from_utf8(sandbox.read("small")).unwrap().contains("<<<<<<<"));
+    sandbox.ok(["restore", "--theirs", "large"]);
+    sandbox.write("small", "both\n");
+    sandbox.ok(["add", "-A"]);
+    sandbox.ok(["commit", "-m", "merged"]);
+    assert_eq!(sandbox.read("large"), text("theirs", 300_000).as_bytes());
+}

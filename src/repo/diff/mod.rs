@@ -15,6 +15,7 @@ pub use blob::{Blob, Pair};
 pub use changes::{DiffSpec, Endpoint, FileChange, FileContent, Item, ItemKind, Status};
 pub use ranges::{ChangedRanges, RangePair};
 pub use rename::{Move, RenameLimits, RenameNote, RenameOptions};
+pub(super) use text::line_ends;
 pub use text::{Hunk, LineKind, TextCount, TextOptions, Whitespace};
 
 use std::os::fd::OwnedFd;

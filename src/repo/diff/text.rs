@@ -146,7 +146,8 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n')
 }
 
-fn line_ends(bytes: &[u8]) -> u64 {
+/// How many lines end in these bytes.
+pub(in crate::repo) fn line_ends(bytes: &[u8]) -> u64 {
     bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
