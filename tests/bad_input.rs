@@ -325,6 +325,66 @@ fn damaged_trees_and_commits_are_named() {
     sandbox.ok(["store", "verify", "--data"]);
 }
 
+/// Commits until an index covers their packs, and the packs of the first commit.
+fn with_index() -> (Sandbox, Vec<PathBuf>) {
+    let sandbox = Sandbox::new();
+    sandbox.write("f0", noise(0, 3000));
+    sandbox.save("0");
+    let packs = files_below(&sandbox.path(".digstore/packs"));
+    for number in 1..8 {
+        sandbox.write(format!("f{number}"), noise(number, 3000));
+        sandbox.save("x");
+    }
+    assert!(!files_below(&sandbox.path(".digstore/index")).is_empty(), "no index covers them");
+    (sandbox, packs)
+}
+
+/// Cuts the packs of one kind short, which begin as packs of that kind do.
+fn cut(packs: &[PathBuf], kind: u8, left: impl Fn(usize) -> usize) {
+    for pack in packs {
+        let bytes = fs::read(pack).unwrap();
+        if bytes[10] == kind {
+            overwrite(pack, &bytes[..left(bytes.len())]);
+        }
+    }
+}
+
+#[test]
+fn what_an_index_says_of_a_pack_that_is_cut_short_is_stored_again() {
+    for left in [|_| 0, |len| len / 2, |len| len - 1] {
+        let (sandbox, packs) = with_index();
+        cut(&packs, 1, left);
+        let told = sandbox.fails(21, ["get", "f0"]);
+        assert!(packs.iter().any(|pack| told.contains(&stem(pack))), "{told}");
+        sandbox.write("copy", noise(0, 3000));
+        sandbox.save("copy");
+        for number in 10..20 {
+            for name in ["copy", "f0"] {
+                assert!(sandbox.ok(["get", name]).stdout == noise(0, 3000));
+            }
+            // Also when an index covers what was stored again.
+            sandbox.write(format!("f{number}"), noise(number, 3000));
+            sandbox.save("x");
+        }
+        let told = sandbox.run(["store", "verify"]).expect_code(21);
+        assert!(told.text().starts_with("damaged: 'packs/"), "{told:?}");
+        assert_eq!(told.text().lines().count(), 1, "{told:?}");
+        sandbox.ok(["store", "repair", "--apply"]);
+        sandbox.ok(["store", "verify", "--data"]);
+        assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+    }
+}
+
+#[test]
+fn a_tree_in_a_pack_that_is_cut_short_behind_the_index_is_stored_again() {
+    let (sandbox, packs) = with_index();
+    cut(&packs, 2, |_| 0);
+    (1..8).for_each(|number| sandbox.remove(format!("f{number}")));
+    sandbox.save("as the first");
+    assert_eq!(sandbox.ok(["ls", "-s", "HEAD"]).text(), "f0\n");
+    assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+}
+
 /// Damages a file that has these bytes.
 type Damage = fn(&Path, &[u8]);
 
