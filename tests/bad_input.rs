@@ -424,6 +424,38 @@ fn a_damaged_merged_index_is_only_a_cache() {
 }
 
 #[test]
+fn where_no_index_can_be_written_commands_store_all_the_same() {
+    let spoils: [fn(&Path); 3] = [
+        |_| {},
+        // As on a full disk: nothing can be made there.
+        |index| fs::write(index, "").unwrap(),
+        |index| {
+            fs::create_dir_all(index.join("@eaDir")).unwrap();
+            fs::create_dir_all(index.join("x.midx")).unwrap();
+        },
+    ];
+    for spoil in spoils {
+        let sandbox = Sandbox::new();
+        let index = sandbox.path(".digstore/index");
+        fs::remove_dir(&index).unwrap();
+        spoil(&index);
+        for number in 0..12 {
+            sandbox.write(format!("{number}"), noise(number, 300));
+            sandbox.save("x");
+        }
+        if index.is_dir() {
+            let files = fs::read_dir(&index).unwrap();
+            let files = files.filter(|entry| entry.as_ref().unwrap().path().is_file());
+            assert_eq!(files.count(), 1, "an index where there can be one");
+        }
+        sandbox.ok(["store", "verify", "--data"]);
+        assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+        sandbox.ok(["gc"]);
+        sandbox.ok(["store", "repair"]);
+    }
+}
+
+#[test]
 fn a_flip_in_a_merged_index_keeps_nothing_from_being_read() {
     let sandbox = Sandbox::new();
     for number in 0..20 {

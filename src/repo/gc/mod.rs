@@ -204,7 +204,7 @@ impl Repository {
                     self.store()?.look_past_index()?;
                 } else {
                     self.store()?.drop_index()?;
-                    self.merge_if_room()?;
+                    self.store()?.merge_if_many()?;
                 }
                 self.check_sound()?;
                 self.mark(first)
@@ -243,15 +243,6 @@ impl Repository {
         report.expired = old.end - old.start;
         report.expired_bytes = before.saturating_sub(after);
         Ok(true)
-    }
-
-    /// Folds packs into the index, where they are many. It is a cache: on a full disk the next command
-    /// that stores has another try.
-    fn merge_if_room(&self) -> Result<()> {
-        match self.store()?.merge_if_many() {
-            Err(StoreError::Disk(error)) if is_full(&error) => Ok(()),
-            merged => Ok(merged?),
-        }
     }
 
     /// Removes what is only a cache: the merged index, and the history of runs.

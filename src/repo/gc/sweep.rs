@@ -92,7 +92,7 @@ impl Repository {
         let is_left = !sweep.condemned.is_empty();
         let store = self.store()?;
         store.condemn(sweep.condemned, sweep.thorough && is_left)?;
-        self.merge_if_room()
+        Ok(store.merge_if_many()?)
     }
 
     fn condemn_and_remove(&self, sweep: &Sweep<'_>, doomed: &[Judged]) -> Result<()> {

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::{
-    INDEX_DIR, Location, PackStore, Result, State, StoreError, list_packs, merge, remove_pack,
+    INDEX_DIR, Location, PackStore, Result, State, StoreError, list_index, list_packs, merge,
+    remove_pack,
 };
 use crate::id::{ObjectId, PackId};
 use crate::storage::disk::Disk;
@@ -251,7 +252,7 @@ impl PackStore {
 
     /// Removes the merged index. Who has it mapped goes on with that.
     pub fn remove_index(disk: &dyn Disk) -> Result<()> {
-        for name in disk.list(INDEX_DIR.as_ref())? {
+        for name in list_index(disk)? {
             disk.remove_durably(&Path::new(INDEX_DIR).join(name))?;
         }
         Ok(())

@@ -25,7 +25,7 @@ use lru::LruCache;
 use thiserror::Error;
 
 pub use condemned::{CONDEMNED_FILE, Slot, Snapshot};
-pub use merge::MergedIndex;
+pub use merge::{MergedIndex, list_index};
 pub use pack::{Pack, PackTable, RebuiltFooter, rebuild_footer};
 pub use parity::{
     AsProven, MakeParity, Mended, ParityState, check_parity, heal, list_lost, list_parity,
@@ -233,7 +233,7 @@ impl State {
         // leads to was there before, and is found.
         let list = condemned::read_lenient(disk)?;
         let mut merged = Vec::new();
-        for name in disk.list(INDEX_DIR.as_ref())? {
+        for name in list_index(disk)? {
             if let Ok(Some(index)) = MergedIndex::open(disk, &name) {
                 merged.push(Arc::new(index));
             }
@@ -396,10 +396,17 @@ impl PackStore {
         Ok(())
     }
 
-    /// Folds the packs outside the merged index into it, where they are many.
+    /// Folds the packs outside the merged index into it, where they are many. It is a cache, and what they
+    /// hold is found without: where the disk refuses, as when it is full, the next who stores has another
+    /// try.
     pub fn merge_if_many(&self) -> Result<()> {
-        let is_full = self.read_state(|state| state.recent.len() >= MERGE_AT);
-        if is_full { self.merge() } else { Ok(()) }
+        if self.read_state(|state| state.recent.len() < MERGE_AT) {
+            return Ok(());
+        }
+        match self.merge() {
+            Err(StoreError::Disk(_)) => Ok(()),
+            merged => merged,
+        }
     }
 
     /// Folds the packs outside the merged index into it, together with every part of it that is
@@ -422,7 +429,7 @@ impl PackStore {
         // again.
         let used: HashSet<String> = self
             .read_state(|state| state.merged.iter().map(|part| part.name().to_owned()).collect());
-        for name in self.disk.list(INDEX_DIR.as_ref())? {
+        for name in list_index(&*self.disk)? {
             if !used.contains(&name) {
                 self.disk.remove(&Path::new(INDEX_DIR).join(name))?;
             }
@@ -491,7 +498,7 @@ impl PackStore {
     /// Checks every merged index whole and returns what is wrong.
     pub fn verify_indexes(&self) -> Vec<StoreError> {
         let mut problems = Vec::new();
-        for name in self.disk.list(INDEX_DIR.as_ref()).unwrap_or_default() {
+        for name in list_index(&*self.disk).unwrap_or_default() {
             match MergedIndex::open(&*self.disk, &name)
                 .and_then(|index| index.map_or(Ok(()), |index| index.verify()))
             {
@@ -506,6 +513,14 @@ impl PackStore {
 /// The packs that are there, by their names.
 pub fn list_packs(disk: &dyn Disk) -> Result<HashSet<PackId>> {
     list_files(disk, ".pack")
+}
+
+/// The names in a directory; none where there is none, or something else in its place.
+fn list_dir(disk: &dyn Disk, path: &Path) -> Result<Vec<String>> {
+    match disk.list(path) {
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
+        names => Ok(names?),
+    }
 }
 
 /// The packs that have a file of this ending, by their names.
