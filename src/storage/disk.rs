@@ -6,6 +6,7 @@
 //! promises on a [`FileSystem`], so that tests can fail and crash every call below the protocol.
 
 mod file_bytes;
+mod files;
 mod fs;
 mod rewrite;
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 pub use file_bytes::{FileBytes, MappedFile};
+use files::{OpenFile, OsAppendFile, OsNewFile, OsReadFile};
 use fs::NoRegularFile;
 pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
@@ -378,7 +380,7 @@ impl Disk for OsDisk {
         let name = format!("{}-{number}", std::process::id());
         let path = self.full(&Path::new(TMP_DIR).join(name))?;
         let file = self.fs.create_new(&path).context("create", &path)?;
-        Ok(Box::new(OsNewFile { file, path, disk: self.clone(), published: false }))
+        Ok(Box::new(OsNewFile::new(self.clone(), file, path)))
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
@@ -465,129 +467,6 @@ impl Drop for OsGuard {
             // A mark that stays costs the next command a sync.
             let _ = self.lock.mark(false);
         }
-    }
-}
-
-/// An open file and its name for messages.
-#[derive(Debug)]
-struct OpenFile {
-    file: Box<dyn RawFile>,
-    path: PathBuf,
-}
-
-impl OpenFile {
-    fn len(&self) -> Result<u64> {
-        self.file.len().context("look at", &self.path)
-    }
-}
-
-struct OsReadFile(Arc<OpenFile>);
-
-/// Mapping costs two system calls and faults; below this, reading is cheaper.
-const MAP_FROM: usize = 64 << 10;
-
-impl ReadFile for OsReadFile {
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.0.file.read_exact_at(buf, offset).context("read", &self.0.path)
-    }
-
-    fn map(&self, offset: u64, len: usize) -> Result<FileBytes> {
-        let file = Arc::clone(&self.0);
-        let end = offset.checked_add(len as u64);
-        let file_len = file.len()?;
-        let Some(end) = end.filter(|end| *end <= file_len) else {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("map", &file.path);
-        };
-        if len >= MAP_FROM
-            && let Some(Ok(map)) = file.file.map(offset, len)
-        {
-            return Ok(FileBytes::Mapped(MappedFile { map, end, file }));
-        }
-        let mut bytes = vec![0; len];
-        self.read_exact_at(&mut bytes, offset)?;
-        Ok(FileBytes::Read(bytes))
-    }
-}
-
-struct OsNewFile {
-    file: Box<dyn RawFile>,
-    path: PathBuf,
-    disk: OsDisk,
-    published: bool,
-}
-
-impl OsNewFile {
-    /// Without `replace`, a file that is there stays.
-    fn rename(&mut self, target: &Path, replace: bool) -> Result<()> {
-        match self.disk.fs.rename(&self.path, target, replace) {
-            Ok(()) => self.published = true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !replace => {}
-            Err(error) => return self.disk.certainly(Err(error)).context("publish", target),
-        }
-        Ok(())
-    }
-}
-
-impl NewFile for OsNewFile {
-    fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.append(bytes).context("write", &self.path)
-    }
-
-    fn publish(mut self: Box<Self>, path: &Path, replace: bool) -> Result<()> {
-        self.file.sync().context("sync", &self.path)?;
-        let target = self.disk.full(path)?;
-        self.rename(&target, replace)?;
-        self.disk.sync_dir(target.parent().unwrap_or(&self.disk.root))
-    }
-
-    fn publish_unsynced(mut self: Box<Self>, path: &Path) -> Result<()> {
-        let target = self.disk.full(path)?;
-        self.rename(&target, true)
-    }
-}
-
-impl Drop for OsNewFile {
-    fn drop(&mut self) {
-        if !self.published {
-            // Nothing refers to the file; the next command that holds the lock sweeps `tmp/` anyway.
-            let _ = self.disk.fs.remove_file(&self.path);
-        }
-    }
-}
-
-struct OsAppendFile {
-    file: Box<dyn RawFile>,
-    path: PathBuf,
-    disk: OsDisk,
-}
-
-impl OsAppendFile {
-    fn try_append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.append(bytes).context("append to", &self.path)?;
-        self.disk.certainly(self.file.sync()).context("sync", &self.path)
-    }
-}
-
-impl AppendFile for OsAppendFile {
-    fn append_durable(&mut self, bytes: &[u8]) -> Result<()> {
-        let len = self.file.len().context("look at", &self.path)?;
-        let appended = self.try_append(bytes);
-        if appended.is_err() {
-            // What was not reported must not be seen. Where this fails too, the next command
-            // writes the file anew.
-            let cut = self.file.set_len(len).and_then(|()| self.file.sync());
-            let _ = self.disk.certainly(cut);
-        }
-        appended
-    }
-
-    fn truncate(&mut self, len: u64) -> Result<()> {
-        let cut = self.file.set_len(len).and_then(|()| self.file.sync());
-        self.disk.certainly(cut).context("truncate", &self.path)
     }
 }
 
