@@ -589,6 +589,63 @@ fn damaged_refs_are_told() {
     sandbox.fails(21, ["log"]);
 }
 
+#[test]
+fn what_others_leave_in_the_store_is_passed_by() {
+    let sandbox = with_two_packs();
+    for stray in ["packs/.directory", "packs/zz", "packs/a", "index/.directory", "tmp/.directory"] {
+        sandbox.write(digstore(stray), "of a file manager");
+    }
+    sandbox.mkdir(digstore("packs/@eaDir/x"));
+    sandbox.mkdir(digstore("index/x.midx"));
+    // In the place of a directory of packs.
+    let free = (0..).map(|number| digstore(&format!("packs/{number:02x}")));
+    let free = free.into_iter().find(|name| !sandbox.path(name).exists()).unwrap();
+    sandbox.write(&free, "");
+    sandbox.write("third", noise(3, 3000));
+    sandbox.ok(["add", "-A"]);
+    for args in [
+        &["commit", "-m", "third"][..],
+        &["status"],
+        &["get", "third"],
+        &["store", "size"],
+        &["store", "verify", "--data"],
+        &["store", "repair"],
+        &["gc"],
+    ] {
+        sandbox.ok(args);
+    }
+    assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+    assert!(sandbox.path(digstore("packs/.directory")).is_file());
+}
+
+/// Removes every directory of the repository that holds nothing, as some do that copy.
+fn drop_empty_directories(sandbox: &Sandbox) {
+    let mut find = Command::new("find");
+    let dropped = find.arg(sandbox.path(".digstore")).args(["-type", "d", "-empty", "-delete"]);
+    assert!(dropped.status().unwrap().success());
+    assert!(!sandbox.path(".digstore/tmp").exists());
+}
+
+#[test]
+fn a_copy_without_empty_directories_is_written_to() {
+    let sandbox = Sandbox::new();
+    drop_empty_directories(&sandbox);
+    sandbox.write("a", "a");
+    sandbox.save("a");
+    for args in [
+        &["tag", "v1"][..],
+        &["branch", "next"],
+        &["mv", "a", "b"],
+        &["commit", "-m", "b"],
+        &["undo"],
+        &["gc"],
+        &["store", "verify", "--data"],
+    ] {
+        drop_empty_directories(&sandbox);
+        sandbox.ok(args);
+    }
+}
+
 // Odd and changing files.
 
 #[test]

@@ -127,7 +127,7 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn list(&self, path: &Path) -> Result<Vec<String>>;
     /// Whether it is a directory, and its length; `None` when there is no such file.
     fn file_kind(&self, path: &Path) -> Result<Option<(bool, u64)>>;
-    /// Starts a new file under `tmp/`.
+    /// Starts a new file under `tmp/`, which is made where it is missing.
     fn create(&self) -> Result<Box<dyn NewFile>>;
     /// Opens an existing file for appending.
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>>;
@@ -255,6 +255,15 @@ impl OsDisk {
         self.durable_dirs().contains(dir)
     }
 
+    fn create_in_tmp(&self) -> Result<Box<dyn NewFile>> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let path = self.full(&Path::new(TMP_DIR).join(name))?;
+        let file = self.fs.create_new(&path).context("create", &path)?;
+        Ok(Box::new(OsNewFile::new(self.clone(), file, path)))
+    }
+
     /// Makes a directory, or takes the one that is there: a process that was killed may have made
     /// it without making its name durable.
     fn make_durable_dir(&self, dir: &Path) -> Result<()> {
@@ -375,12 +384,14 @@ impl Disk for OsDisk {
     }
 
     fn create(&self) -> Result<Box<dyn NewFile>> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", std::process::id());
-        let path = self.full(&Path::new(TMP_DIR).join(name))?;
-        let file = self.fs.create_new(&path).context("create", &path)?;
-        Ok(Box::new(OsNewFile::new(self.clone(), file, path)))
+        match self.create_in_tmp() {
+            // Who copies a repository may leave out what holds nothing.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                self.make_durable_dir(&self.root.join(TMP_DIR))?;
+                self.create_in_tmp()
+            }
+            created => created,
+        }
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {

@@ -526,8 +526,11 @@ fn list_dir(disk: &dyn Disk, path: &Path) -> Result<Vec<String>> {
 /// The packs that have a file of this ending, by their names.
 fn list_files(disk: &dyn Disk, suffix: &str) -> Result<HashSet<PackId>> {
     let mut packs = HashSet::new();
-    for prefix in disk.list(PACKS_DIR.as_ref())? {
-        for name in disk.list(&PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {
+    // What somebody else left beside them is not ours.
+    let is_ours =
+        |name: &String| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for prefix in disk.list(PACKS_DIR.as_ref())?.into_iter().filter(is_ours) {
+        for name in list_dir(disk, &PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {
             let id = name.strip_suffix(suffix).and_then(|hex| hex.parse::<PackId>().ok());
             packs.extend(id);
         }
