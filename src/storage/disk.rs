@@ -13,13 +13,13 @@ mod rewrite;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
 pub use file_bytes::{FileBytes, MappedFile};
-use files::{OpenFile, OsAppendFile, OsNewFile, OsReadFile};
+use files::{OpenFile, OsAppendFile, OsNewFile, OsReadFile, new_name};
 use fs::NoRegularFile;
 pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
@@ -183,6 +183,9 @@ fn despite_sweeps(write: impl Fn() -> Result<()>) -> Result<()> {
 /// Bytes of a file that are copied at a time.
 const PIECE: u64 = 1 << 20;
 
+/// Names that are tried for a file under construction.
+const MAX_TRIES: usize = 100;
+
 /// Directory of files under construction.
 pub const TMP_DIR: &str = "tmp";
 
@@ -256,12 +259,19 @@ impl OsDisk {
     }
 
     fn create_in_tmp(&self) -> Result<Box<dyn NewFile>> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", std::process::id());
-        let path = self.full(&Path::new(TMP_DIR).join(name))?;
-        let file = self.fs.create_new(&path).context("create", &path)?;
-        Ok(Box::new(OsNewFile::new(self.clone(), file, path)))
+        let mut tries = 0;
+        loop {
+            let path = self.full(&Path::new(TMP_DIR).join(new_name()))?;
+            tries += 1;
+            match self.fs.create_new(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < MAX_TRIES => {
+                }
+                file => {
+                    let file = file.context("create", &path)?;
+                    return Ok(Box::new(OsNewFile::new(self.clone(), file, path)));
+                }
+            }
+        }
     }
 
     /// Makes a directory, or takes the one that is there: a process that was killed may have made

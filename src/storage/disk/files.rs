@@ -1,8 +1,10 @@
 //! The open files of a repository, as the disk edge hands them out.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use super::fs::RawFile;
 use super::{AppendFile, Context, FileBytes, MappedFile, NewFile, OsDisk, ReadFile, Result};
@@ -51,6 +53,14 @@ impl ReadFile for OsReadFile {
         self.read_exact_at(&mut bytes, offset)?;
         Ok(FileBytes::Read(bytes))
     }
+}
+
+/// A name for a file under construction that no other one has. The number of the process would not do:
+/// in a container it is the same in every run, and another machine has it too.
+pub(super) fn new_name() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    format!("{:016x}-{}", *PROCESS, COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A file under construction.

@@ -161,3 +161,21 @@ fn a_missing_directory_for_new_files_is_made() {
     let disk = OsDisk::new(dir.path().join("none"));
     assert!(disk.create().is_err() && !dir.path().join("none").exists());
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+fn what_is_left_of_another_process_is_in_nobodys_way() {
+    let (dir, disk) = disk();
+    let tmp = dir.path().join("r/tmp");
+    let left = |name: String| std::fs::write(tmp.join(name), "left").unwrap();
+    // Of one that had the same number, and of one that drew the same.
+    (0..2000).for_each(|number| left(format!("{}-{number}", std::process::id())));
+    let name = new_name();
+    let (drawn, number) = name.split_once('-').unwrap();
+    let number: u64 = number.parse().unwrap();
+    (number..number + 60).for_each(|number| left(format!("{drawn}-{number}")));
+    for _ in 0..10 {
+        disk.publish(Path::new("a"), b"one", true).unwrap();
+    }
+    assert_eq!(disk.list(Path::new(TMP_DIR)).unwrap().len(), 2060);
+}
