@@ -45,10 +45,20 @@ impl DiskError {
             || self.is_no_file()
     }
 
+    /// Whether there was no room on the disk, or none that this user may have.
+    pub fn is_full(&self) -> bool {
+        is_full(&self.source)
+    }
+
     /// Whether a pipe, a socket or a device lies in the place of the file.
     pub fn is_no_file(&self) -> bool {
         matches!(self.source.get_ref(), Some(inner) if inner.is::<NoRegularFile>())
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// What the kernel answers where the disk fails.
@@ -443,7 +453,7 @@ impl Disk for OsDisk {
         let was_abandoned = lock.is_marked().context("read", &full)?;
         match lock.mark(true) {
             // Where the byte is new and the disk full, nothing else will be written either.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) if is_full(&error) => {}
             marked => marked.context("write", &full)?,
         }
         let in_doubt = Arc::clone(&self.in_doubt);

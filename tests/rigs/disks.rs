@@ -224,3 +224,20 @@ fn without_renames_that_spare_what_is_there_links_do_and_without_links_a_look() 
         assert!(files_below(&sandbox.path(".digstore/tmp")).is_empty());
     }
 }
+
+#[test]
+fn who_has_no_room_left_takes_the_lock_all_the_same() {
+    if !strace::is_there("locks without room") {
+        return;
+    }
+    for errno in ["ENOSPC", "EDQUOT"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("a", "a");
+        sandbox.save("x");
+        // The first one is the mark of the lock.
+        let what = format!("pwrite64:error={errno}:when=1");
+        let (output, _) = strace::inject(&sandbox, &what, &["tag", "v1"]);
+        assert_eq!(output.code, 0, "{errno}: {output:#?}");
+        sandbox.ok(["store", "verify", "--data"]);
+    }
+}

@@ -34,7 +34,6 @@ use sweep::Sweep;
 
 use super::{RepoError, Repository, Result, run_history};
 use crate::progress::Phase;
-use crate::storage::disk::DiskError;
 use crate::storage::oplog::{OpLog, OpLogError, OpRecord};
 use crate::storage::pack_store::{StoreError, list_lost, parity_len, remove_parity};
 
@@ -228,12 +227,12 @@ impl Repository {
         let after = log.len_from(old.end)?;
         if !options.dry_run {
             let mut expired = log.expire(old.end);
-            if matches!(&expired, Err(OpLogError::Disk(error)) if is_full(error)) {
+            if matches!(&expired, Err(OpLogError::Disk(error)) if error.is_full()) {
                 self.make_room()?;
                 expired = self.operations()?.expire(old.end);
             }
             match expired {
-                Err(OpLogError::Disk(error)) if is_full(&error) => {
+                Err(OpLogError::Disk(error)) if error.is_full() => {
                     self.monitor().warn("the disk is full: old operations stay in the log");
                     return Ok(false);
                 }
@@ -295,17 +294,11 @@ impl Repository {
         dry_run: bool,
     ) -> Result<Option<Written>> {
         match self.repack(judged, marked, sparse_percent, dry_run) {
-            Err(RepoError::Store(StoreError::Disk(error))) if is_full(&error) => {
+            Err(RepoError::Store(StoreError::Disk(error))) if error.is_full() => {
                 self.monitor().warn("the disk is full: sparse packs stay as they are");
                 Ok(None)
             }
             other => other.map(Some),
         }
     }
-}
-
-/// Whether there was no room on the disk.
-pub(super) fn is_full(error: &DiskError) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.source.kind(), StorageFull | QuotaExceeded)
 }
