@@ -325,6 +325,66 @@ fn damaged_trees_and_commits_are_named() {
     sandbox.ok(["store", "verify", "--data"]);
 }
 
+/// Commits until an index covers their packs, and the packs of the first commit.
+fn with_index() -> (Sandbox, Vec<PathBuf>) {
+    let sandbox = Sandbox::new();
+    sandbox.write("f0", noise(0, 3000));
+    sandbox.save("0");
+    let packs = files_below(&sandbox.path(".digstore/packs"));
+    for number in 1..8 {
+        sandbox.write(format!("f{number}"), noise(number, 3000));
+        sandbox.save("x");
+    }
+    assert!(!files_below(&sandbox.path(".digstore/index")).is_empty(), "no index covers them");
+    (sandbox, packs)
+}
+
+/// Cuts the packs of one kind short, which begin as packs of that kind do.
+fn cut(packs: &[PathBuf], kind: u8, left: impl Fn(usize) -> usize) {
+    for pack in packs {
+        let bytes = fs::read(pack).unwrap();
+        if bytes[10] == kind {
+            overwrite(pack, &bytes[..left(bytes.len())]);
+        }
+    }
+}
+
+#[test]
+fn what_an_index_says_of_a_pack_that_is_cut_short_is_stored_again() {
+    for left in [|_| 0, |len| len / 2, |len| len - 1] {
+        let (sandbox, packs) = with_index();
+        cut(&packs, 1, left);
+        let told = sandbox.fails(21, ["get", "f0"]);
+        assert!(packs.iter().any(|pack| told.contains(&stem(pack))), "{told}");
+        sandbox.write("copy", noise(0, 3000));
+        sandbox.save("copy");
+        for number in 10..20 {
+            for name in ["copy", "f0"] {
+                assert!(sandbox.ok(["get", name]).stdout == noise(0, 3000));
+            }
+            // Also when an index covers what was stored again.
+            sandbox.write(format!("f{number}"), noise(number, 3000));
+            sandbox.save("x");
+        }
+        let told = sandbox.run(["store", "verify"]).expect_code(21);
+        assert!(told.text().starts_with("damaged: 'packs/"), "{told:?}");
+        assert_eq!(told.text().lines().count(), 1, "{told:?}");
+        sandbox.ok(["store", "repair", "--apply"]);
+        sandbox.ok(["store", "verify", "--data"]);
+        assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+    }
+}
+
+#[test]
+fn a_tree_in_a_pack_that_is_cut_short_behind_the_index_is_stored_again() {
+    let (sandbox, packs) = with_index();
+    cut(&packs, 2, |_| 0);
+    (1..8).for_each(|number| sandbox.remove(format!("f{number}")));
+    sandbox.save("as the first");
+    assert_eq!(sandbox.ok(["ls", "-s", "HEAD"]).text(), "f0\n");
+    assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+}
+
 /// Damages a file that has these bytes.
 type Damage = fn(&Path, &[u8]);
 
@@ -361,6 +421,38 @@ fn a_damaged_merged_index_is_only_a_cache() {
         sandbox.save("x");
     }
     assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+}
+
+#[test]
+fn where_no_index_can_be_written_commands_store_all_the_same() {
+    let spoils: [fn(&Path); 3] = [
+        |_| {},
+        // As on a full disk: nothing can be made there.
+        |index| fs::write(index, "").unwrap(),
+        |index| {
+            fs::create_dir_all(index.join("@eaDir")).unwrap();
+            fs::create_dir_all(index.join("x.midx")).unwrap();
+        },
+    ];
+    for spoil in spoils {
+        let sandbox = Sandbox::new();
+        let index = sandbox.path(".digstore/index");
+        fs::remove_dir(&index).unwrap();
+        spoil(&index);
+        for number in 0..12 {
+            sandbox.write(format!("{number}"), noise(number, 300));
+            sandbox.save("x");
+        }
+        if index.is_dir() {
+            let files = fs::read_dir(&index).unwrap();
+            let files = files.filter(|entry| entry.as_ref().unwrap().path().is_file());
+            assert_eq!(files.count(), 1, "an index where there can be one");
+        }
+        sandbox.ok(["store", "verify", "--data"]);
+        assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+        sandbox.ok(["gc"]);
+        sandbox.ok(["store", "repair"]);
+    }
 }
 
 #[test]
@@ -495,6 +587,63 @@ fn damaged_refs_are_told() {
     }
     fs::remove_file(sandbox.path(".digstore/HEAD")).unwrap();
     sandbox.fails(21, ["log"]);
+}
+
+#[test]
+fn what_others_leave_in_the_store_is_passed_by() {
+    let sandbox = with_two_packs();
+    for stray in ["packs/.directory", "packs/zz", "packs/a", "index/.directory", "tmp/.directory"] {
+        sandbox.write(digstore(stray), "of a file manager");
+    }
+    sandbox.mkdir(digstore("packs/@eaDir/x"));
+    sandbox.mkdir(digstore("index/x.midx"));
+    // In the place of a directory of packs.
+    let free = (0..).map(|number| digstore(&format!("packs/{number:02x}")));
+    let free = free.into_iter().find(|name| !sandbox.path(name).exists()).unwrap();
+    sandbox.write(&free, "");
+    sandbox.write("third", noise(3, 3000));
+    sandbox.ok(["add", "-A"]);
+    for args in [
+        &["commit", "-m", "third"][..],
+        &["status"],
+        &["get", "third"],
+        &["store", "size"],
+        &["store", "verify", "--data"],
+        &["store", "repair"],
+        &["gc"],
+    ] {
+        sandbox.ok(args);
+    }
+    assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+    assert!(sandbox.path(digstore("packs/.directory")).is_file());
+}
+
+/// Removes every directory of the repository that holds nothing, as some do that copy.
+fn drop_empty_directories(sandbox: &Sandbox) {
+    let mut find = Command::new("find");
+    let dropped = find.arg(sandbox.path(".digstore")).args(["-type", "d", "-empty", "-delete"]);
+    assert!(dropped.status().unwrap().success());
+    assert!(!sandbox.path(".digstore/tmp").exists());
+}
+
+#[test]
+fn a_copy_without_empty_directories_is_written_to() {
+    let sandbox = Sandbox::new();
+    drop_empty_directories(&sandbox);
+    sandbox.write("a", "a");
+    sandbox.save("a");
+    for args in [
+        &["tag", "v1"][..],
+        &["branch", "next"],
+        &["mv", "a", "b"],
+        &["commit", "-m", "b"],
+        &["undo"],
+        &["gc"],
+        &["store", "verify", "--data"],
+    ] {
+        drop_empty_directories(&sandbox);
+        sandbox.ok(args);
+    }
 }
 
 // Odd and changing files.

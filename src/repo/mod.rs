@@ -367,7 +367,7 @@ impl Repository {
     fn settle(&self) -> Result<()> {
         let growing = [OPLOG_FILE.as_ref(), STAGING_LOG_FILE.as_ref()];
         match self.disk.settle(&growing) {
-            Err(error) if gc::is_full(&error) => {
+            Err(error) if error.is_full() => {
                 self.disk.remove(run_history::HISTORY.as_ref())?;
                 PackStore::remove_index(&*self.disk)?;
                 Ok(self.disk.settle(&growing)?)

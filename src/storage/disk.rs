@@ -6,18 +6,20 @@
 //! promises on a [`FileSystem`], so that tests can fail and crash every call below the protocol.
 
 mod file_bytes;
+mod files;
 mod fs;
 mod rewrite;
 
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
 pub use file_bytes::{FileBytes, MappedFile};
+use files::{OpenFile, OsAppendFile, OsNewFile, OsReadFile, new_name};
 use fs::NoRegularFile;
 pub use fs::{FileSystem, RawFile, RawLock, RealFs};
 pub use rewrite::rewrite;
@@ -43,10 +45,20 @@ impl DiskError {
             || self.is_no_file()
     }
 
+    /// Whether there was no room on the disk, or none that this user may have.
+    pub fn is_full(&self) -> bool {
+        is_full(&self.source)
+    }
+
     /// Whether a pipe, a socket or a device lies in the place of the file.
     pub fn is_no_file(&self) -> bool {
         matches!(self.source.get_ref(), Some(inner) if inner.is::<NoRegularFile>())
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// What the kernel answers where the disk fails.
@@ -125,7 +137,7 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn list(&self, path: &Path) -> Result<Vec<String>>;
     /// Whether it is a directory, and its length; `None` when there is no such file.
     fn file_kind(&self, path: &Path) -> Result<Option<(bool, u64)>>;
-    /// Starts a new file under `tmp/`.
+    /// Starts a new file under `tmp/`, which is made where it is missing.
     fn create(&self) -> Result<Box<dyn NewFile>>;
     /// Opens an existing file for appending.
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>>;
@@ -180,6 +192,9 @@ fn despite_sweeps(write: impl Fn() -> Result<()>) -> Result<()> {
 
 /// Bytes of a file that are copied at a time.
 const PIECE: u64 = 1 << 20;
+
+/// Names that are tried for a file under construction.
+const MAX_TRIES: usize = 100;
 
 /// Directory of files under construction.
 pub const TMP_DIR: &str = "tmp";
@@ -251,6 +266,22 @@ impl OsDisk {
 
     fn is_known_durable(&self, dir: &Path) -> bool {
         self.durable_dirs().contains(dir)
+    }
+
+    fn create_in_tmp(&self) -> Result<Box<dyn NewFile>> {
+        let mut tries = 0;
+        loop {
+            let path = self.full(&Path::new(TMP_DIR).join(new_name()))?;
+            tries += 1;
+            match self.fs.create_new(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < MAX_TRIES => {
+                }
+                file => {
+                    let file = file.context("create", &path)?;
+                    return Ok(Box::new(OsNewFile::new(self.clone(), file, path)));
+                }
+            }
+        }
     }
 
     /// Makes a directory, or takes the one that is there: a process that was killed may have made
@@ -373,12 +404,14 @@ impl Disk for OsDisk {
     }
 
     fn create(&self) -> Result<Box<dyn NewFile>> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", std::process::id());
-        let path = self.full(&Path::new(TMP_DIR).join(name))?;
-        let file = self.fs.create_new(&path).context("create", &path)?;
-        Ok(Box::new(OsNewFile { file, path, disk: self.clone(), published: false }))
+        match self.create_in_tmp() {
+            // Who copies a repository may leave out what holds nothing.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                self.make_durable_dir(&self.root.join(TMP_DIR))?;
+                self.create_in_tmp()
+            }
+            created => created,
+        }
     }
 
     fn open_append(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
@@ -420,7 +453,7 @@ impl Disk for OsDisk {
         let was_abandoned = lock.is_marked().context("read", &full)?;
         match lock.mark(true) {
             // Where the byte is new and the disk full, nothing else will be written either.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) if is_full(&error) => {}
             marked => marked.context("write", &full)?,
         }
         let in_doubt = Arc::clone(&self.in_doubt);
@@ -465,129 +498,6 @@ impl Drop for OsGuard {
             // A mark that stays costs the next command a sync.
             let _ = self.lock.mark(false);
         }
-    }
-}
-
-/// An open file and its name for messages.
-#[derive(Debug)]
-struct OpenFile {
-    file: Box<dyn RawFile>,
-    path: PathBuf,
-}
-
-impl OpenFile {
-    fn len(&self) -> Result<u64> {
-        self.file.len().context("look at", &self.path)
-    }
-}
-
-struct OsReadFile(Arc<OpenFile>);
-
-/// Mapping costs two system calls and faults; below this, reading is cheaper.
-const MAP_FROM: usize = 64 << 10;
-
-impl ReadFile for OsReadFile {
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.0.file.read_exact_at(buf, offset).context("read", &self.0.path)
-    }
-
-    fn map(&self, offset: u64, len: usize) -> Result<FileBytes> {
-        let file = Arc::clone(&self.0);
-        let end = offset.checked_add(len as u64);
-        let file_len = file.len()?;
-        let Some(end) = end.filter(|end| *end <= file_len) else {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("map", &file.path);
-        };
-        if len >= MAP_FROM
-            && let Some(Ok(map)) = file.file.map(offset, len)
-        {
-            return Ok(FileBytes::Mapped(MappedFile { map, end, file }));
-        }
-        let mut bytes = vec![0; len];
-        self.read_exact_at(&mut bytes, offset)?;
-        Ok(FileBytes::Read(bytes))
-    }
-}
-
-struct OsNewFile {
-    file: Box<dyn RawFile>,
-    path: PathBuf,
-    disk: OsDisk,
-    published: bool,
-}
-
-impl OsNewFile {
-    /// Without `replace`, a file that is there stays.
-    fn rename(&mut self, target: &Path, replace: bool) -> Result<()> {
-        match self.disk.fs.rename(&self.path, target, replace) {
-            Ok(()) => self.published = true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !replace => {}
-            Err(error) => return self.disk.certainly(Err(error)).context("publish", target),
-        }
-        Ok(())
-    }
-}
-
-impl NewFile for OsNewFile {
-    fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.append(bytes).context("write", &self.path)
-    }
-
-    fn publish(mut self: Box<Self>, path: &Path, replace: bool) -> Result<()> {
-        self.file.sync().context("sync", &self.path)?;
-        let target = self.disk.full(path)?;
-        self.rename(&target, replace)?;
-        self.disk.sync_dir(target.parent().unwrap_or(&self.disk.root))
-    }
-
-    fn publish_unsynced(mut self: Box<Self>, path: &Path) -> Result<()> {
-        let target = self.disk.full(path)?;
-        self.rename(&target, true)
-    }
-}
-
-impl Drop for OsNewFile {
-    fn drop(&mut self) {
-        if !self.published {
-            // Nothing refers to the file; the next command that holds the lock sweeps `tmp/` anyway.
-            let _ = self.disk.fs.remove_file(&self.path);
-        }
-    }
-}
-
-struct OsAppendFile {
-    file: Box<dyn RawFile>,
-    path: PathBuf,
-    disk: OsDisk,
-}
-
-impl OsAppendFile {
-    fn try_append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.append(bytes).context("append to", &self.path)?;
-        self.disk.certainly(self.file.sync()).context("sync", &self.path)
-    }
-}
-
-impl AppendFile for OsAppendFile {
-    fn append_durable(&mut self, bytes: &[u8]) -> Result<()> {
-        let len = self.file.len().context("look at", &self.path)?;
-        let appended = self.try_append(bytes);
-        if appended.is_err() {
-            // What was not reported must not be seen. Where this fails too, the next command
-            // writes the file anew.
-            let cut = self.file.set_len(len).and_then(|()| self.file.sync());
-            let _ = self.disk.certainly(cut);
-        }
-        appended
-    }
-
-    fn truncate(&mut self, len: u64) -> Result<()> {
-        let cut = self.file.set_len(len).and_then(|()| self.file.sync());
-        self.disk.certainly(cut).context("truncate", &self.path)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `obliterate` and `gc` cut off on their way.
 
-use crate::common::{Sandbox, files_below, noise};
+use crate::common::{Output, Sandbox, files_below, noise};
 use crate::scene::copy_of;
 use crate::{below, dice, setting, strace};
 
@@ -82,7 +82,9 @@ fn a_full_disk_takes_no_pack_that_another_needs() {
     let before = files_below(&sandbox.path(".digstore/packs"));
     let args = [&["gc", "--now"], &FORGET[..]].concat();
     // The log of operations becomes shorter, then nothing new gets its name.
-    let (output, _) = strace::inject(&sandbox, "renameat2:error=ENOSPC:when=2+", &args);
+    let no_room = ["inject=renameat:error=ENOSPC:when=2+", "inject=renameat2:error=ENOSPC"];
+    let options = ["-o", "/dev/null", "-e", no_room[0], "-e", no_room[1]];
+    let output = Output::of(&mut strace::command(&sandbox, &options, &args));
     assert_eq!(output.code, 1, "{output:?}");
     assert_eq!(files_below(&sandbox.path(".digstore/packs")), before);
     sandbox.ok(&args);

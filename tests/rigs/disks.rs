@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::fs::statvfs;
 
-use crate::common::{Output, Sandbox};
+use crate::common::{Output, Sandbox, assert_same, files_below, text};
 use crate::scene::{ACTS, Scene, reported};
 use crate::{below, dice, setting, strace};
 
@@ -106,7 +106,7 @@ fn a_full_disk_loses_nothing_and_can_be_read() {
 }
 
 /// What can fail, and how: calls for `strace`, with `+` also for ever after.
-const FAULTS: [(&str, &str); 10] = [
+const FAULTS: [(&str, &str); 11] = [
     ("fsync", "EIO"),
     ("fdatasync", "EIO"),
     ("write", "EDQUOT"),
@@ -114,6 +114,7 @@ const FAULTS: [(&str, &str); 10] = [
     ("pwrite64", "EIO"),
     ("openat", "EMFILE"),
     ("openat", "EROFS"),
+    ("renameat", "EDQUOT"),
     ("renameat2", "EDQUOT"),
     ("mkdirat", "EDQUOT"),
     ("unlinkat", "EIO"),
@@ -199,4 +200,44 @@ fn a_write_that_is_cut_short_loses_nothing() {
         failed += usize::from(output.code != 0);
     }
     println!("rig: writes cut short: runs={target} failed={failed} seed={seed}");
+}
+
+#[test]
+fn without_renames_that_spare_what_is_there_links_do_and_without_links_a_look() {
+    if !strace::is_there("renames that are unknown") {
+        return;
+    }
+    let no_renames = ["renameat2:error=EINVAL", "renameat2:error=ENOSYS", "renameat2:error=EPERM"];
+    let no_links = "inject=link,linkat:error=EPERM";
+    for (no_rename, no_link) in no_renames.iter().flat_map(|one| [(one, false), (one, true)]) {
+        let sandbox = Sandbox::bare();
+        sandbox.write("a", text(1, 3000));
+        let no_rename = format!("inject={no_rename}");
+        let mut options = vec!["-o", "/dev/null", "-e", &no_rename];
+        options.extend(["-e", no_links].iter().filter(|_| no_link));
+        for args in [&["init"][..], &["add", "-A"], &["commit", "-m", "x"], &["tag", "v1"]] {
+            let output = Output::of(&mut strace::command(&sandbox, &options, args));
+            assert_eq!(output.code, 0, "{no_rename} {no_link} {args:?}: {output:#?}");
+        }
+        sandbox.ok(["store", "verify", "--data"]);
+        assert_same(&sandbox.snapshot(), &sandbox.restored("HEAD"));
+        assert!(files_below(&sandbox.path(".digstore/tmp")).is_empty());
+    }
+}
+
+#[test]
+fn who_has_no_room_left_takes_the_lock_all_the_same() {
+    if !strace::is_there("locks without room") {
+        return;
+    }
+    for errno in ["ENOSPC", "EDQUOT"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("a", "a");
+        sandbox.save("x");
+        // The first one is the mark of the lock.
+        let what = format!("pwrite64:error={errno}:when=1");
+        let (output, _) = strace::inject(&sandbox, &what, &["tag", "v1"]);
+        assert_eq!(output.code, 0, "{errno}: {output:#?}");
+        sandbox.ok(["store", "verify", "--data"]);
+    }
 }

@@ -34,7 +34,6 @@ use sweep::Sweep;
 
 use super::{RepoError, Repository, Result, run_history};
 use crate::progress::Phase;
-use crate::storage::disk::DiskError;
 use crate::storage::oplog::{OpLog, OpLogError, OpRecord};
 use crate::storage::pack_store::{StoreError, list_lost, parity_len, remove_parity};
 
@@ -204,7 +203,7 @@ impl Repository {
                     self.store()?.look_past_index()?;
                 } else {
                     self.store()?.drop_index()?;
-                    self.merge_if_room()?;
+                    self.store()?.merge_if_many()?;
                 }
                 self.check_sound()?;
                 self.mark(first)
@@ -228,12 +227,12 @@ impl Repository {
         let after = log.len_from(old.end)?;
         if !options.dry_run {
             let mut expired = log.expire(old.end);
-            if matches!(&expired, Err(OpLogError::Disk(error)) if is_full(error)) {
+            if matches!(&expired, Err(OpLogError::Disk(error)) if error.is_full()) {
                 self.make_room()?;
                 expired = self.operations()?.expire(old.end);
             }
             match expired {
-                Err(OpLogError::Disk(error)) if is_full(&error) => {
+                Err(OpLogError::Disk(error)) if error.is_full() => {
                     self.monitor().warn("the disk is full: old operations stay in the log");
                     return Ok(false);
                 }
@@ -243,15 +242,6 @@ impl Repository {
         report.expired = old.end - old.start;
         report.expired_bytes = before.saturating_sub(after);
         Ok(true)
-    }
-
-    /// Folds packs into the index, where they are many. It is a cache: on a full disk the next command
-    /// that stores has another try.
-    fn merge_if_room(&self) -> Result<()> {
-        match self.store()?.merge_if_many() {
-            Err(StoreError::Disk(error)) if is_full(&error) => Ok(()),
-            merged => Ok(merged?),
-        }
     }
 
     /// Removes what is only a cache: the merged index, and the history of runs.
@@ -304,17 +294,11 @@ impl Repository {
         dry_run: bool,
     ) -> Result<Option<Written>> {
         match self.repack(judged, marked, sparse_percent, dry_run) {
-            Err(RepoError::Store(StoreError::Disk(error))) if is_full(&error) => {
+            Err(RepoError::Store(StoreError::Disk(error))) if error.is_full() => {
                 self.monitor().warn("the disk is full: sparse packs stay as they are");
                 Ok(None)
             }
             other => other.map(Some),
         }
     }
-}
-
-/// Whether there was no room on the disk.
-pub(super) fn is_full(error: &DiskError) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.source.kind(), StorageFull | QuotaExceeded)
 }

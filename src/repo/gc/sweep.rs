@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{RepoError, Repository, Result};
+use super::GcReport;
 use super::condemn::{Fate, Judged};
-use super::{GcReport, is_full};
 use crate::id::PackId;
 use crate::storage::disk::SharedLock;
 use crate::storage::format::pack::PackKind;
@@ -92,7 +92,7 @@ impl Repository {
         let is_left = !sweep.condemned.is_empty();
         let store = self.store()?;
         store.condemn(sweep.condemned, sweep.thorough && is_left)?;
-        self.merge_if_room()
+        Ok(store.merge_if_many()?)
     }
 
     fn condemn_and_remove(&self, sweep: &Sweep<'_>, doomed: &[Judged]) -> Result<()> {
@@ -122,7 +122,7 @@ impl Repository {
         let gone: BTreeSet<PackId> = doomed.iter().map(|pack| pack.id).collect();
         match store.forget(&gone) {
             // An entry of the index without a pack counts as absent as well.
-            Err(StoreError::Disk(error)) if is_full(&error) => {}
+            Err(StoreError::Disk(error)) if error.is_full() => {}
             forgotten => forgotten?,
         }
         for pack in doomed {
@@ -136,5 +136,5 @@ impl Repository {
 }
 
 fn is_out_of_room(result: &std::result::Result<(), StoreError>) -> bool {
-    matches!(result, Err(StoreError::Disk(error)) if is_full(error))
+    matches!(result, Err(StoreError::Disk(error)) if error.is_full())
 }

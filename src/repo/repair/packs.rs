@@ -12,8 +12,8 @@ use super::Repair;
 use crate::id::PackId;
 use crate::storage::disk::ReadFile;
 use crate::storage::pack_store::{
-    INDEX_DIR, MergedIndex, PackStore, Salvage, StoreError, heal, list_packs, list_parity,
-    pack_path, parity_path, remove_pack,
+    INDEX_DIR, MergedIndex, PackStore, Salvage, StoreError, heal, list_index, list_packs,
+    list_parity, pack_path, parity_path, remove_pack,
 };
 
 impl Repair<'_> {
@@ -30,7 +30,7 @@ impl Repair<'_> {
             self.repository.stop_if_cancelled()?;
             self.pack(salvage)?;
         }
-        let names = self.disk().list(INDEX_DIR.as_ref())?;
+        let names = list_index(&*disk)?;
         let is_sound = |name: &String| {
             let part = MergedIndex::open(&*disk, name);
             part.and_then(|part| part.map_or(Ok(()), |part| part.verify())).is_ok()

@@ -278,12 +278,13 @@ fn an_error_leaves_the_area_as_the_disk_has_it() {
     area.apply(vec![put("a", 1, 1)]).unwrap();
     let tmp = disk.root().join(TMP_DIR);
     std::fs::remove_dir(&tmp).unwrap();
+    std::os::unix::fs::symlink("nowhere", &tmp).unwrap();
     let many = || (0..9).map(|n| put(&format!("b{n}"), n, 1)).collect();
     assert!(area.apply(many()).is_err());
     assert_eq!(paths(&area), ["a"]);
     assert!(area.apply(vec![remove("a"), StagingOp::Remove(RepoPath::root())]).is_err());
     assert_eq!(paths(&area), ["a"]);
-    std::fs::create_dir(&tmp).unwrap();
+    disk.remove(Path::new(TMP_DIR)).unwrap();
     area.apply(many()).unwrap();
     assert_eq!(area.len(), 10);
 }

@@ -9,7 +9,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{
+    CWD, FlockOperation, RenameFlags, flock, link, lstat, rename, renameat_with, unlink,
+};
+use rustix::io::Errno;
 
 use super::SharedLock;
 use crate::storage::mapped::Mapped;
@@ -111,6 +114,39 @@ fn regular(file: File) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, NoRegularFile))
 }
 
+/// Gives a file a name that is not in use.
+fn rename_new(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system or a kernel that cannot promise it, or a sandbox that does not know it.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => link_new(from, to),
+        answer => answer,
+    }
+}
+
+/// The same in two steps, of which the first decides.
+fn link_new(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match link(from, to) {
+        Ok(()) => {
+            // Who holds the lock sweeps what is left under `tmp/`.
+            let _ = unlink(from);
+            Ok(())
+        }
+        Err(error @ (Errno::EXIST | Errno::NOENT)) => Err(error),
+        // A file system without hard links.
+        Err(_) => look_and_rename(from, to),
+    }
+}
+
+/// The same for who holds the lock, beside whom nobody makes a file of that name. Without the lock one
+/// may be replaced: files that are published so are equal where their names are.
+fn look_and_rename(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match lstat(to) {
+        Err(Errno::NOENT) => rename(from, to),
+        Ok(_) => Err(Errno::EXIST),
+        Err(error) => Err(error),
+    }
+}
+
 /// The kernel's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
@@ -159,9 +195,7 @@ impl FileSystem for RealFs {
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        let cwd = rustix::fs::CWD;
-        Ok(renameat_with(cwd, from, cwd, to, flags)?)
+        Ok(if replace { rename(from, to) } else { rename_new(from, to) }?)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the disk edge")]
@@ -207,7 +241,7 @@ impl FileSystem for RealFs {
         let file = regular(options.custom_flags(NO_LINKS | NO_WAITING).open(path)?)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) if error == Errno::WOULDBLOCK => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -221,7 +255,7 @@ impl FileSystem for RealFs {
         let file = regular(writable.or_else(|_| options.open(path))?)?;
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) if error == Errno::WOULDBLOCK => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -271,5 +305,30 @@ impl RawLock for OsLock {
 
     fn mark(&self, marked: bool) -> io::Result<()> {
         FileExt::write_all_at(&self.file, &[if marked { MARKED } else { UNMARKED }], 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+    fn a_new_name_is_given_once_whatever_the_file_system_offers() {
+        for rename_new in [rename_new, link_new, look_and_rename] {
+            let temp = tempfile::tempdir().unwrap();
+            let [one, two, to] = ["one", "two", "to"].map(|name| temp.path().join(name));
+            std::fs::write(&one, "1").unwrap();
+            std::fs::write(&two, "2").unwrap();
+            rename_new(&one, &to).unwrap();
+            assert!(!one.exists());
+            assert_eq!(rename_new(&two, &to), Err(Errno::EXIST));
+            assert_eq!(rename_new(&one, &temp.path().join("new")), Err(Errno::NOENT));
+            assert_eq!(std::fs::read(&to).unwrap(), b"1");
+            assert_eq!(std::fs::read(&two).unwrap(), b"2");
+            // A link that leads nowhere is there as well.
+            std::os::unix::fs::symlink("nowhere", &one).unwrap();
+            assert_eq!(rename_new(&two, &one), Err(Errno::EXIST));
+        }
     }
 }

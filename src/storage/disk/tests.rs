@@ -80,13 +80,14 @@ fn a_mark_stays_until_all_is_settled() {
     disk.publish(log, b"grows", false).unwrap();
     disk.publish(lock, b"+", false).unwrap();
     std::fs::remove_dir(&tmp).unwrap();
+    std::os::unix::fs::symlink("nowhere", &tmp).unwrap();
     for _ in 0..2 {
         let guard = disk.try_lock(lock).unwrap().unwrap();
         assert!(guard.was_abandoned());
         // There is no room for the new log.
         disk.settle(&[log]).unwrap_err();
     }
-    std::fs::create_dir(&tmp).unwrap();
+    disk.remove(Path::new(TMP_DIR)).unwrap();
     let guard = disk.try_lock(lock).unwrap().unwrap();
     assert!(guard.was_abandoned());
     disk.settle(&[log]).unwrap();
@@ -149,4 +150,32 @@ fn a_file_that_is_cut_off_while_it_is_mapped_is_found_out() {
         assert!(error.source.to_string().contains("truncated"), "{error:?}");
     }
     assert!(disk.open(Path::new("b")).unwrap().is_none());
+}
+
+#[test]
+fn a_missing_directory_for_new_files_is_made() {
+    let (dir, disk) = disk();
+    std::fs::remove_dir(dir.path().join("r/tmp")).unwrap();
+    disk.publish(Path::new("a"), b"one", true).unwrap();
+    // Nobody makes the repository itself.
+    let disk = OsDisk::new(dir.path().join("none"));
+    assert!(disk.create().is_err() && !dir.path().join("none").exists());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+fn what_is_left_of_another_process_is_in_nobodys_way() {
+    let (dir, disk) = disk();
+    let tmp = dir.path().join("r/tmp");
+    let left = |name: String| std::fs::write(tmp.join(name), "left").unwrap();
+    // Of one that had the same number, and of one that drew the same.
+    (0..2000).for_each(|number| left(format!("{}-{number}", std::process::id())));
+    let name = new_name();
+    let (drawn, number) = name.split_once('-').unwrap();
+    let number: u64 = number.parse().unwrap();
+    (number..number + 60).for_each(|number| left(format!("{drawn}-{number}")));
+    for _ in 0..10 {
+        disk.publish(Path::new("a"), b"one", true).unwrap();
+    }
+    assert_eq!(disk.list(Path::new(TMP_DIR)).unwrap().len(), 2060);
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::{
-    INDEX_DIR, Location, PackStore, Result, State, StoreError, list_packs, merge, remove_pack,
+    INDEX_DIR, Location, PackStore, Result, State, StoreError, list_index, list_packs, merge,
+    remove_pack,
 };
 use crate::id::{ObjectId, PackId};
 use crate::storage::disk::Disk;
@@ -58,15 +59,17 @@ impl Snapshot {
 }
 
 impl State {
-    /// The record of an object. One in a condemned pack counts only if `condemned_too`, and if there
-    /// is no other.
-    pub(super) fn slot(&self, id: &ObjectId, condemned_too: bool) -> Option<(Slot, Location)> {
-        let wanted = |pack: &PackId| !self.condemned.contains_key(pack);
-        let found = self.slot_in(id, wanted);
-        if found.is_some() || !condemned_too || self.condemned.is_empty() {
+    /// The record of an object. One in a pack that is condemned, or that is known to be cut short,
+    /// counts only for those who read, and if there is no other.
+    pub(super) fn slot(&self, id: &ObjectId, to_read: bool) -> Option<(Slot, Location)> {
+        let is_whole = |pack: &PackId| !self.damaged.contains_key(pack);
+        let stays = |pack: &PackId| is_whole(pack) && !self.condemned.contains_key(pack);
+        let found = self.slot_in(id, stays);
+        let is_all = self.condemned.is_empty() && self.damaged.is_empty();
+        if found.is_some() || !to_read || is_all {
             return found;
         }
-        self.slot_in(id, |_| true)
+        self.slot_in(id, is_whole).or_else(|| self.slot_in(id, |_| true))
     }
 
     fn slot_in(&self, id: &ObjectId, wanted: impl Fn(&PackId) -> bool) -> Option<(Slot, Location)> {
@@ -227,6 +230,7 @@ impl PackStore {
             state.recent.retain(|pack| !gone.contains(&pack.id()));
             state.merged.retain(|part| !parts.iter().any(|old| old.name() == part.name()));
             state.merged.extend(built.map(Arc::new));
+            state.sort_merged();
         }
         for part in parts {
             let is_used =
@@ -248,7 +252,7 @@ impl PackStore {
 
     /// Removes the merged index. Who has it mapped goes on with that.
     pub fn remove_index(disk: &dyn Disk) -> Result<()> {
-        for name in disk.list(INDEX_DIR.as_ref())? {
+        for name in list_index(disk)? {
             disk.remove_durably(&Path::new(INDEX_DIR).join(name))?;
         }
         Ok(())

@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{INDEX_DIR, Location, PackTable, Result, StoreError};
+use super::{INDEX_DIR, Location, PackTable, Result, StoreError, list_dir};
 use crate::id::{ObjectId, PackId};
 use crate::storage::disk::{Disk, FileBytes, NewFile};
 use crate::storage::format::FormatError;
@@ -28,16 +28,27 @@ pub struct MergedIndex {
     bytes: FileBytes,
 }
 
+/// Ending of the names of parts.
+const ENDING: &str = ".midx";
+
+/// The names of the parts that are there. What else lies beside them is not ours.
+pub fn list_index(disk: &dyn Disk) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in list_dir(disk, INDEX_DIR.as_ref())? {
+        let is_part = name.ends_with(ENDING)
+            && disk.file_kind(&index_path(&name))?.is_some_and(|(is_dir, _)| !is_dir);
+        names.extend(is_part.then_some(name));
+    }
+    Ok(names)
+}
+
 fn index_path(name: &str) -> PathBuf {
     PathBuf::from(format!("{INDEX_DIR}/{name}"))
 }
 
 impl MergedIndex {
-    /// Opens one part; `None` for a file of another kind.
+    /// Opens one part; `None` where it is gone.
     pub fn open(disk: &dyn Disk, name: &str) -> Result<Option<Self>> {
-        if Path::new(name).extension().is_none_or(|extension| extension != "midx") {
-            return Ok(None);
-        }
         let path = index_path(name);
         let Some(file) = disk.open(&path)? else { return Ok(None) };
         let bytes = file.map(0, file.len()? as usize)?;
@@ -158,6 +169,8 @@ pub(super) fn build(
     let numbers: HashMap<PackId, u32> =
         packs.iter().enumerate().map(|(number, pack)| (*pack, number as u32)).collect();
     let yields: Vec<bool> = packs.iter().map(|pack| condemned.contains_key(pack)).collect();
+    // A copy that leaves out what holds nothing has none.
+    disk.create_dir(INDEX_DIR.as_ref())?;
     // Once to count, once to write: the head of the file names the number of records.
     let count = merge_runs(runs(recent, parts, &numbers)?, &yields).count() as u64;
     let mut out = IndexWriter { file: disk.create()?, buffer: Vec::new(), sum: Xxh3::new() };
@@ -259,7 +272,7 @@ impl IndexWriter {
         self.flush()?;
         let sum = self.sum.digest();
         self.file.write_all(&sum.to_le_bytes())?;
-        let name = format!("{sum:016x}.midx");
+        let name = format!("{sum:016x}{ENDING}");
         self.file.publish(&index_path(&name), true)?;
         Ok(name)
     }

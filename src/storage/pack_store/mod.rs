@@ -3,8 +3,9 @@
 //! Packs that the merged index does not cover yet are looked up in their own footers, which are
 //! sorted by id; there are never more than a few, because [`PackStore::merge`] folds them into the merged
 //! index. "Already stored" needs an index entry *and* its pack: an entry whose pack is gone counts
-//! as absent. So does, for whoever stores something, what only condemned packs hold: `gc` will remove
-//! them. They can still be read.
+//! as absent. So does, for whoever stores something, one whose pack is cut short, which the first who
+//! relies on it finds out; and what only condemned packs hold: `gc` will remove them. They can still
+//! be read.
 
 mod condemned;
 mod merge;
@@ -24,7 +25,7 @@ use lru::LruCache;
 use thiserror::Error;
 
 pub use condemned::{CONDEMNED_FILE, Slot, Snapshot};
-pub use merge::MergedIndex;
+pub use merge::{MergedIndex, list_index};
 pub use pack::{Pack, PackTable, RebuiltFooter, rebuild_footer};
 pub use parity::{
     AsProven, MakeParity, Mended, ParityState, check_parity, heal, list_lost, list_parity,
@@ -158,8 +159,13 @@ struct State {
     live: HashSet<PackId>,
     /// Packs outside the merged index, oldest first.
     recent: Vec<Arc<PackTable>>,
+    /// The newest first: they are the smaller ones.
     merged: Vec<Arc<MergedIndex>>,
+    /// Packs that are not looked up in, and what is wrong with them. Those that an index covers are still
+    /// live: who reads is told by the pack itself.
     damaged: BTreeMap<PackId, String>,
+    /// Packs that were seen to end as they should.
+    whole: HashSet<PackId>,
     /// Packs that `gc` will remove, and since when.
     condemned: BTreeMap<PackId, i64>,
     /// Whether the next `gc` is a thorough one.
@@ -175,6 +181,7 @@ impl State {
         match PackTable::open(disk, id) {
             Ok(table) => {
                 self.live.insert(id);
+                self.whole.insert(id);
                 self.recent.push(Arc::new(table));
             }
             Err(error) if error.is_loss() => {
@@ -226,7 +233,7 @@ impl State {
         // leads to was there before, and is found.
         let list = condemned::read_lenient(disk)?;
         let mut merged = Vec::new();
-        for name in disk.list(INDEX_DIR.as_ref())? {
+        for name in list_index(disk)? {
             if let Ok(Some(index)) = MergedIndex::open(disk, &name) {
                 merged.push(Arc::new(index));
             }
@@ -237,6 +244,7 @@ impl State {
     /// The packs that are there, of which an index covers some.
     fn load_with(disk: &dyn Disk, list: Condemned, merged: Vec<Arc<MergedIndex>>) -> Result<Self> {
         let mut state = Self { live: list_packs(disk)?, merged, ..Self::default() };
+        state.sort_merged();
         state.take_list(list);
         let covered: HashSet<PackId> =
             state.merged.iter().flat_map(|index| index.packs()).collect();
@@ -252,9 +260,15 @@ impl State {
     }
 
     fn packs(&self) -> Vec<PackId> {
-        let mut packs: Vec<_> = self.live.iter().copied().collect();
+        let is_whole = |pack: &&PackId| !self.damaged.contains_key(pack);
+        let mut packs: Vec<_> = self.live.iter().filter(is_whole).copied().collect();
         packs.sort_unstable();
         packs
+    }
+
+    /// What was stored again, because an older pack is damaged, is found before that.
+    fn sort_merged(&mut self) {
+        self.merged.sort_by_key(|part| part.record_count());
     }
 }
 
@@ -281,7 +295,7 @@ impl PackStore {
         Ok(found)
     }
 
-    /// What was wrong with the packs that were left out at open.
+    /// What was wrong with the packs that were left out at open, or when they were to be relied on.
     pub fn damaged(&self) -> Vec<String> {
         self.read_state(|state| state.damaged.values().cloned().collect())
     }
@@ -296,14 +310,44 @@ impl PackStore {
     }
 
     /// Finds an object; damage in a footer counts as absence here and is named by a read. Of its
-    /// places one that is not condemned is preferred.
+    /// places one is preferred that is not condemned, nor known to be damaged.
     pub fn locate(&self, id: &ObjectId) -> Option<Location> {
         self.read_state(|state| state.slot(id, true)).map(|(_, location)| location)
     }
 
-    /// Whether the object need not be stored: a live pack holds it that is not condemned.
+    /// Whether the object need not be stored: a live pack holds it that is not condemned, and is whole.
+    /// The index alone does not say so: each pack is asked once.
     pub fn contains(&self, id: &ObjectId) -> bool {
-        self.read_state(|state| state.slot(id, false)).is_some()
+        loop {
+            let found = self.read_state(|state| {
+                let (_, at) = state.slot(id, false)?;
+                Some((at.pack, state.whole.contains(&at.pack)))
+            });
+            match found {
+                None => return false,
+                Some((_, true)) => return true,
+                // What the disk says nothing of is better stored twice.
+                Some((pack, false)) if !self.look_at_end(pack) => return false,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Notes whether a pack is whole, as far as its end tells; false where the disk does not say.
+    fn look_at_end(&self, id: PackId) -> bool {
+        let answer = pack::check_end(&*self.disk, &id);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(()) => {
+                state.whole.insert(id);
+                true
+            }
+            Err(error) if error.is_loss() => {
+                state.damaged.insert(id, error.describe());
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Whether the tables behind the lookups so far were whole: asked before an absence is
@@ -345,16 +389,24 @@ impl PackStore {
         let pack = Pack::open(&*self.disk, id)?;
         self.make_parity(&pack)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.whole.insert(id);
         if state.live.insert(id) {
             state.recent.push(Arc::clone(pack.table()));
         }
         Ok(())
     }
 
-    /// Folds the packs outside the merged index into it, where they are many.
+    /// Folds the packs outside the merged index into it, where they are many. It is a cache, and what they
+    /// hold is found without: where the disk refuses, as when it is full, the next who stores has another
+    /// try.
     pub fn merge_if_many(&self) -> Result<()> {
-        let is_full = self.read_state(|state| state.recent.len() >= MERGE_AT);
-        if is_full { self.merge() } else { Ok(()) }
+        if self.read_state(|state| state.recent.len() < MERGE_AT) {
+            return Ok(());
+        }
+        match self.merge() {
+            Err(StoreError::Disk(_)) => Ok(()),
+            merged => merged,
+        }
     }
 
     /// Folds the packs outside the merged index into it, together with every part of it that is
@@ -371,12 +423,13 @@ impl PackStore {
             state.recent.retain(|pack| !recent.iter().any(|done| done.id() == pack.id()));
             state.merged.retain(|index| !plan.iter().any(|old| old.name() == index.name()));
             state.merged.push(Arc::new(built));
+            state.sort_merged();
         }
         // What is not in use any more goes: merged parts, and damaged ones whose packs are covered
         // again.
         let used: HashSet<String> = self
             .read_state(|state| state.merged.iter().map(|part| part.name().to_owned()).collect());
-        for name in self.disk.list(INDEX_DIR.as_ref())? {
+        for name in list_index(&*self.disk)? {
             if !used.contains(&name) {
                 self.disk.remove(&Path::new(INDEX_DIR).join(name))?;
             }
@@ -445,7 +498,7 @@ impl PackStore {
     /// Checks every merged index whole and returns what is wrong.
     pub fn verify_indexes(&self) -> Vec<StoreError> {
         let mut problems = Vec::new();
-        for name in self.disk.list(INDEX_DIR.as_ref()).unwrap_or_default() {
+        for name in list_index(&*self.disk).unwrap_or_default() {
             match MergedIndex::open(&*self.disk, &name)
                 .and_then(|index| index.map_or(Ok(()), |index| index.verify()))
             {
@@ -462,11 +515,22 @@ pub fn list_packs(disk: &dyn Disk) -> Result<HashSet<PackId>> {
     list_files(disk, ".pack")
 }
 
+/// The names in a directory; none where there is none, or something else in its place.
+fn list_dir(disk: &dyn Disk, path: &Path) -> Result<Vec<String>> {
+    match disk.list(path) {
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
+        names => Ok(names?),
+    }
+}
+
 /// The packs that have a file of this ending, by their names.
 fn list_files(disk: &dyn Disk, suffix: &str) -> Result<HashSet<PackId>> {
     let mut packs = HashSet::new();
-    for prefix in disk.list(PACKS_DIR.as_ref())? {
-        for name in disk.list(&PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {
+    // What somebody else left beside them is not ours.
+    let is_ours =
+        |name: &String| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for prefix in disk.list(PACKS_DIR.as_ref())?.into_iter().filter(is_ours) {
+        for name in list_dir(disk, &PathBuf::from(format!("{PACKS_DIR}/{prefix}")))? {
             let id = name.strip_suffix(suffix).and_then(|hex| hex.parse::<PackId>().ok());
             packs.extend(id);
         }

@@ -46,6 +46,27 @@ fn open_file(disk: &dyn Disk, id: &PackId) -> Result<Box<dyn ReadFile>> {
     file.ok_or_else(|| cut_short(id, "a pack that was removed", 0))
 }
 
+/// The footer is not the one that the pack is named after.
+const OTHER_FOOTER: FormatError = FormatError::Checksum { what: "a pack's footer" };
+
+/// The trailer of a pack, checked against the file's length and the pack's name, and that length.
+fn read_trailer(file: &dyn ReadFile, id: &PackId) -> Result<(Trailer, u64)> {
+    let damaged = |source| StoreError::Format { path: pack_path(id), source };
+    let len = file.len()?;
+    let at = len.checked_sub(TRAILER_LEN as u64);
+    let at = at.ok_or_else(|| cut_short(id, "a pack", len))?;
+    let mut trailer = [0; TRAILER_LEN];
+    file.read_exact_at(&mut trailer, at)?;
+    let trailer = Trailer::decode(&trailer, len).map_err(damaged)?;
+    if trailer.pack == *id { Ok((trailer, len)) } else { Err(damaged(OTHER_FOOTER)) }
+}
+
+/// Whether a pack ends as it was sealed: a file that was cut short, or never written out, does not. One
+/// read, and nothing stays open.
+pub(super) fn check_end(disk: &dyn Disk, id: &PackId) -> Result<()> {
+    read_trailer(&*open_file(disk, id)?, id).map(drop)
+}
+
 impl PackTable {
     /// Reads a pack's footer, and checks trailer, footer and name against each other.
     pub fn open(disk: &dyn Disk, id: PackId) -> Result<Self> {
@@ -54,22 +75,16 @@ impl PackTable {
 
     /// The same, of a file that holds, or may hold, the pack.
     pub(super) fn of(file: &dyn ReadFile, id: PackId) -> Result<Self> {
-        let damaged = |source| StoreError::Format { path: pack_path(&id), source };
-        let len = file.len()?;
-        let at = len.checked_sub(TRAILER_LEN as u64);
-        let at = at.ok_or_else(|| cut_short(&id, "a pack", len))?;
-        let mut trailer = [0; TRAILER_LEN];
-        file.read_exact_at(&mut trailer, at)?;
-        let trailer = Trailer::decode(&trailer, len).map_err(damaged)?;
+        let (trailer, len) = read_trailer(file, &id)?;
         let footer = file.map(trailer.footer_offset, trailer.footer_len as usize)?;
-        let checked = if trailer.pack != id || PackId::of(&footer) != id {
-            Err(FormatError::Checksum { what: "a pack's footer" })
-        } else {
+        let checked = if PackId::of(&footer) == id {
             Footer::decode(&footer).and_then(|footer| footer.check_totals())
+        } else {
+            Err(OTHER_FOOTER)
         };
         if let Err(source) = checked {
             footer.check()?;
-            return Err(damaged(source));
+            return Err(StoreError::Format { path: pack_path(&id), source });
         }
         Ok(Self { id, footer, len })
     }
