@@ -563,7 +563,8 @@ fn a_file_deleted_here_and_changed_there_is_resolved_by_its_path() {
 fn a_text_of_which_all_changed_on_both_sides_conflicts_in_no_time() {
     let sandbox = Sandbox::new();
     let text = |side: &str, lines: u32| {
-        (0..lines).map(|line| format!("{side} {line}\n")).collect::<String>()
+        let lines: Vec<_> = (0..lines).map(|line| format!("{side} {line}\n")).collect();
+        lines.concat()
     };
     sandbox.write("large", text("base", 300_000));
     sandbox.write("small", text("base", 10));
