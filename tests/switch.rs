@@ -247,6 +247,26 @@ fn a_branch_that_was_recorded_and_cannot_be_made_is_made_when_its_place_is_free(
 }
 
 #[test]
+fn a_branch_that_was_recorded_stays_unmade_where_another_was_put_in_its_place() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("first");
+    let [main, head] =
+        ["refs/heads/main", "HEAD"].map(|at| sandbox.read(format!(".digstore/{at}")));
+    sandbox.ok(["switch", "-c", "feature"]);
+    // As if the command had died behind its record, and refs had been put back from a copy then.
+    sandbox.write(".digstore/HEAD", &head);
+    sandbox.remove(".digstore/refs/heads/feature");
+    sandbox.write(".digstore/refs/heads/feature/x", &main);
+    sandbox.write("b", "b");
+    sandbox.save("second");
+    assert_eq!(sandbox.ok(["branch"]).text(), "  feature/x\n* main\n");
+    sandbox.ok(["store", "verify"]);
+    sandbox.ok(["branch", "-D", "feature/x"]);
+    sandbox.ok(["branch", "feature"]);
+}
+
+#[test]
 fn names_that_no_ref_may_have_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("a", "a");

@@ -60,7 +60,7 @@ impl Repository {
         Ok(strays.filter_map(|stray| Some((stray.name, stray.said?))).collect())
     }
 
-    /// Why the next command cannot move the refs that the newest record names, if it cannot.
+    /// Which file keeps the next command from moving the refs that the newest record names.
     pub(in crate::repo) fn blocked_refs(&self) -> Result<Option<RefError>> {
         let log = self.operations()?;
         let Some(last) = log.last().filter(|_| !self.is_past()) else { return Ok(None) };
@@ -69,11 +69,9 @@ impl Repository {
             read.is_ok_and(|found| found.map(|record| record.new) == change.old)
         };
         let late: Vec<RefChange> = last.refs.iter().filter(is_late).cloned().collect();
-        Ok(match self.refs().check(&late) {
-            // A command that runs has just moved them.
-            Ok(()) | Err(RefError::Conflict { .. }) => None,
-            Err(error) => Some(error),
-        })
+        // Any other is told elsewhere, or a command that runs has just moved them.
+        let checked = self.refs().check(&late);
+        Ok(checked.err().filter(|error| matches!(error, RefError::InTheWay { .. })))
     }
 
     fn strays_of(&self, log: &OpLog) -> Result<Vec<StrayRef>> {
