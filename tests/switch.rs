@@ -195,6 +195,77 @@ fn branches_are_made_listed_renamed_and_deleted() {
     assert!(commit.contains("is not a branch") && commit.contains("--detach"), "{commit}");
 }
 
+/// A file manager leaves files in the directories that it shows.
+#[test]
+fn a_stray_file_in_the_place_of_a_branch_stops_that_branch_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("first");
+    sandbox.ok(["branch", "feature/x"]);
+    sandbox.write(".digstore/refs/heads/feature/.directory", "");
+    sandbox.ok(["branch", "-d", "feature/x"]);
+    sandbox.remove(".digstore/refs/tags");
+    sandbox.write(".digstore/refs/tags", "");
+    for (command, file) in
+        [(["branch", "feature"], "heads/feature/.directory"), (["tag", "v1"], "refs/tags'")]
+    {
+        let refused = sandbox.fails(1, command);
+        assert!(refused.contains(file) && refused.contains("move the file away"), "{refused}");
+    }
+    sandbox.write("b", "b");
+    sandbox.save("second");
+    sandbox.ok(["undo"]);
+    sandbox.ok(["store", "verify"]);
+    sandbox.remove(".digstore/refs/heads/feature/.directory");
+    sandbox.remove(".digstore/refs/tags");
+    sandbox.ok(["branch", "feature"]);
+    sandbox.ok(["tag", "v1"]);
+}
+
+#[test]
+fn a_branch_that_was_recorded_and_cannot_be_made_is_made_when_its_place_is_free() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("first");
+    sandbox.ok(["branch", "feature"]);
+    // As if the command had died behind its record.
+    sandbox.remove(".digstore/refs/heads/feature");
+    sandbox.write(".digstore/refs/heads/feature/.directory", "");
+    let problem = sandbox.run(["store", "verify"]).expect_code(21);
+    assert!(problem.text().contains("heads/feature/.directory"), "{problem:?}");
+    for command in [&["add", "-A"][..], &["undo"], &["branch", "other"]] {
+        let refused = sandbox.fails(1, command);
+        let file = "heads/feature/.directory' is in its way";
+        assert!(refused.contains(file) && refused.contains("move the file away"), "{refused}");
+    }
+    sandbox.remove(".digstore/refs/heads/feature/.directory");
+    sandbox.ok(["add", "-A"]);
+    assert_eq!(sandbox.ok(["branch"]).text(), "  feature\n* main\n");
+    sandbox.ok(["store", "verify"]);
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.ok(["branch"]).text(), "* main\n");
+}
+
+#[test]
+fn a_branch_that_was_recorded_stays_unmade_where_another_was_put_in_its_place() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a");
+    sandbox.save("first");
+    let [main, head] =
+        ["refs/heads/main", "HEAD"].map(|at| sandbox.read(format!(".digstore/{at}")));
+    sandbox.ok(["switch", "-c", "feature"]);
+    // As if the command had died behind its record, and refs had been put back from a copy then.
+    sandbox.write(".digstore/HEAD", &head);
+    sandbox.remove(".digstore/refs/heads/feature");
+    sandbox.write(".digstore/refs/heads/feature/x", &main);
+    sandbox.write("b", "b");
+    sandbox.save("second");
+    assert_eq!(sandbox.ok(["branch"]).text(), "  feature/x\n* main\n");
+    sandbox.ok(["store", "verify"]);
+    sandbox.ok(["branch", "-D", "feature/x"]);
+    sandbox.ok(["branch", "feature"]);
+}
+
 #[test]
 fn names_that_no_ref_may_have_are_refused() {
     let sandbox = Sandbox::new();

@@ -348,6 +348,10 @@ fn of_ref(error: &RefError) -> (ExitCode, Option<String>) {
             ExitCode::Failure,
             text("another command moved it; look at 'digstore log' and try again"),
         ),
+        RefError::InTheWay { .. } => (
+            ExitCode::Failure,
+            text("move the file away, then try again; digstore did not write it"),
+        ),
         RefError::Name(_) => (ExitCode::Usage, None),
         _ => (ExitCode::Failure, None),
     }

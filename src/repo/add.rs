@@ -30,7 +30,7 @@ use crate::storage::adaptive::Plan;
 use crate::storage::binary_staging::{
     BinaryStagingArea, KindView, StagedEntry, StagedKind, StagedView,
 };
-use crate::storage::engine::FileTask;
+use crate::storage::engine::{FileTask, is_racy, now_ns};
 use crate::storage::format::staging::FileStat;
 
 /// What is added.
@@ -257,6 +257,7 @@ impl<'a> Finder<'a> {
             });
             return found.tasks.push(FileTask { path, size: entry.stat.size, previous });
         }
+        let started = now_ns();
         let target =
             read_link(self.scan.root, &path).map_err(|error| (error.kind(), error.to_string()));
         let checked = target.and_then(|target| {
@@ -267,7 +268,8 @@ impl<'a> Finder<'a> {
         match checked {
             Ok(target) => {
                 let (kind, stat) = (StagedKind::Symlink { target }, entry.stat);
-                found.puts.push(StagedEntry { path, kind, stat, racy: false });
+                let racy = is_racy(&stat, started);
+                found.puts.push(StagedEntry { path, kind, stat, racy });
             }
             Err((kind, why)) => found.skipped.push((path, SkipReason::Unreadable(kind, why))),
         }

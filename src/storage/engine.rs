@@ -225,7 +225,7 @@ impl Engine {
 pub(super) const ATTEMPTS: usize = 3;
 
 /// Nanoseconds since 1970 by the clock that file times are taken from.
-pub(super) fn now_ns() -> i64 {
+pub(crate) fn now_ns() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
 }
@@ -239,7 +239,7 @@ const COARSE_NS: i64 = 2_000_000_000;
 /// for one that is not compared in no time. Answers the time.
 pub(super) fn let_settle(stat: &FileStat) -> i64 {
     let now = now_ns();
-    let wait = stat.mtime_ns.saturating_add(TICK_NS).saturating_sub(now);
+    let wait = stat.mtime_ns.max(stat.ctime_ns).saturating_add(TICK_NS).saturating_sub(now);
     if !(0..=TICK_NS).contains(&wait) || !is_racy(stat, now) {
         return now;
     }
@@ -247,10 +247,57 @@ pub(super) fn let_settle(stat: &FileStat) -> i64 {
     now_ns()
 }
 
-/// Whether a file that was read from `started` on could be written again and keep these times: it
-/// changed within one tick of the clock (git calls such an entry racily clean).
-pub(super) fn is_racy(stat: &FileStat, started: i64) -> bool {
-    let coarse = stat.mtime_ns % 1_000_000_000 == 0;
-    let tick = if coarse { COARSE_NS } else { TICK_NS };
-    stat.mtime_ns.saturating_add(tick) >= started
+/// Whether what was read from `started` on could be changed again and keep these times: it changed
+/// within one tick of the clock (git calls such an entry racily clean). Who changes a file can set its
+/// mtime back, but not the time at which that was done.
+pub(crate) fn is_racy(stat: &FileStat, started: i64) -> bool {
+    [stat.mtime_ns, stat.ctime_ns].iter().any(|at| {
+        let tick = if at % 1_000_000_000 == 0 { COARSE_NS } else { TICK_NS };
+        at.saturating_add(tick) >= started
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn stat(mtime_ns: i64, ctime_ns: i64) -> FileStat {
+        FileStat { mtime_ns, ctime_ns, ..FileStat::default() }
+    }
+
+    #[test]
+    fn what_may_change_again_within_a_tick_of_either_time_is_racy() {
+        let (long_ago, now) = (50 * SECOND, 100 * SECOND + 7);
+        // Times to the nanosecond: whole ones were set by hand.
+        let fine = [(now - TICK_NS, true), (now - TICK_NS - 1, false), (now + SECOND, true)];
+        for (at, racy) in fine {
+            assert_eq!(is_racy(&stat(at, at), now), racy, "{at}");
+            assert_eq!(is_racy(&stat(long_ago, at), now), racy, "the mtime was set back: {at}");
+            assert_eq!(is_racy(&stat(at, long_ago), now), racy, "{at}");
+        }
+        // Whole seconds.
+        for (at, racy) in [(99, true), (98, false)] {
+            assert_eq!(is_racy(&stat(at * SECOND, at * SECOND), now), racy, "{at}");
+            assert_eq!(is_racy(&stat(long_ago, at * SECOND), now), racy, "{at}");
+        }
+        assert!(!is_racy(&stat(long_ago, long_ago), now));
+        assert!(is_racy(&stat(i64::MAX, 0), now) && !is_racy(&stat(i64::MIN, 0), now));
+    }
+
+    #[test]
+    fn a_file_of_which_only_the_mtime_is_old_settles_as_well() {
+        let now = now_ns();
+        // By nobody's clock a whole second.
+        let just_now = now - i64::from(now % SECOND == 0);
+        let fresh = stat(50 * SECOND, just_now);
+        assert!(!is_racy(&fresh, let_settle(&fresh)));
+        // One that does not settle within a tick is not waited for.
+        for slow in [stat(now - now % SECOND, 1), stat(now + SECOND, now + SECOND)] {
+            let began = std::time::Instant::now();
+            let_settle(&slow);
+            assert!(began.elapsed() < Duration::from_secs(1));
+        }
+    }
 }

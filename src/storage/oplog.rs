@@ -95,7 +95,7 @@ impl OpLog {
         loop {
             let start = file_len.saturating_sub(look).max(START);
             let tail = read(&**file, start, file_len - start)?;
-            log.last = last_frame(&tail, start);
+            log.last = last_frame(&tail, start).map_err(|source| log.damaged(source))?;
             if log.last.is_some() || start == START {
                 break;
             }

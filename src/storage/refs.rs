@@ -4,7 +4,7 @@
 //! Writers read, compare and publish under the kernel lock on `refs.lock`. Names here include
 //! their namespace: `heads/main`, `tags/v1`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +82,14 @@ pub enum RefError {
         name: String,
         /// The ref, or the directory of refs, that is in its way.
         other: String,
+    },
+    /// A file that is no ref lies where a ref or its directory has to be.
+    #[error("'{name}' cannot be made: '{}' is in its way and is no ref", file.display())]
+    InTheWay {
+        /// The ref that was to be created.
+        name: String,
+        /// The file.
+        file: PathBuf,
     },
     /// Another process holds the lock.
     #[error("another process is changing refs: '{}' is locked", file.display())]
@@ -213,6 +221,22 @@ impl RefStore {
         self.check_locked(changes).map(|_| ())
     }
 
+    /// Does what of [`Self::apply`] could fail again and again, so that no record says what cannot
+    /// be done: refuses what that would refuse, and makes the places of new refs.
+    pub fn prepare(&self, changes: &[RefChange]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        changes.iter().try_for_each(|change| check_name(&change.name))?;
+        let _guard = self.lock()?;
+        self.check_locked(changes)?;
+        let gone = room::gone(changes);
+        changes.iter().filter(|change| room::is_made(change)).try_for_each(|change| {
+            self.make_room(&change.name, &gone)?;
+            self.make_dir(&change.name, &gone)
+        })
+    }
+
     /// The records that the changes replace.
     fn check_locked(&self, changes: &[RefChange]) -> Result<Vec<Option<RefRecord>>> {
         let mut current = Vec::with_capacity(changes.len());
@@ -226,8 +250,11 @@ impl RefStore {
             }
             current.push(record);
         }
-        if changes.iter().any(|change| change.old.is_none() && change.new.is_some()) {
+        let mut made = changes.iter().filter(|change| room::is_made(change)).peekable();
+        if made.peek().is_some() {
             room::check(&self.names()?, changes)?;
+            let gone = room::gone(changes);
+            made.try_for_each(|change| self.check_room(&change.name, &gone))?;
         }
         Ok(current)
     }
@@ -236,20 +263,20 @@ impl RefStore {
     pub fn put_back(&self, name: &str, value: RefValue) -> Result<()> {
         check_name(name)?;
         let _guard = self.lock()?;
-        let path = ref_path(name);
-        if let Some(parent) = path.parent() {
-            self.disk.create_dir(parent)?;
-        }
-        self.publish(&path, None, value)
+        let gone = HashSet::new();
+        self.check_room(name, &gone)?;
+        self.make_room(name, &gone)?;
+        self.make_dir(name, &gone)?;
+        self.publish(&ref_path(name), None, value)
     }
 
     fn write(&self, name: &str, current: Option<RefRecord>, new: RefValue) -> Result<()> {
-        let path = ref_path(name);
-        if let (None, Some(parent)) = (&current, path.parent()) {
-            self.make_room(name, &path)?;
-            self.disk.create_dir(parent)?;
+        if current.is_none() {
+            let gone = HashSet::new();
+            self.make_room(name, &gone)?;
+            self.make_dir(name, &gone)?;
         }
-        self.publish(&path, current, new)
+        self.publish(&ref_path(name), current, new)
     }
 
     fn publish(&self, path: &Path, current: Option<RefRecord>, new: RefValue) -> Result<()> {
@@ -272,21 +299,6 @@ impl RefStore {
             dir = above;
         }
         Ok(())
-    }
-
-    /// Removes empty directories in the place of a new ref; what else is there is in the way.
-    fn make_room(&self, name: &str, path: &Path) -> Result<()> {
-        if self.disk.file_kind(path)?.is_none() {
-            return Ok(());
-        }
-        for child in self.entries(name)?.unwrap_or_default() {
-            let child = format!("{name}/{child}");
-            self.make_room(&child, &ref_path(&child))?;
-        }
-        if self.disk.remove_empty_dir(path)? {
-            return Ok(());
-        }
-        Err(RefError::Clash { name: name.to_owned(), other: format!("{name}/") })
     }
 
     /// The names of all refs, read or not.

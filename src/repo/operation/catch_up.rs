@@ -7,12 +7,14 @@ use super::super::trees::TreeDiff;
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::{
-    MAX_DESCRIPTION, OpKind, OpLog, OpState, Operation, RefChange, StagedTree, shortened, staged,
+    MAX_DESCRIPTION, OpKind, OpLog, OpRecord, OpState, Operation, RefChange, StagedTree, shortened,
+    staged,
 };
 use crate::id::TreeId;
 use crate::path::RepoPath;
 use crate::storage::format::moving::Moving;
 use crate::storage::objects::TreeTotals;
+use crate::storage::refs::RefError;
 
 /// The file that says what happens to the work tree.
 pub(in super::super) const MOVING_FILE: &str = "moving";
@@ -74,28 +76,11 @@ impl Operation<'_> {
         let moving = if notice { self.unfinished.take() } else { None };
         let last = self.log.last().cloned();
         let store = self.repository.refs();
-        let mut refs = Vec::new();
-        let mut head = store.read_head()?;
+        let (mut refs, mut head) = (Vec::new(), store.read_head()?);
         if let Some(last) = &last {
-            let mut late = Vec::new();
-            for change in &last.refs {
-                let found = store.read(&change.name)?.map(|record| record.new);
-                if found == change.new {
-                    continue;
-                }
-                if found == change.old {
-                    late.push(change.clone());
-                } else {
-                    let (name, old) = (change.name.clone(), change.new);
-                    refs.push(RefChange { name, old, new: found });
-                }
-            }
-            // In a copy that was made while it changed, the log may know of more than the packs.
-            late.iter()
-                .filter_map(|change| change.new)
-                .try_for_each(|new| self.repository.check_whole(new.commit))?;
-            store.apply(&late)?;
-            if head == last.before.head && head != last.after.head {
+            let holds;
+            (refs, holds) = self.move_late_refs(last)?;
+            if holds && head == last.before.head && head != last.after.head {
                 store.write_head(&last.after.head)?;
                 head = last.after.head.clone();
             }
@@ -114,6 +99,42 @@ impl Operation<'_> {
         }
         let found = OpState { head, staged, merging: self.before.merging };
         self.enter_noticed(found, refs, moving)
+    }
+
+    /// Moves the refs that the last record names and that did not move yet. Returns those that are
+    /// elsewhere than it says, and whether the others are where it says: they are not where
+    /// somebody put other refs in the place of those that were to be made.
+    fn move_late_refs(&self, last: &OpRecord) -> Result<(Vec<RefChange>, bool)> {
+        let store = self.repository.refs();
+        let (mut late, mut strays) = (Vec::new(), Vec::new());
+        let stray = |change: &RefChange, found| {
+            let (name, old) = (change.name.clone(), change.new);
+            RefChange { name, old, new: found }
+        };
+        for change in &last.refs {
+            let found = store.read(&change.name)?.map(|record| record.new);
+            if found == change.new {
+                continue;
+            }
+            if found == change.old {
+                late.push(change.clone());
+            } else {
+                strays.push(stray(change, found));
+            }
+        }
+        // In a copy that was made while it changed, the log may know of more than the packs.
+        late.iter()
+            .filter_map(|change| change.new)
+            .try_for_each(|new| self.repository.check_whole(new.commit))?;
+        let applied = store.apply(&late);
+        let holds = !matches!(applied, Err(RefError::Clash { .. } | RefError::Twin { .. }));
+        if holds {
+            applied?;
+        } else {
+            strays.extend(late.iter().map(|change| stray(change, change.old)));
+            strays.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok((strays, holds))
     }
 
     /// Enters refs that are elsewhere than the log says, as they are: nothing moves, and an undo

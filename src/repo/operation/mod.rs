@@ -294,7 +294,7 @@ impl<'r> Operation<'r> {
             return Ok(None);
         }
         let store = self.repository.refs();
-        store.check(&refs)?;
+        store.prepare(&refs)?;
         let commits = refs.iter().filter_map(|change| change.new).map(|value| value.commit);
         let head = match &after.head {
             Head::Detached(commit) if after.head != self.before.head => Some(*commit),

@@ -333,6 +333,29 @@ fn long_descriptions_are_cut_at_a_character() {
     assert!(shortened(&description("add", &paths), MAX_DESCRIPTION).len() <= MAX_DESCRIPTION);
 }
 
+/// On a file system that keeps whole seconds a link can be made anew and have the same times.
+#[test]
+fn a_link_that_may_change_within_its_times_is_read_again() {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let fixture = Fixture::new();
+    std::os::unix::fs::symlink("v1", fixture.at("cur")).unwrap();
+    let link_of = |seconds| {
+        let time = Timespec { tv_sec: seconds, tv_nsec: 5 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, fixture.at("cur"), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    };
+    // It changes in an hour, as far as can be told.
+    link_of(jiff::Timestamp::now().as_second() + 3600);
+    fixture.add();
+    assert!(fixture.is_racy("cur"));
+    let seen = fixture.repository.add(&AddOptions::default()).unwrap();
+    assert_eq!((seen.added, seen.modified), (0, 0));
+    link_of(1_600_000_000);
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    fixture.add();
+    assert!(!fixture.is_racy("cur"));
+}
+
 #[test]
 fn what_a_switch_or_restore_wrote_is_known_by_its_times() {
     let fixture = Fixture::new();

@@ -160,6 +160,9 @@ impl Reach<'_> {
             self.report.problems.push(stray.describe());
             tips.extend(stray.said.map(|value| value.commit));
         }
+        if let Ok(Some(error)) = self.repository.blocked_refs() {
+            self.problem(&error);
+        }
         tips
     }
 

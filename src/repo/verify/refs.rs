@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{Repository, Result};
-use crate::storage::oplog::{OpLog, OpRecord};
-use crate::storage::refs::RefValue;
+use crate::storage::oplog::{OpLog, OpRecord, RefChange};
+use crate::storage::refs::{RefError, RefValue};
 
 /// A ref that is not where the log of operations says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,20 @@ impl Repository {
     pub(in crate::repo) fn missing_refs(&self) -> Result<Vec<(String, RefValue)>> {
         let strays = self.stray_refs()?.into_iter().filter(|stray| stray.found.is_none());
         Ok(strays.filter_map(|stray| Some((stray.name, stray.said?))).collect())
+    }
+
+    /// Which file keeps the next command from moving the refs that the newest record names.
+    pub(in crate::repo) fn blocked_refs(&self) -> Result<Option<RefError>> {
+        let log = self.operations()?;
+        let Some(last) = log.last().filter(|_| !self.is_past()) else { return Ok(None) };
+        let is_late = |change: &&RefChange| {
+            let read = self.refs().read(&change.name);
+            read.is_ok_and(|found| found.map(|record| record.new) == change.old)
+        };
+        let late: Vec<RefChange> = last.refs.iter().filter(is_late).cloned().collect();
+        // Any other is told elsewhere, or a command that runs has just moved them.
+        let checked = self.refs().check(&late);
+        Ok(checked.err().filter(|error| matches!(error, RefError::InTheWay { .. })))
     }
 
     fn strays_of(&self, log: &OpLog) -> Result<Vec<StrayRef>> {

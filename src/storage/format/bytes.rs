@@ -242,6 +242,25 @@ pub(super) fn lower_bound(table: &[u8], record_len: usize, id: &ObjectId) -> usi
     low
 }
 
+/// How many bytes a search for sound frames may hash. In what a command wrote and a crash tore, few
+/// places look like a frame; in bytes made for it each may claim all that lies behind it.
+#[derive(Debug)]
+pub struct HashLimit(usize);
+
+impl HashLimit {
+    /// For a search through so many bytes.
+    pub fn of(len: usize) -> Self {
+        Self(len.saturating_mul(16))
+    }
+
+    /// Takes the bytes of one frame off; whether there were as many left.
+    pub fn allows(&mut self, len: usize) -> bool {
+        let left = self.0.checked_sub(len);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

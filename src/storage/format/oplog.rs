@@ -9,7 +9,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::bytes::{
-    Reader, check_version, push_checksum, push_string, push_varint, split_checksum,
+    HashLimit, Reader, check_version, push_checksum, push_string, push_varint, split_checksum,
 };
 use super::refs::{Head, MAX_FULL_NAME, RefValue, check_full_name, push_value, read_value};
 use super::{FormatError, Result};
@@ -395,17 +395,29 @@ pub fn decode_frame(frame: &[u8], at: u64) -> Result<OpRecord> {
     Ok(record)
 }
 
-/// The last sound frame that ends in `tail`, the end of the log from `start` on.
-pub fn last_frame(tail: &[u8], start: u64) -> Option<OpRecord> {
-    let ends = (TRAILER_LEN..=tail.len()).rev().filter(|end| tail[..*end].ends_with(END_MAGIC));
-    let frame = |end: usize| {
-        let trailer = tail[..end].last_chunk::<TRAILER_LEN>()?;
-        let len = usize::try_from(trailer_len(trailer).ok()?).ok()?;
-        let from = end.checked_sub(len)?;
-        decode_frame(&tail[from..end], start + from as u64).ok()
-    };
-    ends.into_iter().find_map(frame)
+/// The last sound frame that ends in `tail`, the end of the log from `start` on. An error if so much
+/// of it looks like frames that not all of it can be checked.
+pub fn last_frame(tail: &[u8], start: u64) -> Result<Option<OpRecord>> {
+    let mut limit = HashLimit::of(tail.len());
+    let ends = (TRAILER_LEN..=tail.len()).rev();
+    for end in ends.filter(|end| tail[..*end].ends_with(END_MAGIC)) {
+        let Some(frame) = claimed_before(tail, end) else { continue };
+        if !limit.allows(frame.len()) {
+            return Err(FormatError::invalid(WHAT, "too much at its end looks like records"));
+        }
+        if let Ok(record) = decode_frame(frame, start + (end - frame.len()) as u64) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// What seems to be a frame that ends at `end`: its header and its trailer agree.
+fn claimed_before(tail: &[u8], end: usize) -> Option<&[u8]> {
+    let len = trailer_len(tail[..end].last_chunk::<TRAILER_LEN>()?).ok()?;
+    let frame = &tail[end.checked_sub(usize::try_from(len).ok()?)?..end];
+    (frame_len(frame).ok()? == len).then_some(frame)
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::storage) mod tests;

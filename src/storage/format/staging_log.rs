@@ -9,7 +9,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::bytes::{Reader, check_version, push_checksum, push_string, split_checksum};
+use super::bytes::{HashLimit, Reader, check_version, push_checksum, push_string, split_checksum};
 use super::staging::{StagedView, StagingOp, VERSION, check_entry_path};
 use super::{FormatError, Result};
 use crate::id::TreeId;
@@ -154,6 +154,13 @@ fn frame_sum(head: &[u8], payload: &[u8]) -> u64 {
 
 /// The sound frame that begins at `at`, if there is one: its payload and number of operations.
 fn frame_at(bytes: &[u8], at: usize) -> Option<(&[u8], u32)> {
+    let (sum, count, payload) = claimed_at(bytes, at)?;
+    (frame_sum(&bytes[at..][..16], payload) == sum).then_some((payload, count))
+}
+
+/// What seems to be the header of a frame at `at`: the checksum, the number of operations, and the
+/// payload.
+fn claimed_at(bytes: &[u8], at: usize) -> Option<(u64, u32, &[u8])> {
     let head = bytes.get(at..)?.get(..FRAME_HEADER_LEN)?;
     let mut reader = Reader::new(WHAT, head);
     reader.magic(FRAME_MAGIC).ok()?;
@@ -161,7 +168,7 @@ fn frame_at(bytes: &[u8], at: usize) -> Option<(&[u8], u32)> {
     reader.bytes(4).ok()?;
     let sum = reader.u64().ok()?;
     let payload = bytes[at + FRAME_HEADER_LEN..].get(..len as usize)?;
-    (frame_sum(&head[..16], payload) == sum).then_some((payload, count))
+    Some((sum, count, payload))
 }
 
 /// Replays the frames of a log in order, each operation with where it begins in `bytes`; returns
@@ -202,17 +209,23 @@ pub fn op_at(bytes: &[u8], at: usize) -> Option<LogOp<'_>> {
     read_op(&mut Reader::new(WHAT, bytes.get(at..)?)).ok()
 }
 
-/// No sound frame begins at `bad`; an error if one begins anywhere behind.
+/// No sound frame begins at `bad`; an error if one begins anywhere behind, or if so much behind
+/// looks like frames that not all of it can be checked.
 fn check_is_torn(bytes: &[u8], bad: usize) -> Result<()> {
-    let is_frame =
-        |at: usize| bytes[at..].starts_with(FRAME_MAGIC) && frame_at(bytes, at).is_some();
-    match (bad + 1..bytes.len()).find(|at| is_frame(*at)) {
-        None => Ok(()),
-        Some(next) => Err(FormatError::invalid(
-            WHAT,
-            format!("the frame at {bad} is damaged, but that at {next} is sound"),
-        )),
+    let mut limit = HashLimit::of(bytes.len());
+    for at in bad + 1..bytes.len() {
+        let Some((_, _, payload)) = claimed_at(bytes, at) else { continue };
+        if !limit.allows(payload.len()) {
+            let why =
+                format!("the frame at {bad} is damaged, and too much behind it looks like frames");
+            return Err(FormatError::invalid(WHAT, why));
+        }
+        if frame_at(bytes, at).is_some() {
+            let why = format!("the frame at {bad} is damaged, but that at {at} is sound");
+            return Err(FormatError::invalid(WHAT, why));
+        }
     }
+    Ok(())
 }
 
 fn read_op<'a>(reader: &mut Reader<'a>) -> Result<LogOp<'a>> {
@@ -352,6 +365,27 @@ mod tests {
             frame.remove(path);
             assert!(frame.check().is_err());
         }
+    }
+
+    /// Headers that each claim all that lies behind them.
+    fn nested(count: usize) -> Vec<u8> {
+        let mut bytes = encode_header(1);
+        for number in 0..count {
+            let behind = (count - 1 - number) * FRAME_HEADER_LEN;
+            bytes.extend_from_slice(FRAME_MAGIC);
+            bytes.extend_from_slice(&(behind as u32).to_le_bytes());
+            bytes.extend_from_slice(&[0; 16]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_search_for_frames_ends_in_time() {
+        // To hash all that these claim takes an hour.
+        let error = read(&nested(1 << 20)).unwrap_err();
+        assert!(error.to_string().contains("looks like frames"), "{error}");
+        // A few are what a torn write may hold.
+        assert_eq!(read(&nested(20)), Ok((vec![], HEADER_LEN as u64)));
     }
 
     #[test]

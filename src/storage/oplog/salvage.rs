@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::START;
 use crate::storage::format::Result;
+use crate::storage::format::bytes::HashLimit;
 use crate::storage::format::oplog::{
-    FRAME_HEADER_LEN, FRAME_MAGIC, OpKind, OpLink, OpRecord, decode_frame, encode_header, frame_len,
+    FRAME_HEADER_LEN, FRAME_MAGIC, OpKind, OpLink, OpRecord, TRAILER_LEN, decode_frame,
+    encode_header, frame_len, trailer_len,
 };
 
 /// What is left of a log.
@@ -47,13 +49,19 @@ fn relink(record: &mut OpRecord, moved: &HashMap<u64, OpLink>) {
     };
 }
 
+/// What lies behind too much that looks like records is lost.
 fn sound_records(log: &[u8]) -> impl Iterator<Item = OpRecord> + '_ {
-    let mut at = START as usize;
+    let (mut at, mut limit) = (START as usize, HashLimit::of(log.len()));
     std::iter::from_fn(move || {
         loop {
-            if let Some((record, end)) = record_at(log, at) {
-                at = end;
-                return Some(record);
+            if let Some(frame) = frame_at(log, at) {
+                if !limit.allows(frame.len()) {
+                    return None;
+                }
+                if let Ok(record) = decode_frame(frame, at as u64) {
+                    at += frame.len();
+                    return Some(record);
+                }
             }
             let from = at + 1;
             let rest = log.get(from..)?;
@@ -62,8 +70,10 @@ fn sound_records(log: &[u8]) -> impl Iterator<Item = OpRecord> + '_ {
     })
 }
 
-fn record_at(log: &[u8], at: usize) -> Option<(OpRecord, usize)> {
+/// What seems to be a frame at `at`.
+fn frame_at(log: &[u8], at: usize) -> Option<&[u8]> {
     let header = log.get(at..at.checked_add(FRAME_HEADER_LEN)?)?;
-    let end = at.checked_add(usize::try_from(frame_len(header).ok()?).ok()?)?;
-    Some((decode_frame(log.get(at..end)?, at as u64).ok()?, end))
+    let frame = log.get(at..at.checked_add(usize::try_from(frame_len(header).ok()?).ok()?)?)?;
+    let trailer = frame.last_chunk::<TRAILER_LEN>()?;
+    (trailer_len(trailer).ok()? == frame.len() as u64).then_some(frame)
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::id::TreeId;
 use crate::storage::disk::{OsDisk, TMP_DIR};
+use crate::storage::format::oplog::tests::nested;
 use crate::storage::refs::Head;
 
 fn disk() -> (tempfile::TempDir, Arc<dyn Disk>) {
@@ -114,4 +115,16 @@ fn damage_is_an_error() {
     assert!(matches!(OpLog::open(Arc::clone(&disk)), Err(OpLogError::Format { .. })));
     tamper(&dir, |bytes| bytes[3] ^= 1);
     assert!(matches!(OpLog::open(disk), Err(OpLogError::Format { .. })));
+}
+
+#[test]
+fn a_log_made_to_be_searched_for_ever_is_damaged_at_once() {
+    let (dir, disk) = disk();
+    let mut log = OpLog::open(Arc::clone(&disk)).unwrap();
+    append(&mut log, "sound");
+    tamper(&dir, |bytes| bytes.extend(nested(1 << 20)));
+    let Err(OpLogError::Format { source, .. }) = OpLog::open(disk) else { panic!() };
+    assert!(source.to_string().contains("looks like records"), "{source}");
+    let salvaged = salvage(&std::fs::read(dir.path().join(OPLOG_FILE)).unwrap()).unwrap();
+    assert_eq!(salvaged.records.len(), 1);
 }

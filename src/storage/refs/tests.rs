@@ -155,7 +155,7 @@ fn several_refs_change_together_or_not_at_all() {
         vec![change("tags/v", Some("1"), None), change("heads/A", None, Some("1"))],
     ];
     for changes in refused {
-        assert!(refs.check(&changes).is_err(), "{changes:?}");
+        assert!(refs.prepare(&changes).is_err(), "{changes:?}");
         assert!(refs.apply(&changes).is_err());
         assert_eq!(names(&refs), ["heads/a", "tags/v"]);
         assert_eq!(refs.read("heads/a").unwrap().unwrap().new, commit("1").into());
@@ -167,6 +167,43 @@ fn several_refs_change_together_or_not_at_all() {
     refs.apply(&[change("heads/a/b", Some("1"), None), change("heads/a", None, Some("1"))])
         .unwrap();
     assert_eq!(names(&refs), ["heads/a", "tags/v"]);
+    let deeper = [change("heads/a", Some("1"), None), change("heads/a/b/c", None, Some("1"))];
+    refs.prepare(&deeper).unwrap();
+    assert_eq!(names(&refs), ["heads/a", "tags/v"]);
+    refs.apply(&deeper).unwrap();
+    let back = [change("heads/a/b/c", Some("1"), None), change("heads/a/b", None, Some("1"))];
+    refs.prepare(&back).unwrap();
+    assert_eq!(names(&refs), ["heads/a/b/c", "tags/v"]);
+    refs.apply(&back).unwrap();
+    assert_eq!(names(&refs), ["heads/a/b", "tags/v"]);
+}
+
+/// Behind a change that is prepared its record is written: it must not fail then.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "stray files of another program")]
+fn what_is_in_the_way_of_a_new_ref_is_named_before_anything_is_done() {
+    let (dir, refs) = store();
+    std::fs::create_dir_all(dir.path().join("refs/heads/a/b/c")).unwrap();
+    for stray in ["refs/heads/a/b/.stray", "refs/tags"] {
+        std::fs::write(dir.path().join(stray), b"x").unwrap();
+    }
+    let wanted = [("heads/a", "refs/heads/a/b/.stray"), ("tags/v/1", "refs/tags")];
+    for (name, stray) in wanted {
+        let changes = [change("heads/new", None, Some("1")), change(name, None, Some("1"))];
+        for refused in [refs.check(&changes), refs.prepare(&changes), refs.apply(&changes)] {
+            let Err(RefError::InTheWay { file, .. }) = refused else { panic!("{refused:?}") };
+            assert_eq!(file, dir.path().join(stray));
+        }
+        assert_eq!(refs.read("heads/new").unwrap(), None);
+        assert!(refs.put_back(name, commit("1").into()).is_err());
+    }
+    assert!(dir.path().join("refs/heads/a/b/c").exists());
+    for (name, stray) in wanted {
+        std::fs::remove_file(dir.path().join(stray)).unwrap();
+        refs.prepare(&[change(name, None, Some("1"))]).unwrap();
+        assert!(ref_path(name).parent().is_some_and(|above| dir.path().join(above).exists()));
+        assert!(!dir.path().join(ref_path(name)).exists());
+    }
 }
 
 #[test]

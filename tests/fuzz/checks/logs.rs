@@ -61,7 +61,7 @@ fn check_oplog(log: &[u8]) {
     {
         assert_eq!(record.encode().unwrap(), frame);
     }
-    if let Some(record) = last_frame(log, 0) {
+    if let Ok(Some(record)) = last_frame(log, 0) {
         let frame = record.encode().unwrap();
         assert_eq!(log[record.link.at as usize..][..frame.len()], frame);
     }
