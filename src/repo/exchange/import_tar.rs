@@ -1,8 +1,7 @@
 //! `import tar`: an archive as a commit on the branch that is checked out.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::ops::Bound;
 
 use tar::{Archive, Entry, EntryType};
@@ -11,6 +10,7 @@ use super::super::switch::Move;
 use super::super::trees::empty_tree;
 use super::super::{RepoError, Repository, Result};
 use super::ExchangeError;
+use super::archive::{Meter, Metered};
 use super::round::{Pipes, Round};
 use crate::id::CommitId;
 use crate::metrics::MetricsSnapshot;
@@ -48,9 +48,6 @@ pub struct TarImportReport {
     /// Counters of the run.
     pub metrics: MetricsSnapshot,
 }
-
-/// Most bytes that stand between the contents of two entries: headers, long names, attributes.
-const MAX_HEADERS: u64 = 1 << 20;
 
 type Entries = BTreeMap<RepoPath, EntryKind>;
 
@@ -127,19 +124,32 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn read(&mut self, round: &mut Round<'_, '_>, source: Box<dyn Read + Send>) -> Result<()> {
-        let budget = Cell::new(MAX_HEADERS);
-        let source = plain(source).map_err(|error| self.broken(error))?;
-        let mut archive = Archive::new(Metered { source, budget: &budget });
+        let meter = Meter::default();
+        let source = Metered::new(source, &meter).map_err(|error| self.broken(error))?;
+        let mut archive = Archive::new(source);
         let mut entries = archive.entries().map_err(|error| self.broken(error))?;
         loop {
-            budget.set(MAX_HEADERS);
-            let Some(entry) = entries.next() else { return Ok(()) };
+            meter.headers();
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| self.broken(error))?;
-            budget.set(u64::MAX);
+            meter.content();
             self.entry(round, &mut entry)?;
             // What nobody read is not counted as headers.
             std::io::copy(&mut entry, &mut std::io::sink()).map_err(|error| self.broken(error))?;
         }
+        self.end(round, archive.into_inner())
+    }
+
+    /// Behind the last entry.
+    fn end(&mut self, round: &Round<'_, '_>, archive: Metered<'_>) -> Result<()> {
+        let read = archive.finish(|| round.check_cancel().is_ok());
+        let holds_more = read.map_err(|error| self.broken(error))?;
+        round.check_cancel()?;
+        if holds_more {
+            self.skipped += 1;
+            self.monitor.warn("left out what lies behind the end mark of the archive");
+        }
+        Ok(())
     }
 
     fn broken(&self, source: std::io::Error) -> RepoError {
@@ -272,37 +282,5 @@ impl Reading<'_> {
             return Err("it is both a directory and something else".to_owned());
         }
         Ok(())
-    }
-}
-
-/// The archive without its compression.
-fn plain(source: Box<dyn Read + Send>) -> std::io::Result<Box<dyn Read + Send>> {
-    let mut source = BufReader::with_capacity(256 << 10, source);
-    let head = source.fill_buf()?;
-    Ok(if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(zstd::Decoder::with_buffer(source)?)
-    } else if head.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(source))
-    } else {
-        Box::new(source)
-    })
-}
-
-/// A reader that may read so many bytes more.
-struct Metered<'a> {
-    source: Box<dyn Read + Send>,
-    budget: &'a Cell<u64>,
-}
-
-impl Read for Metered<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = self.budget.get();
-        if left == 0 && !buffer.is_empty() {
-            return Err(std::io::Error::other("the header of an entry is longer than 1 MiB"));
-        }
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.source.read(&mut buffer[..most])?;
-        self.budget.set(left.saturating_sub(read as u64));
-        Ok(read)
     }
 }

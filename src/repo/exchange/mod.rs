@@ -5,6 +5,7 @@
 //! commits are noted, so that a command that is killed goes on from there. Refs, `HEAD` and the work
 //! tree change at the very end, in one operation.
 
+mod archive;
 mod export_git;
 mod export_tar;
 pub mod fast_export;
