@@ -53,7 +53,8 @@ const BUFFER: usize = 256 << 10;
 impl Repository {
     /// Exports everything that a branch or a tag leads to.
     pub fn export_git(&self, options: &GitExportOptions) -> Result<GitExportReport> {
-        let refs = self.refs().list("")?;
+        // Stashes are nobody else's business.
+        let refs = [self.refs().list("heads")?, self.refs().list("tags")?].concat();
         if refs.is_empty() {
             return Err(ExchangeError::Nothing.into());
         }
