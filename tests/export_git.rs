@@ -42,3 +42,15 @@ fn stashes_stay_behind() {
     let objects = ["cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"];
     assert_eq!(git(&sandbox, "out.git", &objects).matches("blob").count(), 1);
 }
+
+#[test]
+fn a_tag_keeps_its_name() {
+    let sandbox = one();
+    sandbox.ok(["tag", "tags/light"]);
+    sandbox.ok(["tag", "-m", "why", "tags/tags/noted"]);
+    sandbox.ok(["export", "git", "../out.git"]);
+    assert_eq!(
+        git(&sandbox, "out.git", &["for-each-ref", "--format=%(refname)", "refs/tags"]),
+        "refs/tags/tags/light\nrefs/tags/tags/tags/noted"
+    );
+}

@@ -294,7 +294,7 @@ impl Export<'_> {
         let annotation = record.new.annotation.filter(|_| name.starts_with("tags/"));
         if let Some(id) = annotation {
             let tag = self.reader.objects.tag(&id)?;
-            let short = name.trim_start_matches("tags/");
+            let short = name.strip_prefix("tags/").unwrap_or(name);
             write!(self.out, "tag {short}\nfrom :{mark}\n").map_err(broken)?;
             self.person("tagger", &tag.tagger)?;
             self.data(tag.message.as_bytes())?;
