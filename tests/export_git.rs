@@ -54,3 +54,96 @@ fn a_tag_keeps_its_name() {
         "refs/tags/tags/light\nrefs/tags/tags/tags/noted"
     );
 }
+
+#[test]
+fn tags_that_git_has_are_not_replaced_without_force() {
+    let sandbox = one();
+    for name in ["light", "same-light", "noted"] {
+        sandbox.ok(["tag", name]);
+    }
+    sandbox.ok(["tag", "-m", "ours", "-a", "other"]);
+    sandbox.ok(["tag", "-m", "ours", "-a", "same"]);
+    sandbox.ok(["tag", "-m", "ours", "-a", "new"]);
+    sandbox.ok(["export", "git", "../out.git"]);
+    sandbox.ok(["export", "git", "../out.git"]);
+    let first = git(&sandbox, "out.git", &["rev-parse", "main"]);
+    sandbox.write("a", "two");
+    sandbox.save("two");
+    sandbox.ok(["export", "git", "../out.git"]);
+    // A lightweight tag that leads elsewhere, one that is annotated there, one with other words.
+    git(&sandbox, "out.git", &["tag", "-f", "light", "main"]);
+    git(&sandbox, "out.git", &["tag", "-f", "-m", "theirs", "noted", &first]);
+    git(&sandbox, "out.git", &["tag", "-f", "-m", "theirs", "other", &first]);
+    git(&sandbox, "out.git", &["tag", "-d", "new"]);
+    let list = ["for-each-ref", "--format=%(refname) %(objectname)"];
+    let before = git(&sandbox, "out.git", &list);
+    sandbox.write("a", "three");
+    sandbox.save("three");
+    let out = sandbox.run(["export", "git", "../out.git"]).expect_code(3);
+    for name in ["light", "noted", "other"] {
+        let told = format!("left out the ref 'refs/tags/{name}': it is there as another tag");
+        assert!(out.stderr.contains(&told), "{out:?}");
+    }
+    assert_eq!(out.stderr.matches("left out").count(), 3, "{out:?}");
+    let after = git(&sandbox, "out.git", &list);
+    for line in before.lines().filter(|line| line.contains("/tags/")) {
+        assert!(after.contains(line), "{line}: {after}");
+    }
+    assert!(after.contains("refs/tags/new "), "{after}");
+    assert_eq!(git(&sandbox, "out.git", &["show", "main:a"]), "three");
+    sandbox.ok(["export", "git", "--force", "../out.git"]);
+    assert_eq!(
+        git(&sandbox, "out.git", &["rev-parse", "light", "noted"]),
+        format!("{first}\n{first}")
+    );
+    assert!(git(&sandbox, "out.git", &["cat-file", "tag", "other"]).ends_with("ours"));
+}
+
+#[test]
+fn a_history_from_git_goes_back_where_it_came_from() {
+    let sandbox = Sandbox::new();
+    git(&sandbox, ".", &["init", "-q", "project"]);
+    let commit = ["commit", "-q", "--allow-empty", "-m"];
+    git(&sandbox, "project", &[&commit[..], &["one"]].concat());
+    git(&sandbox, "project", &["tag", "-m", "words\n\nand more", "noted"]);
+    git(&sandbox, "project", &["tag", "light"]);
+    git(&sandbox, "project", &[&commit[..], &["two"]].concat());
+    let before = git(&sandbox, "project", &["for-each-ref"]);
+    sandbox.ok(["import", "git", "../project"]);
+    sandbox.ok(["export", "git", "../project"]);
+    assert_eq!(git(&sandbox, "project", &["for-each-ref"]), before);
+}
+
+#[test]
+fn a_branch_that_git_has_checked_out_stays_without_force() {
+    let sandbox = one();
+    // Without commits it is written.
+    git(&sandbox, ".", &["init", "-q", "project"]);
+    sandbox.ok(["export", "git", "../project"]);
+    git(&sandbox, "project", &["reset", "-q", "--hard"]);
+    let first = git(&sandbox, "project", &["rev-parse", "main"]);
+    sandbox.ok(["export", "git", "../project"]);
+    sandbox.ok(["branch", "side"]);
+    sandbox.ok(["branch", "linked"]);
+    sandbox.ok(["export", "git", "../project"]);
+    git(&sandbox, "project", &["worktree", "add", "-q", "../linked", "linked"]);
+    for branch in ["main", "side", "linked"] {
+        sandbox.ok(["switch", branch]);
+        sandbox.write("a", branch);
+        sandbox.save("two");
+    }
+    let out = sandbox.run(["export", "git", "../project"]).expect_code(3);
+    for name in ["main", "linked"] {
+        let told = format!("left out the ref 'refs/heads/{name}': it is checked out there");
+        assert!(out.stderr.contains(&told), "{out:?}");
+        assert_eq!(git(&sandbox, "project", &["rev-parse", name]), first);
+    }
+    assert_eq!(git(&sandbox, "project", &["status", "--porcelain"]), "");
+    assert_eq!(git(&sandbox, "project", &["show", "side:a"]), "side");
+    git(&sandbox, "project", &["switch", "-q", "--detach"]);
+    let out = sandbox.run(["export", "git", "../project"]).expect_code(3);
+    assert!(!out.stderr.contains("heads/main"), "{out:?}");
+    assert_eq!(git(&sandbox, "project", &["show", "main:a"]), "main");
+    sandbox.ok(["export", "git", "--force", "../project"]);
+    assert_eq!(git(&sandbox, "project", &["show", "linked:a"]), "linked");
+}

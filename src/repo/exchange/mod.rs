@@ -15,6 +15,7 @@ mod import_tar;
 mod marks;
 mod round;
 mod text;
+mod there;
 
 use std::io;
 use std::path::PathBuf;

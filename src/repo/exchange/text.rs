@@ -1,4 +1,4 @@
-//! Names and messages of git, which may be in any encoding, as the UTF-8 that is stored.
+//! Names and messages of git, which may be in any encoding, as the UTF-8 that is stored, and back.
 
 use super::fast_export::Person;
 use crate::storage::format::object::Signature;
@@ -24,6 +24,19 @@ pub(super) fn signature(person: Person) -> (Signature, bool, bool) {
     let Person { seconds, offset_minutes, .. } = person;
     let signature = Signature { name, email, seconds, offset_minutes };
     (signature, name_recoded || email_recoded, name_cut || email_cut)
+}
+
+/// A signature as git writes it.
+pub(super) fn person(who: &Signature) -> String {
+    let plain = |text: &str| text.replace(['<', '>', '\n', '\0'], "");
+    let mut name = plain(&who.name);
+    if !name.is_empty() {
+        name.push(' ');
+    }
+    let (email, seconds) = (plain(&who.email), who.seconds.max(0));
+    let sign = if who.offset_minutes < 0 { '-' } else { '+' };
+    let offset = who.offset_minutes.unsigned_abs();
+    format!("{name}<{email}> {seconds} {sign}{:02}{:02}", offset / 60, offset % 60)
 }
 
 fn shortened(mut text: String) -> (String, bool) {
