@@ -131,6 +131,8 @@ impl Repository {
         if let Some(old) = self.refs().head_commit()? {
             let new = op.head_commit()?;
             if new != Some(old) {
+                // It would be forgotten where HEAD goes elsewhere, and what it staged would stay.
+                self.check_none_waits()?;
                 let moved = op.move_to(&Move::new(self.tree_of(Some(old))?, self.tree_of(new)?))?;
                 report.written = Some(moved.written);
             }

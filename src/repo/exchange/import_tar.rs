@@ -58,6 +58,7 @@ impl Repository {
         let TarImportOptions { source, name, prefix, message, author } = options;
         super::super::commit::check_message(&message)?;
         let mut op = self.begin(format!("import tar {name}"))?;
+        self.check_none_waits()?;
         let parent = op.head_commit()?;
         self.monitor().phase(Phase::Processing);
         let engine = self.engine()?;

@@ -1,0 +1,120 @@
+//! Imports into a repository where somebody is at work, and what they say of what they alter.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests make files by any means, and a failed step fails the test"
+)]
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::{Output, Sandbox};
+
+/// A command of git in the repository `source` beside the work tree.
+fn git_command(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    sandbox.surround(&mut command);
+    command.current_dir(sandbox.beside("source")).args(["-c", "init.defaultBranch=main"]);
+    for who in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{who}_NAME"), "Ada");
+        command.env(format!("GIT_{who}_EMAIL"), "ada@example.org");
+        command.env(format!("GIT_{who}_DATE"), "1500000000 +0200");
+    }
+    command.args(args).env("GIT_CONFIG_NOSYSTEM", "1");
+    command
+}
+
+#[track_caller]
+fn git(sandbox: &Sandbox, args: &[&str]) -> String {
+    Output::of(&mut git_command(sandbox, args)).expect_code(0).text().trim_end().to_owned()
+}
+
+/// Commits a file in the git repository, which is made where it is not there.
+#[track_caller]
+fn git_save(sandbox: &Sandbox, name: &str, bytes: impl AsRef<[u8]>) {
+    let dir = sandbox.beside("source");
+    if !dir.exists() {
+        fs::create_dir(&dir).unwrap();
+        git(sandbox, &["init", "-q"]);
+    }
+    fs::write(dir.join(name), bytes).unwrap();
+    git(sandbox, &["add", "-A"]);
+    git(sandbox, &["commit", "-q", "-m", name]);
+}
+
+/// Log, work tree, what `status` says, and the log of operations.
+fn state(sandbox: &Sandbox) -> impl PartialEq + std::fmt::Debug + use<> {
+    (
+        sandbox.ok(["log", "--json"]).stdout,
+        sandbox.snapshot(),
+        sandbox.status(),
+        sandbox.ok(["op", "log", "--json"]).stdout,
+    )
+}
+
+/// A branch `topic` that changes `a` and `b` in a commit each.
+fn with_topic(sandbox: &Sandbox) {
+    sandbox.ok(["switch", "-c", "topic"]);
+    for name in ["a", "b"] {
+        sandbox.write(name, "theirs");
+        sandbox.save(&format!("theirs in {name}"));
+    }
+    sandbox.ok(["switch", "main"]);
+}
+
+/// No import that would move `HEAD` begins while something waits, and nothing is changed.
+#[track_caller]
+fn waits(sandbox: &Sandbox, archive: &[u8]) {
+    let before = state(sandbox);
+    for out in [
+        sandbox.feed(archive, ["import", "tar", "-"]),
+        sandbox.feed(archive, ["import", "tar", "-", "--prefix", "data"]),
+        sandbox.run(["import", "git", "--force", "../source"]),
+    ] {
+        let out = out.expect_code(1);
+        assert!(out.stderr.contains("waits to be finished"), "{out:?}");
+    }
+    assert_eq!(before, state(sandbox));
+}
+
+#[test]
+fn an_import_does_not_make_a_merge_that_waits_forgotten() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b"] {
+        git_save(&sandbox, name, "base");
+    }
+    sandbox.ok(["import", "git", "../source"]);
+    let archive = sandbox.ok(["export", "tar"]).stdout;
+    with_topic(&sandbox);
+    git_save(&sandbox, "a", "ours");
+    sandbox.ok(["import", "git", "../source"]);
+    git_save(&sandbox, "c", "more");
+
+    sandbox.fails(1, ["merge", "topic"]);
+    waits(&sandbox, &archive);
+    assert!(sandbox.fails(1, ["import", "git", "../source"]).contains("waits to be finished"));
+    // Other branches may come.
+    git(&sandbox, &["switch", "-q", "--detach"]);
+    git(&sandbox, &["branch", "-f", "main", "main~1"]);
+    git(&sandbox, &["branch", "other"]);
+    sandbox.ok(["import", "git", "../source"]);
+    sandbox.ok(["log", "other"]);
+    git(&sandbox, &["branch", "-f", "main", "other"]);
+    sandbox.ok(["merge", "--abort"]);
+
+    // A sequence that stopped before its second commit.
+    sandbox.write("b", "unsaved");
+    sandbox.fails(1, ["cherry-pick", "topic~1", "topic"]);
+    sandbox.write("a", "resolved");
+    sandbox.ok(["add", "a"]);
+    sandbox.fails(1, ["cherry-pick", "--continue"]);
+    sandbox.write("b", "base");
+    assert_eq!(sandbox.status(), Vec::<String>::new());
+    waits(&sandbox, &archive);
+    sandbox.ok(["cherry-pick", "--abort"]);
+    sandbox.ok(["import", "git", "--force", "../source"]);
+    assert_eq!(sandbox.read("c"), b"more");
+}
