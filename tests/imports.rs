@@ -118,3 +118,42 @@ fn an_import_does_not_make_a_merge_that_waits_forgotten() {
     sandbox.ok(["import", "git", "--force", "../source"]);
     assert_eq!(sandbox.read("c"), b"more");
 }
+
+#[test]
+fn a_commit_behind_an_import_into_a_full_work_tree_removes_nothing() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.beside("source")).unwrap();
+    git(&sandbox, &["init", "-q"]);
+    fs::create_dir(sandbox.beside("source/d")).unwrap();
+    fs::write(sandbox.beside("source/d/e"), "below").unwrap();
+    git_save(&sandbox, "a", "theirs");
+    sandbox.write("mine", "mine");
+    let out = sandbox.ok(["import", "git", "../source"]);
+    assert!(out.stderr.contains("'digstore restore .' brings those of main"), "{out:?}");
+    assert_eq!(sandbox.snapshot().len(), 1);
+    assert_eq!(sandbox.status(), [" D a", " D d/e", "?? mine"]);
+    sandbox.ok(["restore", "."]);
+    assert_eq!(sandbox.status(), ["?? mine"]);
+    sandbox.ok(["add", "mine"]);
+    sandbox.commit("mine");
+    assert_eq!(sandbox.ok(["ls"]).text(), "a\nd/e\nmine\n");
+    sandbox.ok(["undo"]);
+    sandbox.ok(["undo"]);
+    assert_eq!(sandbox.read("mine"), b"mine");
+}
+
+#[test]
+fn an_import_keeps_what_is_staged_where_it_cannot_be_checked_out() {
+    let sandbox = Sandbox::new();
+    git_save(&sandbox, "a", "theirs");
+    git_save(&sandbox, "b", "theirs");
+    sandbox.write("a/is", "a directory here");
+    sandbox.write("mine", "mine");
+    sandbox.ok(["add", "-A"]);
+    let out = sandbox.ok(["import", "git", "../source"]);
+    assert!(out.stderr.contains("was left alone"), "{out:?}");
+    sandbox.commit("mine");
+    assert_eq!(sandbox.ok(["ls"]).text(), "a/is\nb\nmine\n");
+    assert_eq!(sandbox.status(), [" D b"]);
+    sandbox.ok(["store", "verify", "--data"]);
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::super::operation::Operation;
 use super::super::switch::Move;
+use super::super::trees::{TreeChange, TreeDiff, find};
 use super::super::{RepoError, Repository, Result};
 use super::fast_export::{Change, Command, CommitHead, FastExport, Mode, Source, TagHead};
 use super::git::Git;
@@ -21,7 +22,7 @@ use crate::storage::format::object::{Commit, Content, EntryKind, check_target};
 use crate::storage::format::pack::BlockKind;
 use crate::storage::format::refs::{Head, check_ref_name};
 use crate::storage::format::tag::Tag;
-use crate::storage::objects::ObjectSink;
+use crate::storage::objects::{ObjectSink, TreeTotals};
 use crate::storage::refs::RefValue;
 
 /// What is imported.
@@ -147,15 +148,33 @@ impl Repository {
         };
         op.set_head(Head::Branch(branch.clone()));
         report.head = Some(branch);
+        let commit = op.head_commit()?;
+        let moving = Move::new(None, self.tree_of(commit)?);
         // What an import that was killed staged is no work of the user.
-        if op.staged().is_empty() && !self.is_work_tree_empty()? {
+        let may_write = !op.staged().is_empty() || self.is_work_tree_empty()?;
+        if may_write && self.plan_move(op.staged(), &moving)?.1.listed.is_empty() {
+            report.written = Some(op.move_to(&moving)?.written);
             return Ok(());
         }
-        let moving = Move::new(None, self.tree_of(op.head_commit()?)?);
-        if self.plan_move(op.staged(), &moving)?.1.listed.is_empty() {
-            report.written = Some(op.move_to(&moving)?.written);
+        // Without this the next commit would remove all of it.
+        commit.map_or(Ok(()), |commit| self.stage_below(op, commit))
+    }
+
+    /// Stages what a commit holds, but for what is staged already.
+    fn stage_below(&self, op: &mut Operation<'_>, commit: CommitId) -> Result<()> {
+        let objects = self.objects()?;
+        let Commit { tree, files, bytes, .. } = objects.commit(&commit)?;
+        let staged = op.staged_tree()?.tree;
+        let mut edits = Vec::new();
+        for change in TreeDiff::new(objects, None, Some(staged)) {
+            let TreeChange { path, new, .. } = change?;
+            let is_dir = matches!(new, Some(EntryKind::Dir { .. }));
+            if !is_dir || find(objects, &tree, &path)?.is_none() {
+                edits.push((path, new));
+            }
         }
-        Ok(())
+        let both = self.write_edited(TreeTotals { tree, files, bytes }, &edits)?;
+        op.stage_tree(both.tree)
     }
 
     fn is_work_tree_empty(&self) -> Result<bool> {
@@ -345,12 +364,7 @@ impl<'r> Import<'r> {
         Ok(())
     }
 
-    fn as_commit(
-        &self,
-        head: &CommitHead,
-        tree: crate::storage::objects::TreeTotals,
-        parents: Vec<CommitId>,
-    ) -> Commit {
+    fn as_commit(&self, head: &CommitHead, tree: TreeTotals, parents: Vec<CommitId>) -> Commit {
         let (message, message_recoded) = text::decode(head.message.clone());
         let (committer, recoded, cut) = text::signature(head.committer.clone());
         let author = head.author.clone().unwrap_or_else(|| head.committer.clone());
@@ -365,7 +379,7 @@ impl<'r> Import<'r> {
                 "commit {original} has a name of more than 4,096 bytes: it was cut"
             ));
         }
-        let crate::storage::objects::TreeTotals { tree, files, bytes } = tree;
+        let TreeTotals { tree, files, bytes } = tree;
         Commit { tree, files, bytes, parents, author, committer, message }
     }
 
