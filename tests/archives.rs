@@ -154,3 +154,42 @@ fn a_command_that_fails_before_an_import_empties_nothing() {
     assert!(out.stderr.contains("its end mark is missing"), "{out:?}");
     assert_eq!(before, state(&sandbox));
 }
+
+#[test]
+fn names_are_taken_as_tar_takes_them() {
+    let sandbox = filled();
+    let list: &[Entry<'_>] = &[
+        (b'\0', b"old/", b""),
+        (b'\0', b"old/file", b"below"),
+        (b'0', b"none/", b""),
+        (b'0', b"a//b", b"first"),
+        (b'0', b"./a/./b", b"last"),
+        (b'5', b"a//", b""),
+        (b'0', b"a/.//c", b"c"),
+    ];
+    sandbox.feed(&archive(list), ["import", "tar", "-"]).expect_code(0);
+    let file = |bytes: &[u8]| Node::File(bytes.to_vec(), true);
+    let expected = Tree::from([
+        ("old/file".into(), file(b"below")),
+        ("none".into(), Node::EmptyDir),
+        ("a/b".into(), file(b"last")),
+        ("a/c".into(), file(b"c")),
+    ]);
+    assert_same(&expected, &sandbox.snapshot());
+    refused(&sandbox, &archive(&[(b'\0', b"dir/", b"content")]), "it has content");
+}
+
+#[test]
+fn a_file_above_the_prefix_is_not_replaced() {
+    let sandbox = filled();
+    sandbox.link("link", "data");
+    sandbox.save("link");
+    let before = state(&sandbox);
+    let archive = archive(&[(b'0', b"a", b"first")]);
+    for (prefix, above) in [("keep/b", "keep"), ("data/1/b/c", "data/1"), ("link/b", "link")] {
+        let out = sandbox.feed(&archive, ["import", "tar", "-", "--prefix", prefix]);
+        let out = out.expect_code(2);
+        assert!(out.stderr.contains(&format!("'{above}' is a file or a link")), "{out:?}");
+    }
+    assert_eq!(before, state(&sandbox));
+}

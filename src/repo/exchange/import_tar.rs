@@ -7,7 +7,7 @@ use std::ops::Bound;
 use tar::{Archive, Entry, EntryType};
 
 use super::super::switch::Move;
-use super::super::trees::empty_tree;
+use super::super::trees::{empty_tree, find};
 use super::super::{RepoError, Repository, Result};
 use super::ExchangeError;
 use super::archive::{Meter, Metered};
@@ -60,6 +60,7 @@ impl Repository {
         let mut op = self.begin(format!("import tar {name}"))?;
         self.check_none_waits()?;
         let parent = op.head_commit()?;
+        self.check_prefix(parent, &prefix)?;
         self.monitor().phase(Phase::Processing);
         let engine = self.engine()?;
         let monitor = self.monitor();
@@ -91,6 +92,20 @@ impl Repository {
         let metrics = engine.metrics.snapshot();
         Ok(TarImportReport { id, commit, branch, skipped, written: moved.written, metrics })
     }
+
+    /// What lies above the prefix must not be lost by it.
+    fn check_prefix(&self, parent: Option<CommitId>, prefix: &RepoPath) -> Result<()> {
+        let Some(tree) = self.tree_of(parent)? else { return Ok(()) };
+        let mut above = prefix.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            let found = find(self.objects()?, &tree, &dir)?;
+            if !matches!(found, None | Some(EntryKind::Dir { .. })) {
+                return Err(ExchangeError::BadPrefix { prefix: prefix.clone(), above: dir }.into());
+            }
+            above = dir.parent();
+        }
+        Ok(())
+    }
 }
 
 /// What the entries make of the directory: a directory counts by what it holds.
@@ -108,6 +123,10 @@ fn edits(found: Entries, prefix: &RepoPath) -> Vec<(RepoPath, Option<EntryKind>)
         edits.push((path, Some(kind)));
     }
     edits
+}
+
+fn is_file(entry_type: EntryType) -> bool {
+    matches!(entry_type, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse)
 }
 
 fn empty_dir() -> EntryKind {
@@ -174,16 +193,19 @@ impl Reading<'_> {
             return Ok(());
         };
         self.check_extensions(entry, &bad)?;
-        let kind = match entry_type {
+        // Old archives have no type of its own for a directory.
+        let is_dir = is_file(entry_type) && name.ends_with(b"/");
+        if is_dir && entry.size() > 0 {
+            return Err(bad("its name is that of a directory, and it has content".to_owned()));
+        }
+        let kind = match if is_dir { EntryType::Directory } else { entry_type } {
             EntryType::Directory => {
                 if matches!(self.found.get(&path), Some(EntryKind::Dir { .. })) {
                     return Ok(());
                 }
                 empty_dir()
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(round, entry)?
-            }
+            kind if is_file(kind) => self.file(round, entry)?,
             EntryType::Symlink | EntryType::Link => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
                 self.link(entry_type, target).map_err(bad)?
@@ -200,18 +222,16 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The path of an entry; none for the top directory.
+    /// The path of an entry; none for the top directory. As for tar, `a//b` and `a/./b` are `a/b`.
     fn path(&self, name: &[u8]) -> std::result::Result<Option<RepoPath>, crate::path::PathError> {
-        let mut name = name;
-        while let Some(rest) = name.strip_prefix(b"./") {
-            name = rest;
-        }
-        let name = name.strip_suffix(b"/").unwrap_or(name);
-        if matches!(name, b"" | b".") {
-            return Ok(None);
-        }
+        let parts = name.split(|byte| *byte == b'/');
+        let parts: Vec<&[u8]> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
         // Checked by itself first: it must not climb out of the prefix.
-        let path = RepoPath::new(name.to_vec())?;
+        let path = match (name, parts.as_slice()) {
+            ([b'/', ..], _) => RepoPath::new(name.to_vec())?,
+            (_, []) => return Ok(None),
+            (_, parts) => RepoPath::new(parts.join(&b'/'))?,
+        };
         let full = if self.prefix.is_root() {
             path
         } else {
