@@ -1,5 +1,7 @@
 //! What `export git` writes into a git repository that is somebody's, and what it leaves alone.
 
+#![expect(clippy::disallowed_methods, reason = "tests make files by any means")]
+
 mod common;
 
 use std::process::Command;
@@ -115,6 +117,26 @@ fn a_history_from_git_goes_back_where_it_came_from() {
 }
 
 #[test]
+fn a_branch_that_would_lose_commits_there_stays_and_all_else_is_written() {
+    let sandbox = one();
+    sandbox.ok(["export", "git", "../out.git"]);
+    git(&sandbox, ".", &["clone", "-q", "out.git", "clone"]);
+    git(&sandbox, "clone", &["commit", "-q", "--allow-empty", "-m", "theirs"]);
+    git(&sandbox, "clone", &["push", "-q"]);
+    let theirs = git(&sandbox, "out.git", &["rev-parse", "main"]);
+    sandbox.write("a", "ours");
+    sandbox.save("ours");
+    sandbox.ok(["branch", "other"]);
+    sandbox.ok(["tag", "-m", "new", "-a", "new"]);
+    let told = sandbox.fails(1, ["export", "git", "../out.git"]);
+    assert!(told.contains("refs/heads/main"), "{told}");
+    assert_eq!(git(&sandbox, "out.git", &["rev-parse", "main"]), theirs);
+    assert_eq!(git(&sandbox, "out.git", &["show", "other:a", "new:a"]), "oursours");
+    sandbox.ok(["export", "git", "--force", "../out.git"]);
+    assert_eq!(git(&sandbox, "out.git", &["show", "main:a"]), "ours");
+}
+
+#[test]
 fn a_branch_that_git_has_checked_out_stays_without_force() {
     let sandbox = one();
     // Without commits it is written.
@@ -146,4 +168,27 @@ fn a_branch_that_git_has_checked_out_stays_without_force() {
     assert_eq!(git(&sandbox, "project", &["show", "main:a"]), "main");
     sandbox.ok(["export", "git", "--force", "../project"]);
     assert_eq!(git(&sandbox, "project", &["show", "linked:a"]), "linked");
+}
+
+#[test]
+fn what_git_cannot_hold_of_an_address_is_told_once() {
+    let sandbox = Sandbox::new();
+    git(&sandbox, ".", &["init", "-q", "project"]);
+    let tree = git(&sandbox, "project", &["write-tree"]);
+    let mut parent = String::new();
+    for number in 1..=2 {
+        let who = format!("A <<a@b>> {number} +0000");
+        let commit = format!("tree {tree}\n{parent}author {who}\ncommitter {who}\n\nwords\n");
+        std::fs::write(sandbox.beside("commit"), commit).unwrap();
+        let args = ["hash-object", "-w", "--literally", "-t", "commit", "../commit"];
+        parent = format!("parent {}\n", git(&sandbox, "project", &args));
+    }
+    let last = &parent["parent ".len()..parent.len() - 1];
+    git(&sandbox, "project", &["update-ref", "refs/heads/main", last]);
+    let out = sandbox.ok(["import", "git", "../project"]);
+    assert!(out.stderr.contains(" and 1 more: a person or a date is in a form"), "{out:?}");
+    let out = sandbox.ok(["export", "git", "../out.git"]);
+    assert_eq!(out.stderr.matches("'<a@b>' has '<', '>'").count(), 1, "{out:?}");
+    let address = git(&sandbox, "out.git", &["log", "-1", "--format=%ae", "main"]);
+    assert_eq!(address, "a@b");
 }

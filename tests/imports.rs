@@ -9,7 +9,8 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use common::{Output, Sandbox};
 
@@ -156,4 +157,63 @@ fn an_import_keeps_what_is_staged_where_it_cannot_be_checked_out() {
     assert_eq!(sandbox.ok(["ls"]).text(), "a/is\nb\nmine\n");
     assert_eq!(sandbox.status(), [" D b"]);
     sandbox.ok(["store", "verify", "--data"]);
+}
+
+/// Feeds `git fast-import` in the git repository, which is made.
+#[track_caller]
+fn git_feed(sandbox: &Sandbox, stream: &[u8]) {
+    fs::create_dir(sandbox.beside("source")).unwrap();
+    git(sandbox, &["init", "-q"]);
+    let args = ["fast-import", "--quiet", "--date-format=raw-permissive"];
+    let mut child = git_command(sandbox, &args).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stream).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn an_import_says_what_git_would_not_get_back() {
+    for (person, is_told) in [
+        ("A B <a@b> 5 +0130", false),
+        ("<a@b> 5 -0530", false),
+        ("A <a@b> 5 -0000", true),
+        ("A <a@b> 5 +0175", true),
+    ] {
+        let sandbox = Sandbox::new();
+        let commit = |text: &str| format!("commit refs/heads/main\n{text}\ndata 1\nx\n");
+        let (first, second) = (format!("committer {person}"), format!("committer {person}"));
+        git_feed(&sandbox, [commit(&first), commit(&second)].concat().as_bytes());
+        let out = sandbox.ok(["import", "git", "../source"]);
+        let told = " and 1 more: a person or a date is in a form that is not kept";
+        assert_eq!(out.stderr.contains(told), is_told, "{person}: {out:?}");
+        assert_eq!(out.stderr.matches("is in a form").count(), usize::from(is_told), "{out:?}");
+        let id = git(&sandbox, &["rev-parse", "main"]);
+        sandbox.ok(["export", "git", "../out.git"]);
+        let ids = git(&sandbox, &["--git-dir=../out.git", "rev-parse", "main"]);
+        assert_eq!(id == ids, !is_told, "{person}");
+    }
+}
+
+#[test]
+fn an_import_says_what_becomes_of_tags() {
+    let sandbox = Sandbox::new();
+    let mut stream =
+        b"commit refs/heads/main\nmark :1\ncommitter A <a@b> 5 +0000\ndata 1\nx\n".to_vec();
+    stream.extend(b"tag latin\nfrom :1\ntagger caf\xe9 <a@b> 5 +0000\ndata 4\nna\xefv\n");
+    stream.extend(b"tag words\nfrom :1\ntagger A <a@b> 5 +0000\ndata 4\nna\xefv\n");
+    stream.extend(b"tag zone\nfrom :1\ntagger A <a@b> 5 -0000\ndata 1\nx\n");
+    stream.extend(b"tag nobody\nfrom :1\ndata 1\nx\n");
+    stream.extend(b"tag plain\nfrom :1\ntagger A <a@b> 5 +0000\ndata 1\nx\n");
+    git_feed(&sandbox, &stream);
+    git(&sandbox, &["tag", "-m", "outer", "nested", "plain"]);
+    let out = sandbox.ok(["import", "git", "../source"]);
+    for told in [
+        "tag 'latin' is not UTF-8",
+        "tag 'words' is not UTF-8",
+        "tag 'zone': a person or a date is in a form",
+        "tag 'nobody' does not say who made it",
+        "tag 'nested' names another tag",
+    ] {
+        assert!(out.stderr.contains(told), "{told}: {out:?}");
+    }
+    assert_eq!(out.stderr.matches("warning").count(), 5, "{out:?}");
 }

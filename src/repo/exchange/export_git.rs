@@ -2,7 +2,7 @@
 //!
 //! Refs that git would move though something is lost by it are left out and named; see [`There`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
@@ -54,6 +54,8 @@ pub struct GitExportReport {
 
 /// The ref on which commits are made; it is gone at the end.
 const ON: &str = "refs/digstore/export";
+/// Most people of whom something is said.
+const MAX_TOLD: usize = 10_000;
 /// Bytes written to git at once.
 const BUFFER: usize = 256 << 10;
 
@@ -87,6 +89,7 @@ impl Repository {
             contents: HashMap::new(),
             commits: HashMap::new(),
             last_mark: 0,
+            told: BTreeSet::new(),
             report: GitExportReport { created, ..GitExportReport::default() },
         };
         let mut write = || -> Result<()> {
@@ -155,6 +158,8 @@ struct Export<'r> {
     contents: HashMap<Content, u64>,
     commits: HashMap<CommitId, u64>,
     last_mark: u64,
+    /// What was said of people.
+    told: BTreeSet<String>,
     report: GitExportReport,
 }
 
@@ -289,12 +294,21 @@ impl Export<'_> {
 
     fn person(&mut self, word: &str, who: &Signature) -> Result<()> {
         if who.seconds < 0 {
-            let name = escape(who.name.as_bytes());
-            self.repository
-                .monitor()
-                .warn(&format!("a time of '{name}' is before 1970, which git cannot say"));
+            self.warn_once(&who.name, "is of a time before 1970, which git cannot say");
+        }
+        for field in [&who.name, &who.email] {
+            if text::plain(field) != *field {
+                self.warn_once(field, "has '<', '>' or a line break, which git cannot hold");
+            }
         }
         writeln!(self.out, "{word} {}", text::person(who)).map_err(broken)
+    }
+
+    fn warn_once(&mut self, who: &str, why: &str) {
+        let told = format!("'{}' {why}", escape(who.as_bytes()));
+        if self.told.len() < MAX_TOLD && self.told.insert(told.clone()) {
+            self.repository.monitor().warn(&told);
+        }
     }
 
     fn reference(&mut self, name: &str, record: &RefRecord) -> Result<()> {
