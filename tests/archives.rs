@@ -176,7 +176,9 @@ fn names_are_taken_as_tar_takes_them() {
         ("a/c".into(), file(b"c")),
     ]);
     assert_same(&expected, &sandbox.snapshot());
-    refused(&sandbox, &archive(&[(b'\0', b"dir/", b"content")]), "it has content");
+    for name in [b"dir/".as_slice(), b"dir/.", b".", b"./", b""] {
+        refused(&sandbox, &archive(&[(b'\0', name, b"content")]), "it has content");
+    }
 }
 
 #[test]

@@ -189,15 +189,15 @@ impl Reading<'_> {
         let bad = |why: String| -> RepoError {
             ExchangeError::BadEntry { name: name.clone(), why }.into()
         };
-        let Some(path) = self.path(&name).map_err(|error| bad(error.to_string()))? else {
-            return Ok(());
-        };
-        self.check_extensions(entry, &bad)?;
+        let path = self.path(&name).map_err(|error| bad(error.to_string()))?;
         // Old archives have no type of its own for a directory.
-        let is_dir = is_file(entry_type) && name.ends_with(b"/");
+        let ends_as_dir = matches!(name.as_slice(), [] | b"." | [.., b'/'] | [.., b'/', b'.']);
+        let is_dir = is_file(entry_type) && ends_as_dir;
         if is_dir && entry.size() > 0 {
             return Err(bad("its name is that of a directory, and it has content".to_owned()));
         }
+        let Some(path) = path else { return Ok(()) };
+        self.check_extensions(entry, &bad)?;
         let kind = match if is_dir { EntryType::Directory } else { entry_type } {
             EntryType::Directory => {
                 if matches!(self.found.get(&path), Some(EntryKind::Dir { .. })) {
