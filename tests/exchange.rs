@@ -487,7 +487,7 @@ fn hostile_archives_are_refused_and_change_nothing() {
     sandbox.write("mine", "kept");
     sandbox.save("one");
     let before = (sandbox.snapshot(), sandbox.ok(["log", "--json"]).stdout);
-    let refused: [&[Entry<'_>]; 11] = [
+    let refused: [&[Entry<'_>]; 13] = [
         &[(b'0', b"../x", b"", b"x")],
         &[(b'0', b"a/../../x", b"", b"x")],
         &[(b'0', b"/abs", b"", b"x")],
@@ -498,7 +498,9 @@ fn hostile_archives_are_refused_and_change_nothing() {
         &[(b'0', b"d/x", b"", b"x"), (b'2', b"d", b"/tmp", b"")],
         &[(b'1', b"hard", b"/etc/passwd", b"")],
         &[(b'1', b"hard", b"missing", b"")],
-        &[(b'0', b"a//b", b"", b"x")],
+        &[(b'0', b"//abs", b"", b"x")],
+        &[(b'0', b"a//../../x", b"", b"x")],
+        &[(b'0', b"d/./.digstore//x", b"", b"x")],
     ];
     for entries in refused {
         let out = sandbox.feed(&archive(entries), ["import", "tar", "-"]).expect_code(1);

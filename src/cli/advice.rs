@@ -293,6 +293,9 @@ fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
             ExitCode::Failure,
             text("nothing was changed; --force moves them, undo brings them back"),
         ),
+        ExchangeError::BadPrefix { .. } => {
+            (ExitCode::Usage, text("name another directory, or commit its removal before"))
+        }
         ExchangeError::Occupied(_) => (ExitCode::Usage, text("name a directory that is not there")),
         _ => (ExitCode::Failure, None),
     }

@@ -7,7 +7,7 @@ use digstore::path::{MAX_NAME, MAX_PATH};
 use digstore::storage::format::object::TreeEntry;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use crate::archive::{Entry, git_refused, tar_refused};
+use crate::archive::{Entry, archive, git_refused, import_tar, tar_refused};
 use crate::common::{Node, Sandbox, Tree, assert_same, bytes_of, name};
 use crate::forge::{Forge, link};
 use crate::watch::{refused, sound, watched};
@@ -133,9 +133,16 @@ fn a03_an_absolute_path() {
 fn a04_an_empty_component_or_a_dot() {
     name_refused(b"");
     name_refused(b".");
-    path_refused(b"a//b");
-    path_refused(b"a/./b");
     git_name_refused(b".");
+    // In an archive they say nothing, as for tar, and hide nothing.
+    for path in [b"a//b".as_slice(), b"a/./b", b".//a/.//b"] {
+        let sandbox = sound();
+        import_tar(&sandbox, &archive(&[(b'0', path, b"", b"b")])).expect_code(0);
+        assert_eq!(sandbox.read("a/b"), b"b");
+    }
+    for bad in [b"a//../../b".as_slice(), b".//../b", b"/./b", b"a/./.digstore//b", b"//b"] {
+        path_refused(bad);
+    }
 }
 
 #[test]

@@ -22,10 +22,11 @@ pub enum ExportCommand {
     /// Export all branches and tags into a git repository.
     ///
     /// A directory that is empty or not there becomes a bare repository. Empty directories are left
-    /// out, because git cannot hold them.
+    /// out, because git cannot hold them. Left alone, and named, are tags that are another tag there,
+    /// and a branch that is checked out there and would move.
     #[command(after_help = "Examples:
   digstore export git ../project.git && git clone ../project.git
-  digstore export git ~/src/project         into one that is there")]
+  digstore export git ../project.git        again, later: what is new")]
     Git(GitArgs),
     /// Write a commit as a tar archive, the same bytes each time.
     #[command(after_help = "Examples:
@@ -51,7 +52,7 @@ pub struct GitArgs {
     /// The git repository.
     #[arg(value_name = "DIR")]
     target: PathBuf,
-    /// Move branches and tags that are there already and lead elsewhere.
+    /// Move branches and tags that are there already and lead elsewhere, and those checked out.
     #[arg(short, long)]
     force: bool,
 }

@@ -151,7 +151,7 @@ fn print_git(report: &GitImportReport, context: &Context<'_>) -> anyhow::Result<
             context.ui.message(format!("checked out {}", format::counted(files, "file")));
         }
         (Some(branch), None) => context.ui.message(format!(
-            "the work tree holds files: 'digstore restore -s {0} .' brings those of {0}",
+            "the work tree holds files and was left alone: 'digstore restore .' brings those of {}",
             escape(branch.as_bytes())
         )),
         (None, None) => {}

@@ -1,9 +1,11 @@
 //! `export git`: all branches and tags into a git repository, through `git fast-import`.
+//!
+//! Refs that git would move though something is lost by it are left out and named; see [`There`].
 
-use std::collections::HashMap;
-use std::io::{BufWriter, Write};
+use std::collections::{BTreeSet, HashMap};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::ChildStdin;
+use std::process::{ChildStdin, ChildStdout};
 
 use super::super::read::{ByteRange, ContentReader};
 use super::super::trees::{TreeChange, TreeDiff};
@@ -11,18 +13,23 @@ use super::super::{RepoError, Repository, Result};
 use super::ExchangeError;
 use super::fast_export::quote;
 use super::git::Git;
+use super::text;
+use super::there::There;
 use crate::id::{CommitId, TreeId};
-use crate::path::RepoPath;
+use crate::path::{RepoPath, escape};
 use crate::progress::Phase;
 use crate::storage::format::object::{Commit, Content, EntryKind, Signature};
 use crate::storage::format::refs::Head;
+use crate::storage::format::tag::Tag;
+use crate::storage::refs::RefRecord;
 
 /// Where to.
 #[derive(Debug, Clone)]
 pub struct GitExportOptions {
     /// A git repository, or a directory that is empty or not there, where a bare one is made.
     pub target: PathBuf,
-    /// Move refs of the git repository though commits would be out of sight.
+    /// Move refs of the git repository though commits would be out of sight, tags replaced, or the
+    /// files of a branch that is checked out left behind.
     pub force: bool,
 }
 
@@ -39,7 +46,7 @@ pub struct GitExportReport {
     pub refs: Vec<String>,
     /// Empty directories that were left out, each as often as a commit adds it.
     pub empty_dirs: u64,
-    /// Paths that git cannot hold; the monitor was told of each.
+    /// Paths that git cannot hold, and refs that were left alone; the monitor was told of each.
     pub skipped: u64,
     /// Whether the git repository was made.
     pub created: bool,
@@ -47,29 +54,42 @@ pub struct GitExportReport {
 
 /// The ref on which commits are made; it is gone at the end.
 const ON: &str = "refs/digstore/export";
+/// Most people of whom something is said.
+const MAX_TOLD: usize = 10_000;
 /// Bytes written to git at once.
 const BUFFER: usize = 256 << 10;
 
 impl Repository {
     /// Exports everything that a branch or a tag leads to.
     pub fn export_git(&self, options: &GitExportOptions) -> Result<GitExportReport> {
-        let refs = self.refs().list("")?;
+        // Stashes are nobody else's business.
+        let refs = [self.refs().list("heads")?, self.refs().list("tags")?].concat();
         if refs.is_empty() {
             return Err(ExchangeError::Nothing.into());
         }
         let (git, created) = open_target(&options.target)?;
+        let there = if options.force {
+            There::default()
+        } else {
+            let tags: Vec<String> = refs.iter().map(|(name, _)| format!("refs/{name}")).collect();
+            There::of(&git, &tags)?
+        };
         let mut args = vec!["--quiet", "--done", "--date-format=raw-permissive"];
         args.extend(options.force.then_some("--force"));
         let mut running = git.write_to("fast-import", &args)?;
-        let Some(stdin) = running.child.stdin.take() else { return Err(RepoError::Worker) };
+        let (stdin, stdout) = (running.child.stdin.take(), running.child.stdout.take());
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(RepoError::Worker) };
         self.monitor().phase(Phase::Processing);
         let mut export = Export {
             repository: self,
             reader: self.content_reader()?,
             out: BufWriter::with_capacity(BUFFER, stdin),
+            answers: BufReader::new(stdout),
+            there,
             contents: HashMap::new(),
             commits: HashMap::new(),
             last_mark: 0,
+            told: BTreeSet::new(),
             report: GitExportReport { created, ..GitExportReport::default() },
         };
         let mut write = || -> Result<()> {
@@ -132,10 +152,14 @@ struct Export<'r> {
     repository: &'r Repository,
     reader: ContentReader<'r>,
     out: BufWriter<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    there: There,
     /// The marks of contents: some 60 bytes for each.
     contents: HashMap<Content, u64>,
     commits: HashMap<CommitId, u64>,
     last_mark: u64,
+    /// What was said of people.
+    told: BTreeSet<String>,
     report: GitExportReport,
 }
 
@@ -269,40 +293,86 @@ impl Export<'_> {
     }
 
     fn person(&mut self, word: &str, who: &Signature) -> Result<()> {
-        let plain = |text: &str| text.replace(['<', '>', '\n', '\0'], "");
         if who.seconds < 0 {
-            let name = crate::path::escape(who.name.as_bytes());
-            self.repository
-                .monitor()
-                .warn(&format!("a time of '{name}' is before 1970, which git cannot say"));
+            self.warn_once(&who.name, "is of a time before 1970, which git cannot say");
         }
-        let mut name = plain(&who.name);
-        if !name.is_empty() {
-            name.push(' ');
+        for field in [&who.name, &who.email] {
+            if text::plain(field) != *field {
+                self.warn_once(field, "has '<', '>' or a line break, which git cannot hold");
+            }
         }
-        let (email, seconds) = (plain(&who.email), who.seconds.max(0));
-        let (sign, offset) =
-            (if who.offset_minutes < 0 { '-' } else { '+' }, who.offset_minutes.unsigned_abs());
-        let (hours, minutes) = (offset / 60, offset % 60);
-        writeln!(self.out, "{word} {name}<{email}> {seconds} {sign}{hours:02}{minutes:02}")
-            .map_err(broken)
+        writeln!(self.out, "{word} {}", text::person(who)).map_err(broken)
     }
 
-    fn reference(&mut self, name: &str, record: &crate::storage::refs::RefRecord) -> Result<()> {
+    fn warn_once(&mut self, who: &str, why: &str) {
+        let told = format!("'{}' {why}", escape(who.as_bytes()));
+        if self.told.len() < MAX_TOLD && self.told.insert(told.clone()) {
+            self.repository.monitor().warn(&told);
+        }
+    }
+
+    fn reference(&mut self, name: &str, record: &RefRecord) -> Result<()> {
         let mark = self.commits.get(&record.new.commit).copied().unwrap_or_default();
         let annotation = record.new.annotation.filter(|_| name.starts_with("tags/"));
-        if let Some(id) = annotation {
-            let tag = self.reader.objects.tag(&id)?;
-            let short = name.trim_start_matches("tags/");
+        let tag = annotation.map(|id| self.reader.objects.tag(&id)).transpose()?;
+        let short = name.strip_prefix("tags/").unwrap_or(name);
+        let full = format!("refs/{name}");
+        if let Some(why) = self.stays(&full, mark, tag.as_ref())? {
+            self.report.skipped += 1;
+            let name = escape(full.as_bytes());
+            self.repository.monitor().warn(&format!("left out the ref '{name}': {why}"));
+            return Ok(());
+        }
+        if let Some(tag) = tag {
             write!(self.out, "tag {short}\nfrom :{mark}\n").map_err(broken)?;
             self.person("tagger", &tag.tagger)?;
             self.data(tag.message.as_bytes())?;
         } else {
-            write!(self.out, "reset refs/{name}\nfrom :{mark}\n\n").map_err(broken)?;
+            write!(self.out, "reset {full}\nfrom :{mark}\n\n").map_err(broken)?;
         }
-        self.report.refs.push(format!("refs/{name}"));
+        self.report.refs.push(full);
         Ok(())
     }
+
+    /// Why a ref of the git repository is not moved; none if it may be.
+    fn stays(&mut self, full: &str, mark: u64, tag: Option<&Tag>) -> Result<Option<&'static str>> {
+        if self.there.guarded(full).is_none() {
+            return Ok(None);
+        }
+        let commit = self.git_id(mark)?;
+        let Some(old) = self.there.guarded(full) else { return Ok(None) };
+        let is_same = match tag {
+            None => old == commit,
+            Some(tag) => self.there.tag(old) == Some(&tag_object(full, &commit, tag)),
+        };
+        Ok(match full.starts_with("refs/tags/") {
+            _ if is_same => None,
+            true => Some("it is there as another tag, which --force replaces"),
+            false => Some(
+                "it is checked out there, and the files would not follow; run 'git switch --detach' \
+                 there before, or give --force and run 'git reset --hard' behind it",
+            ),
+        })
+    }
+
+    /// The id that git gave to a commit.
+    fn git_id(&mut self, mark: u64) -> Result<Vec<u8>> {
+        writeln!(self.out, "get-mark :{mark}").map_err(broken)?;
+        self.out.flush().map_err(broken)?;
+        let mut line = Vec::new();
+        self.answers.read_until(b'\n', &mut line).map_err(broken)?;
+        // It says itself why it stopped.
+        let line = line.strip_suffix(b"\n").ok_or(std::io::ErrorKind::BrokenPipe.into());
+        Ok(line.map_err(broken)?.to_vec())
+    }
+}
+
+/// The bytes of the object that git makes of a tag.
+fn tag_object(full: &str, commit: &[u8], tag: &Tag) -> Vec<u8> {
+    let (name, tagger) =
+        (full.strip_prefix("refs/tags/").unwrap_or(full), text::person(&tag.tagger));
+    let end = format!("\ntype commit\ntag {name}\ntagger {tagger}\n\n{}", tag.message);
+    [b"object ", commit, end.as_bytes()].concat()
 }
 
 /// Whether git keeps a name of the path for itself.

@@ -10,8 +10,9 @@ use std::io::{self, BufRead, Read};
 
 use thiserror::Error;
 
+pub(super) use words::parse_person;
 pub use words::quote;
-use words::{number, parse_person, split_word, unquote};
+use words::{number, split_word, unquote};
 
 use crate::path::escape;
 
@@ -63,6 +64,8 @@ pub struct Person {
     pub seconds: i64,
     /// Offset of the clock from UTC in minutes.
     pub offset_minutes: i16,
+    /// All of it as it was written.
+    pub line: Vec<u8>,
 }
 
 /// What stands before the data of a blob.

@@ -98,10 +98,10 @@ impl Git {
         Running::start(command.args(args), name, Stdio::null(), Stdio::piped())
     }
 
-    /// Starts a command that reads from a pipe.
+    /// Starts a command that reads from a pipe, and answers on another.
     pub(super) fn write_to(&self, name: &'static str, args: &[&str]) -> Result<Running> {
         let mut command = self.command(name);
-        Running::start(command.args(args), name, Stdio::piped(), Stdio::null())
+        Running::start(command.args(args), name, Stdio::piped(), Stdio::piped())
     }
 
     /// What a command says when it was given this to read.

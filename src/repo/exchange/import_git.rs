@@ -6,12 +6,14 @@ use std::path::PathBuf;
 
 use super::super::operation::Operation;
 use super::super::switch::Move;
+use super::super::trees::{TreeChange, TreeDiff, find};
 use super::super::{RepoError, Repository, Result};
-use super::fast_export::{Change, Command, CommitHead, FastExport, Mode, Source, TagHead};
+use super::fast_export::{Change, Command, CommitHead, FastExport, Mode, Source, TagHead, Target};
 use super::git::Git;
 use super::marks::{Marked, Marks, git_id};
 use super::round::{Pipes, Round};
-use super::{ExchangeError, ExportError, text};
+use super::text::Altered;
+use super::{ExchangeError, ExportError};
 use crate::id::{CommitId, ObjectId, TagId};
 use crate::metrics::MetricsSnapshot;
 use crate::path::{REPOSITORY_DIR, RepoPath, escape};
@@ -21,7 +23,7 @@ use crate::storage::format::object::{Commit, Content, EntryKind, check_target};
 use crate::storage::format::pack::BlockKind;
 use crate::storage::format::refs::{Head, check_ref_name};
 use crate::storage::format::tag::Tag;
-use crate::storage::objects::ObjectSink;
+use crate::storage::objects::{ObjectSink, TreeTotals};
 use crate::storage::refs::RefValue;
 
 /// What is imported.
@@ -65,6 +67,8 @@ pub struct GitImportReport {
 
 /// Most paths of which is remembered that they were told of.
 const MAX_TOLD: usize = 100_000;
+/// What git says of a tag that does not say who made it.
+const NO_TAGGER: &[u8] = b"Unspecified Tagger <unspecified-tagger> 0 +0000";
 /// Bytes read from git at once.
 const BUFFER: usize = 256 << 10;
 
@@ -82,6 +86,7 @@ impl Repository {
         let read = import.read(&git, &known, &Pipes::new(&engine));
         self.remove_git_marks()?;
         read?;
+        import.tell_of_others();
         import.other_refs(&git)?;
         engine.metrics.add_processing_time(started.elapsed());
         let Import { refs, tags, mut report, .. } = import;
@@ -131,6 +136,8 @@ impl Repository {
         if let Some(old) = self.refs().head_commit()? {
             let new = op.head_commit()?;
             if new != Some(old) {
+                // It would be forgotten where HEAD goes elsewhere, and what it staged would stay.
+                self.check_none_waits()?;
                 let moved = op.move_to(&Move::new(self.tree_of(Some(old))?, self.tree_of(new)?))?;
                 report.written = Some(moved.written);
             }
@@ -145,15 +152,33 @@ impl Repository {
         };
         op.set_head(Head::Branch(branch.clone()));
         report.head = Some(branch);
+        let commit = op.head_commit()?;
+        let moving = Move::new(None, self.tree_of(commit)?);
         // What an import that was killed staged is no work of the user.
-        if op.staged().is_empty() && !self.is_work_tree_empty()? {
+        let may_write = !op.staged().is_empty() || self.is_work_tree_empty()?;
+        if may_write && self.plan_move(op.staged(), &moving)?.1.listed.is_empty() {
+            report.written = Some(op.move_to(&moving)?.written);
             return Ok(());
         }
-        let moving = Move::new(None, self.tree_of(op.head_commit()?)?);
-        if self.plan_move(op.staged(), &moving)?.1.listed.is_empty() {
-            report.written = Some(op.move_to(&moving)?.written);
+        // Without this the next commit would remove all of it.
+        commit.map_or(Ok(()), |commit| self.stage_below(op, commit))
+    }
+
+    /// Stages what a commit holds, but for what is staged already.
+    fn stage_below(&self, op: &mut Operation<'_>, commit: CommitId) -> Result<()> {
+        let objects = self.objects()?;
+        let Commit { tree, files, bytes, .. } = objects.commit(&commit)?;
+        let staged = op.staged_tree()?.tree;
+        let mut edits = Vec::new();
+        for change in TreeDiff::new(objects, None, Some(staged)) {
+            let TreeChange { path, new, .. } = change?;
+            let is_dir = matches!(new, Some(EntryKind::Dir { .. }));
+            if !is_dir || find(objects, &tree, &path)?.is_none() {
+                edits.push((path, new));
+            }
         }
-        Ok(())
+        let both = self.write_edited(TreeTotals { tree, files, bytes }, &edits)?;
+        op.stage_tree(both.tree)
     }
 
     fn is_work_tree_empty(&self) -> Result<bool> {
@@ -222,6 +247,11 @@ struct Import<'r> {
     noted: Vec<ImportMark>,
     /// Paths that were told as left out.
     told: BTreeSet<Vec<u8>>,
+    /// Commits and tags with a person or a date that an export writes in another form.
+    others: u64,
+    first_other: Option<String>,
+    /// Marks of tags.
+    tag_marks: BTreeSet<u64>,
     report: GitImportReport,
 }
 
@@ -235,6 +265,9 @@ impl<'r> Import<'r> {
             pending: None,
             noted: Vec::new(),
             told: BTreeSet::new(),
+            others: 0,
+            first_other: None,
+            tag_marks: BTreeSet::new(),
             report: GitImportReport::default(),
         }
     }
@@ -343,28 +376,44 @@ impl<'r> Import<'r> {
         Ok(())
     }
 
-    fn as_commit(
-        &self,
-        head: &CommitHead,
-        tree: crate::storage::objects::TreeTotals,
-        parents: Vec<CommitId>,
-    ) -> Commit {
-        let (message, message_recoded) = text::decode(head.message.clone());
-        let (committer, recoded, cut) = text::signature(head.committer.clone());
+    fn as_commit(&mut self, head: &CommitHead, tree: TreeTotals, parents: Vec<CommitId>) -> Commit {
+        let mut altered = Altered::default();
+        let message = altered.message(head.message.clone());
+        let committer = altered.signature(head.committer.clone());
         let author = head.author.clone().unwrap_or_else(|| head.committer.clone());
-        let (author, author_recoded, author_cut) = text::signature(author);
+        let author = altered.signature(author);
         let original = escape(head.original.as_deref().unwrap_or(b"?"));
-        let monitor = self.repository.monitor();
-        if message_recoded || recoded || author_recoded {
-            monitor.warn(&format!("commit {original} is not UTF-8: it was read as Latin-1"));
-        }
-        if cut || author_cut {
-            monitor.warn(&format!(
-                "commit {original} has a name of more than 4,096 bytes: it was cut"
-            ));
-        }
-        let crate::storage::objects::TreeTotals { tree, files, bytes } = tree;
+        self.tell(&format!("commit {original}"), altered);
+        let TreeTotals { tree, files, bytes } = tree;
         Commit { tree, files, bytes, parents, author, committer, message }
+    }
+
+    /// Says what became of names and messages. Dates in odd forms are many where there is one.
+    fn tell(&mut self, what: &str, altered: Altered) {
+        let monitor = self.repository.monitor();
+        if altered.is_recoded {
+            monitor.warn(&format!("{what} is not UTF-8: it was read as Latin-1"));
+        }
+        if altered.is_cut {
+            monitor.warn(&format!("{what} has a name of more than 4,096 bytes: it was cut"));
+        }
+        if altered.is_other {
+            self.others += 1;
+            self.first_other.get_or_insert_with(|| what.to_owned());
+        }
+    }
+
+    /// Says how often a person or a date was not in the form that an export gives it.
+    fn tell_of_others(&self) {
+        let Some(first) = &self.first_other else { return };
+        let more = match self.others {
+            1 => String::new(),
+            others => format!(" and {} more", others - 1),
+        };
+        self.repository.monitor().warn(&format!(
+            "{first}{more}: a person or a date is in a form that is not kept; \
+             in git again, it gets another id"
+        ));
     }
 
     /// The changes as edits, and whether they begin with nothing; none when the target of a link
@@ -448,13 +497,25 @@ impl<'r> Import<'r> {
         // One of something else is told of in the end.
         let Ok(commit) = self.marks.commit(&head.from) else { return Ok(()) };
         self.marks.set(head.mark, Marked::Commit(commit))?;
+        self.tag_marks.extend(head.mark);
+        let is_nested = matches!(&head.from, Target::Mark(mark) if self.tag_marks.contains(mark));
         let mut value = RefValue::from(commit);
         let name = String::from_utf8(head.name.clone());
         if let (Some(tagger), Ok(name)) = (head.tagger, name)
             && check_ref_name(&name).is_ok()
         {
-            let (tagger, ..) = text::signature(tagger);
-            let (message, _) = text::decode(head.message);
+            let what = format!("tag '{}'", escape(name.as_bytes()));
+            let warn = |why: &str| self.repository.monitor().warn(&format!("{what} {why}"));
+            if is_nested {
+                warn("names another tag: it was read as one of the commit");
+            }
+            if tagger.line == NO_TAGGER {
+                warn("does not say who made it: it was read as git shows it, of 1970");
+            }
+            let mut altered = Altered::default();
+            let tagger = altered.signature(tagger);
+            let message = altered.message(head.message);
+            self.tell(&what, altered);
             let encoded = Tag { name, target: commit, tagger, message }.encode();
             let id = TagId::of(&encoded);
             round.worker.put(BlockKind::Tag, ObjectId::from(id), encoded)?;

@@ -1,16 +1,16 @@
 //! `import tar`: an archive as a commit on the branch that is checked out.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::ops::Bound;
 
 use tar::{Archive, Entry, EntryType};
 
 use super::super::switch::Move;
-use super::super::trees::empty_tree;
+use super::super::trees::{empty_tree, find};
 use super::super::{RepoError, Repository, Result};
 use super::ExchangeError;
+use super::archive::{Meter, Metered};
 use super::round::{Pipes, Round};
 use crate::id::CommitId;
 use crate::metrics::MetricsSnapshot;
@@ -49,9 +49,6 @@ pub struct TarImportReport {
     pub metrics: MetricsSnapshot,
 }
 
-/// Most bytes that stand between the contents of two entries: headers, long names, attributes.
-const MAX_HEADERS: u64 = 1 << 20;
-
 type Entries = BTreeMap<RepoPath, EntryKind>;
 
 impl Repository {
@@ -61,7 +58,9 @@ impl Repository {
         let TarImportOptions { source, name, prefix, message, author } = options;
         super::super::commit::check_message(&message)?;
         let mut op = self.begin(format!("import tar {name}"))?;
+        self.check_none_waits()?;
         let parent = op.head_commit()?;
+        self.check_prefix(parent, &prefix)?;
         self.monitor().phase(Phase::Processing);
         let engine = self.engine()?;
         let monitor = self.monitor();
@@ -93,6 +92,20 @@ impl Repository {
         let metrics = engine.metrics.snapshot();
         Ok(TarImportReport { id, commit, branch, skipped, written: moved.written, metrics })
     }
+
+    /// What lies above the prefix must not be lost by it.
+    fn check_prefix(&self, parent: Option<CommitId>, prefix: &RepoPath) -> Result<()> {
+        let Some(tree) = self.tree_of(parent)? else { return Ok(()) };
+        let mut above = prefix.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            let found = find(self.objects()?, &tree, &dir)?;
+            if !matches!(found, None | Some(EntryKind::Dir { .. })) {
+                return Err(ExchangeError::BadPrefix { prefix: prefix.clone(), above: dir }.into());
+            }
+            above = dir.parent();
+        }
+        Ok(())
+    }
 }
 
 /// What the entries make of the directory: a directory counts by what it holds.
@@ -112,6 +125,10 @@ fn edits(found: Entries, prefix: &RepoPath) -> Vec<(RepoPath, Option<EntryKind>)
     edits
 }
 
+fn is_file(entry_type: EntryType) -> bool {
+    matches!(entry_type, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse)
+}
+
 fn empty_dir() -> EntryKind {
     EntryKind::Dir { tree: empty_tree(), files: 0, bytes: 0 }
 }
@@ -127,19 +144,32 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn read(&mut self, round: &mut Round<'_, '_>, source: Box<dyn Read + Send>) -> Result<()> {
-        let budget = Cell::new(MAX_HEADERS);
-        let source = plain(source).map_err(|error| self.broken(error))?;
-        let mut archive = Archive::new(Metered { source, budget: &budget });
+        let meter = Meter::default();
+        let source = Metered::new(source, &meter).map_err(|error| self.broken(error))?;
+        let mut archive = Archive::new(source);
         let mut entries = archive.entries().map_err(|error| self.broken(error))?;
         loop {
-            budget.set(MAX_HEADERS);
-            let Some(entry) = entries.next() else { return Ok(()) };
+            meter.headers();
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| self.broken(error))?;
-            budget.set(u64::MAX);
+            meter.content();
             self.entry(round, &mut entry)?;
             // What nobody read is not counted as headers.
             std::io::copy(&mut entry, &mut std::io::sink()).map_err(|error| self.broken(error))?;
         }
+        self.end(round, archive.into_inner())
+    }
+
+    /// Behind the last entry.
+    fn end(&mut self, round: &Round<'_, '_>, archive: Metered<'_>) -> Result<()> {
+        let read = archive.finish(|| round.check_cancel().is_ok());
+        let holds_more = read.map_err(|error| self.broken(error))?;
+        round.check_cancel()?;
+        if holds_more {
+            self.skipped += 1;
+            self.monitor.warn("left out what lies behind the end mark of the archive");
+        }
+        Ok(())
     }
 
     fn broken(&self, source: std::io::Error) -> RepoError {
@@ -159,20 +189,23 @@ impl Reading<'_> {
         let bad = |why: String| -> RepoError {
             ExchangeError::BadEntry { name: name.clone(), why }.into()
         };
-        let Some(path) = self.path(&name).map_err(|error| bad(error.to_string()))? else {
-            return Ok(());
-        };
+        let path = self.path(&name).map_err(|error| bad(error.to_string()))?;
+        // Old archives have no type of its own for a directory.
+        let ends_as_dir = matches!(name.as_slice(), [] | b"." | [.., b'/'] | [.., b'/', b'.']);
+        let is_dir = is_file(entry_type) && ends_as_dir;
+        if is_dir && entry.size() > 0 {
+            return Err(bad("its name is that of a directory, and it has content".to_owned()));
+        }
+        let Some(path) = path else { return Ok(()) };
         self.check_extensions(entry, &bad)?;
-        let kind = match entry_type {
+        let kind = match if is_dir { EntryType::Directory } else { entry_type } {
             EntryType::Directory => {
                 if matches!(self.found.get(&path), Some(EntryKind::Dir { .. })) {
                     return Ok(());
                 }
                 empty_dir()
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(round, entry)?
-            }
+            kind if is_file(kind) => self.file(round, entry)?,
             EntryType::Symlink | EntryType::Link => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
                 self.link(entry_type, target).map_err(bad)?
@@ -189,18 +222,16 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The path of an entry; none for the top directory.
+    /// The path of an entry; none for the top directory. As for tar, `a//b` and `a/./b` are `a/b`.
     fn path(&self, name: &[u8]) -> std::result::Result<Option<RepoPath>, crate::path::PathError> {
-        let mut name = name;
-        while let Some(rest) = name.strip_prefix(b"./") {
-            name = rest;
-        }
-        let name = name.strip_suffix(b"/").unwrap_or(name);
-        if matches!(name, b"" | b".") {
-            return Ok(None);
-        }
+        let parts = name.split(|byte| *byte == b'/');
+        let parts: Vec<&[u8]> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
         // Checked by itself first: it must not climb out of the prefix.
-        let path = RepoPath::new(name.to_vec())?;
+        let path = match (name, parts.as_slice()) {
+            ([b'/', ..], _) => RepoPath::new(name.to_vec())?,
+            (_, []) => return Ok(None),
+            (_, parts) => RepoPath::new(parts.join(&b'/'))?,
+        };
         let full = if self.prefix.is_root() {
             path
         } else {
@@ -272,37 +303,5 @@ impl Reading<'_> {
             return Err("it is both a directory and something else".to_owned());
         }
         Ok(())
-    }
-}
-
-/// The archive without its compression.
-fn plain(source: Box<dyn Read + Send>) -> std::io::Result<Box<dyn Read + Send>> {
-    let mut source = BufReader::with_capacity(256 << 10, source);
-    let head = source.fill_buf()?;
-    Ok(if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(zstd::Decoder::with_buffer(source)?)
-    } else if head.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(source))
-    } else {
-        Box::new(source)
-    })
-}
-
-/// A reader that may read so many bytes more.
-struct Metered<'a> {
-    source: Box<dyn Read + Send>,
-    budget: &'a Cell<u64>,
-}
-
-impl Read for Metered<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = self.budget.get();
-        if left == 0 && !buffer.is_empty() {
-            return Err(std::io::Error::other("the header of an entry is longer than 1 MiB"));
-        }
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.source.read(&mut buffer[..most])?;
-        self.budget.set(left.saturating_sub(read as u64));
-        Ok(read)
     }
 }

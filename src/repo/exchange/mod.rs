@@ -5,6 +5,7 @@
 //! commits are noted, so that a command that is killed goes on from there. Refs, `HEAD` and the work
 //! tree change at the very end, in one operation.
 
+mod archive;
 mod export_git;
 mod export_tar;
 pub mod fast_export;
@@ -14,6 +15,7 @@ mod import_tar;
 mod marks;
 mod round;
 mod text;
+mod there;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ pub use fast_export::ExportError;
 pub use import_git::{GitImportOptions, GitImportReport, ImportedRef};
 pub use import_tar::{TarImportOptions, TarImportReport};
 
-use crate::path::escape;
+use crate::path::{RepoPath, escape};
 
 /// Why an import or an export fails.
 #[derive(Debug, Error)]
@@ -78,6 +80,14 @@ pub enum ExchangeError {
         name: Vec<u8>,
         /// What is wrong with it.
         why: String,
+    },
+    /// A directory of an import that would take the place of a file.
+    #[error("'{prefix}' cannot be a directory: '{above}' is a file or a link")]
+    BadPrefix {
+        /// The directory.
+        prefix: RepoPath,
+        /// What lies above it.
+        above: RepoPath,
     },
     /// Nothing is there to be exported.
     #[error("there is no branch and no tag to export")]

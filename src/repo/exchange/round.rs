@@ -102,13 +102,18 @@ impl Round<'_, '_> {
             || self.began.elapsed() >= MAX_TIME
     }
 
+    /// An error where the user wants an end.
+    pub(super) fn check_cancel(&self) -> Result<()> {
+        Ok(self.pipes.engine.check_cancel()?)
+    }
+
     /// Stores a content; `failed` says what a reader that fails means.
     pub(super) fn content(
         &mut self,
         input: &mut dyn io::Read,
         failed: impl FnOnce(io::Error) -> RepoError,
     ) -> Result<(Content, u64)> {
-        self.pipes.engine.check_cancel()?;
+        self.check_cancel()?;
         let mut input = Tee { input, head: Vec::new(), is_small: true };
         let stored =
             self.pipes.streaming.process_stream(&self.pipes.batches, self.worker, &mut input);

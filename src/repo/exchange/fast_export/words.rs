@@ -16,7 +16,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// `Name <address> seconds +hhmm`.
-pub(super) fn parse_person(text: &[u8]) -> Option<Person> {
+pub(in super::super) fn parse_person(text: &[u8]) -> Option<Person> {
     let open = text.iter().position(|byte| *byte == b'<')?;
     let close = text.iter().rposition(|byte| *byte == b'>').filter(|close| *close > open)?;
     let time = std::str::from_utf8(&text[close + 1..]).ok()?.trim();
@@ -27,6 +27,7 @@ pub(super) fn parse_person(text: &[u8]) -> Option<Person> {
         email: text[open + 1..close].to_vec(),
         seconds: seconds.parse().ok()?,
         offset_minutes: parse_zone(zone.trim())?,
+        line: text.to_vec(),
     })
 }
 
