@@ -322,7 +322,9 @@ impl Repository {
         // What is not staged then lies in the work tree alone, wanted there or not.
         let reach = Reach::Everything;
         let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
-        self.write_over(&op, besides.into_iter().collect())?;
+        let besides: Vec<_> = besides.into_iter().collect();
+        self.announce_over(&mut op, target, &besides)?;
+        self.write_over(&op, besides)?;
         op.stage_tree(staged.tree)?;
         if combined.conflicts.is_empty() {
             // Of what was left out, the stash alone has the bytes.

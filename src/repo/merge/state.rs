@@ -19,6 +19,7 @@ use crate::path::RepoPath;
 use crate::storage::format::FormatError;
 use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind, MergeState};
 use crate::storage::format::object::EntryKind;
+use crate::storage::objects::TreeTotals;
 
 /// The file of the state in its tree.
 const STATE_FILE: &str = "merge";
@@ -168,10 +169,11 @@ impl Repository {
     }
 
     /// Writes text with conflict markers over ours, which is staged, and conflicts that a sparse work
-    /// tree does not hold.
+    /// tree does not hold; the work tree was brought to `merged` before.
     pub(in crate::repo) fn write_marked(
         &self,
         op: &mut Operation<'_>,
+        merged: TreeTotals,
         marked: Vec<(RepoPath, EntryKind)>,
         unseen: Vec<(RepoPath, Option<EntryKind>)>,
     ) -> Result<()> {
@@ -191,8 +193,24 @@ impl Repository {
         let mut entries: Vec<_> = marked.chain(unseen).collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         op.writes_entries(&entries)?;
+        self.announce_over(op, merged, &entries)?;
         self.write_over(op, entries)?;
         Ok(())
+    }
+
+    /// Announces what is written over a tree that the work tree was brought to, so that an undo of a
+    /// command that is killed then knows it for its own.
+    pub(in crate::repo) fn announce_over(
+        &self,
+        op: &mut Operation<'_>,
+        tree: TreeTotals,
+        entries: &[(RepoPath, Option<EntryKind>)],
+    ) -> Result<()> {
+        if entries.is_empty() {
+            Ok(())
+        } else {
+            op.announce(self.write_edited(tree, entries)?.tree)
+        }
     }
 
     fn warn_of_markers(&self, conflict: &Conflict) -> Result<()> {
