@@ -586,3 +586,17 @@ fn a_text_of_which_all_changed_on_both_sides_conflicts_in_no_time() {
     sandbox.ok(["commit", "-m", "merged"]);
     assert_eq!(sandbox.read("large"), text("theirs", 300_000).as_bytes());
 }
+
+#[test]
+fn add_of_what_is_tracked_stages_a_file_in_conflict_that_is_not_staged() {
+    for args in [&["add", "-u", "deleted-here"][..], &["add", "-u"]] {
+        let sandbox = conflicting();
+        sandbox.fails(1, ["merge", "topic"]);
+        sandbox.ok(["restore", "--theirs", "deleted-here"]);
+        sandbox.write("untracked", "x");
+        sandbox.ok(args.iter().copied());
+        let status = sandbox.status();
+        assert!(status.contains(&"A  deleted-here".to_owned()), "{args:?}: {status:?}");
+        assert!(status.contains(&"?? untracked".to_owned()), "{args:?}: {status:?}");
+    }
+}
