@@ -348,3 +348,17 @@ fn a_stash_says_by_its_exit_code_that_a_file_was_left_out() {
     sandbox.run(["stash"]).expect_code(3);
     assert_eq!(sandbox.ok(["stash", "list"]).text().lines().count(), 3);
 }
+
+#[test]
+fn what_is_in_the_way_of_several_files_is_named_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write("d/x", "x");
+    sandbox.write("d/y", "y");
+    sandbox.save("first");
+    sandbox.remove("d/x");
+    sandbox.remove("d/y");
+    std::fs::remove_dir(sandbox.path("d")).unwrap();
+    sandbox.write("d", "not tracked");
+    let told = sandbox.fails(1, ["stash"]);
+    assert_eq!(told.matches("'d' (not tracked)").count(), 1, "{told}");
+}
