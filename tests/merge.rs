@@ -587,3 +587,39 @@ fn a_text_of_which_all_changed_on_both_sides_conflicts_in_no_time() {
     sandbox.ok(["commit", "-m", "merged"]);
     assert_eq!(sandbox.read("large"), text("theirs", 300_000).as_bytes());
 }
+
+#[test]
+fn add_of_what_is_tracked_stages_a_file_in_conflict_that_is_not_staged() {
+    for args in [&["add", "-u", "deleted-here"][..], &["add", "-u"]] {
+        let sandbox = conflicting();
+        sandbox.fails(1, ["merge", "topic"]);
+        sandbox.ok(["restore", "--theirs", "deleted-here"]);
+        sandbox.write("untracked", "x");
+        sandbox.ok(args.iter().copied());
+        let status = sandbox.status();
+        assert!(status.contains(&"A  deleted-here".to_owned()), "{args:?}: {status:?}");
+        assert!(status.contains(&"?? untracked".to_owned()), "{args:?}: {status:?}");
+    }
+}
+
+#[test]
+fn a_file_of_theirs_takes_the_place_of_a_directory() {
+    for path in ["node", "."] {
+        let sandbox = conflicting();
+        sandbox.fails(1, ["merge", "topic"]);
+        let before = sandbox.snapshot();
+        sandbox.ok(["restore", "--theirs", path]);
+        assert_eq!(sandbox.read("node"), b"file");
+        sandbox.ok(["undo"]);
+        assert_same(&before, &sandbox.snapshot());
+        sandbox.ok(["restore", "--theirs", path]);
+        sandbox.ok(["add", "-A"]);
+        assert!(sandbox.status().contains(&"D  node/inner".to_owned()));
+    }
+    // Something that nobody has stays, and so does the rest.
+    let sandbox = conflicting();
+    sandbox.fails(1, ["merge", "topic"]);
+    sandbox.write("node/other", "not tracked");
+    sandbox.run(["restore", "--theirs", "node"]).expect_code(3);
+    assert_eq!(sandbox.read("node/inner"), b"in a directory");
+}

@@ -326,3 +326,39 @@ fn a_stash_that_cannot_be_stored_says_why_and_changes_nothing() {
     sandbox.ok(["stash", "-u"]);
     sandbox.ok(["store", "verify", "--data"]);
 }
+
+#[test]
+fn a_stash_says_by_its_exit_code_that_a_file_was_left_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "one");
+    sandbox.write("g", "one");
+    sandbox.save("first");
+    sandbox.remove("f");
+    // No link may lead there.
+    std::os::unix::fs::symlink(".digstore/config.toml", sandbox.path("f")).unwrap();
+    for args in [&["stash"][..], &["stash", "-u"], &["stash", "push", "g"]] {
+        sandbox.write("g", "two");
+        let code = if args.contains(&"g") { 0 } else { 3 };
+        let said = sandbox.run(args).expect_code(code);
+        assert_eq!(said.stderr.contains("left out 'f'"), code == 3, "{said:?}");
+        assert_eq!(sandbox.read("g"), b"one");
+        assert_eq!(sandbox.status(), [" T f"]);
+    }
+    // There is nothing else to put aside.
+    sandbox.run(["stash"]).expect_code(3);
+    assert_eq!(sandbox.ok(["stash", "list"]).text().lines().count(), 3);
+}
+
+#[test]
+fn what_is_in_the_way_of_several_files_is_named_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write("d/x", "x");
+    sandbox.write("d/y", "y");
+    sandbox.save("first");
+    sandbox.remove("d/x");
+    sandbox.remove("d/y");
+    std::fs::remove_dir(sandbox.path("d")).unwrap();
+    sandbox.write("d", "not tracked");
+    let told = sandbox.fails(1, ["stash"]);
+    assert_eq!(told.matches("'d' (not tracked)").count(), 1, "{told}");
+}

@@ -211,3 +211,25 @@ fn undo_of_a_merge_in_conflict_brings_back_what_was_taken_over() {
     assert_eq!(sandbox.read("a"), b"ours\n");
     assert_eq!((sandbox.read("n"), sandbox.read("b")), (b"n\n".to_vec(), b"b2\n".to_vec()));
 }
+
+#[test]
+fn op_restore_leaves_what_was_never_staged_to_an_undo_of_each_operation() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "a\n");
+    sandbox.save("base");
+    let log = sandbox.ok(["op", "log", "--json"]).json();
+    let seq = log["operations"][0]["seq"].to_string();
+    sandbox.write("a", "local\n");
+    sandbox.write("u", "u\n");
+    let local = sandbox.snapshot();
+    sandbox.ok(["clean", "-f"]);
+    sandbox.ok(["reset", "--hard"]);
+    let clean = sandbox.snapshot();
+    sandbox.ok(["op", "restore", &seq]);
+    assert_same(&clean, &sandbox.snapshot());
+    sandbox.ok(["undo"]);
+    assert_same(&clean, &sandbox.snapshot());
+    sandbox.ok(["undo"]);
+    sandbox.ok(["undo"]);
+    assert_same(&local, &sandbox.snapshot());
+}

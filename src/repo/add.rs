@@ -24,7 +24,7 @@ use super::scan::{Hidden, Scan};
 use super::walk::{DirListing, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
 use crate::metrics::MetricsSnapshot;
-use crate::path::RepoPath;
+use crate::path::{RepoPath, compare};
 use crate::progress::Phase;
 use crate::storage::adaptive::Plan;
 use crate::storage::binary_staging::{
@@ -121,9 +121,11 @@ impl Repository {
         let root = self.work_tree_handle()?;
         let before = staging.snapshot();
         let scan = Scan::new(self, &root, &before, &options.paths)?;
-        options.paths.check_work_tree(&scan, options.force, &self.unresolved()?)?;
+        let unresolved = self.unresolved()?;
+        options.paths.check_work_tree(&scan, options.force, &unresolved)?;
         self.monitor().phase(Phase::Discovery);
-        let finder = Finder::new(&scan, self, options.tracked_only);
+        let known = options.tracked_only.then_some(unresolved.as_slice());
+        let finder = Finder::new(&scan, self, known);
         let (sender, finds) = bounded(QUEUED_LISTINGS);
         let mut rounds = Rounds::new(self, &scan, options);
         let (stored, walked) = std::thread::scope(|scope| {
@@ -170,7 +172,8 @@ pub(super) fn nearest_staged(path: &RepoPath, staging: &BinaryStagingArea) -> Op
 struct Finder<'a> {
     scan: &'a Scan<'a>,
     repository: &'a Repository,
-    tracked_only: bool,
+    /// Where only what is tracked is added: what is tracked without being staged, in path order.
+    tracked_only: Option<&'a [RepoPath]>,
     entries: AtomicU64,
     files: AtomicU64,
     bytes: AtomicU64,
@@ -179,7 +182,11 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn new(scan: &'a Scan<'a>, repository: &'a Repository, tracked_only: bool) -> Self {
+    fn new(
+        scan: &'a Scan<'a>,
+        repository: &'a Repository,
+        tracked_only: Option<&'a [RepoPath]>,
+    ) -> Self {
         let [entries, files, bytes] = [0; 3].map(AtomicU64::new);
         Self { scan, repository, tracked_only, entries, files, bytes, begin: Once::new() }
     }
@@ -209,21 +216,30 @@ impl<'a> Finder<'a> {
         let mut found =
             Found { lane: rayon::current_thread_index().unwrap_or(0), ..Found::default() };
         let is_empty = !listing.has_children && !listing.more && !listing.dir.is_root();
-        if is_empty && (!self.tracked_only || self.scan.holds(listing.dir.as_bytes())) {
+        if is_empty && (self.tracked_only.is_none() || self.scan.holds(listing.dir.as_bytes())) {
             self.look_at_empty(&listing.dir, &mut found);
         }
         self.scan.differences(&listing, |path, entry, staged| {
-            if staged.is_some() || !self.tracked_only {
+            if staged.is_some() || self.is_meant(path) {
                 self.look_at(path, entry, staged, &mut found);
             }
         });
         // Of what was never tracked, nobody misses anything.
-        listing.skipped.retain(|(path, _)| !self.tracked_only || self.scan.holds(path.as_bytes()));
+        listing
+            .skipped
+            .retain(|(path, _)| self.is_meant(path.as_bytes()) || self.scan.holds(path.as_bytes()));
         found.skipped.append(&mut listing.skipped);
         found.warnings.extend(listing.warnings.iter().map(ToString::to_string));
         self.files.fetch_add(found.tasks.len() as u64, Ordering::Relaxed);
         self.bytes.fetch_add(found.tasks.iter().map(|task| task.size).sum(), Ordering::Relaxed);
         found
+    }
+
+    /// Whether a path is added that is not staged.
+    fn is_meant(&self, path: &[u8]) -> bool {
+        self.tracked_only.is_none_or(|unresolved| {
+            unresolved.binary_search_by(|other| compare(other.as_bytes(), path)).is_ok()
+        })
     }
 
     fn look_at_empty(&self, dir: &RepoPath, found: &mut Found) {

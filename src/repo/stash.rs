@@ -84,6 +84,15 @@ pub struct Stash {
     reference: String,
 }
 
+/// What was put aside.
+#[derive(Debug)]
+pub struct StashReport {
+    /// The stash, and what happened to the work tree; `None` where there were no local changes.
+    pub made: Option<(Stash, MoveReport)>,
+    /// Files that were left out; the monitor was told of each.
+    pub skipped: u64,
+}
+
 /// How a stash is brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApplyOptions {
@@ -117,35 +126,37 @@ struct Made {
 }
 
 impl Repository {
-    /// Puts local changes aside; `None` where there are none.
-    pub fn stash(&self, options: &StashOptions) -> Result<Option<(Stash, MoveReport)>> {
+    /// Puts local changes aside.
+    pub fn stash(&self, options: &StashOptions) -> Result<StashReport> {
         let mut op = self.begin("stash push")?;
         self.check_none_waits()?;
         let head = op.head_commit()?.ok_or_else(|| Self::unborn(op.head()))?;
         let before = op.staged_tree()?;
-        let made = match self.make_stash(&mut op, head, before, options) {
-            Ok(Some(made)) => made,
+        let (made, skipped) = match self.make_stash(&mut op, head, before, options) {
+            Ok((Some(made), skipped)) => (made, skipped),
             other => {
                 // Where the disk is full it may fail as well, and the first error says why.
                 let restaged = op.stage_tree(before.tree);
-                return other.and_then(|_| restaged.map(|()| None));
+                let (_, skipped) = other?;
+                restaged?;
+                return Ok(StashReport { made: None, skipped });
             }
         };
         let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
         self.keep_unstaged(&mut op, before.tree, &made)?;
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)))?;
         op.finish()?;
-        Ok(Some((stash, moved)))
+        Ok(StashReport { made: Some((stash, moved)), skipped })
     }
 
-    /// Stages and stores what is to be put aside.
+    /// Stages and stores what is to be put aside; also how many files were left out.
     fn make_stash(
         &self,
         op: &mut Operation<'_>,
         head: CommitId,
         before: TreeTotals,
         options: &StashOptions,
-    ) -> Result<Option<Made>> {
+    ) -> Result<(Option<Made>, u64)> {
         let commit = self.objects()?.commit(&head)?;
         let last = totals_of(&commit);
         let paths = &options.paths;
@@ -154,11 +165,12 @@ impl Repository {
             tracked_only,
             ..AddOptions::default()
         };
-        self.add_to(op.staging(), &add(true))?;
+        let mut skipped = self.add_to(op.staging(), &add(true))?.skipped;
         let tracked = op.staged_tree()?;
         let mut all = tracked;
         if options.untracked {
-            self.add_to(op.staging(), &add(false))?;
+            // It meets those again.
+            skipped = self.add_to(op.staging(), &add(false))?.skipped;
             all = op.staged_tree()?;
         }
         let index = self.only_at(last, before.tree, paths)?;
@@ -167,7 +179,7 @@ impl Repository {
             .then(|| self.added_alone(tracked.tree, all.tree))
             .transpose()?;
         if index.tree == last.tree && work.tree == last.tree && untracked.is_none() {
-            return Ok(None);
+            return Ok((None, skipped));
         }
         let target = if options.keep_index {
             before.tree
@@ -180,7 +192,8 @@ impl Repository {
             return Err(RepoError::InTheWay(obstacles));
         }
         let message = stash_message(op.head(), head, &commit, options.message.as_deref());
-        Ok(Some(Made { message, index, work, untracked, all: all.tree, target }))
+        let made = Made { message, index, work, untracked, all: all.tree, target };
+        Ok((Some(made), skipped))
     }
 
     /// Makes the commits and lets a ref lead to them.
@@ -322,7 +335,9 @@ impl Repository {
         // What is not staged then lies in the work tree alone, wanted there or not.
         let reach = Reach::Everything;
         let moved = op.move_to(&Move { reach, ..Move::new(Some(ours.tree), Some(target.tree)) })?;
-        self.write_over(&op, besides.into_iter().collect())?;
+        let besides: Vec<_> = besides.into_iter().collect();
+        self.announce_over(&mut op, target, &besides)?;
+        self.write_over(&op, besides)?;
         op.stage_tree(staged.tree)?;
         if combined.conflicts.is_empty() {
             // Of what was left out, the stash alone has the bytes.

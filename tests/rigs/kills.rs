@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::common::{Dice, Output};
-use crate::scene::{ACTS, Scene};
+use crate::common::{Dice, Output, Sandbox, assert_same};
+use crate::scene::{ACTS, Scene, copy_of};
 use crate::{below, dice, setting, strace};
 
 /// Every system call at which a command of a scene can be killed, in random order.
@@ -88,4 +88,60 @@ fn a_kill_at_any_moment_loses_nothing() {
         scene.check(&sandbox, &output, &format!("killed after {delay:?}"));
     }
     println!("rig: kills at any moment: runs={target} killed={hits} seed={seed}");
+}
+
+/// A line that main changed, and a branch `t` as well.
+fn with_conflict() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let save = |text: &str| {
+        sandbox.write("a", format!("first\n{text}\nlast\n"));
+        sandbox.save(text);
+    };
+    save("base");
+    sandbox.ok(["switch", "-c", "t"]);
+    save("theirs");
+    sandbox.ok(["switch", "main"]);
+    save("ours");
+    sandbox
+}
+
+/// A stash of a line that was changed since.
+fn with_stash() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "first\nbase\nlast\n");
+    sandbox.save("base");
+    sandbox.write("a", "first\nstashed\nlast\n");
+    sandbox.ok(["stash"]);
+    sandbox.write("a", "first\nours\nlast\n");
+    sandbox.save("ours");
+    sandbox
+}
+
+/// They are written behind what the command says that it brings the work tree to.
+#[test]
+fn an_undo_takes_the_markers_of_a_killed_command_back() {
+    if !strace::is_there("kills behind conflict markers") {
+        return;
+    }
+    for (scene, args) in [(with_conflict(), ["merge", "t"]), (with_stash(), ["stash", "pop"])] {
+        let before = scene.snapshot();
+        let mut undone = 0;
+        for number in 1.. {
+            let sandbox = copy_of(&scene);
+            let log = sandbox.path(".digstore/operations");
+            let kill = format!("inject=openat:signal=KILL:when={number}");
+            let options = ["-P", log.to_str().unwrap(), "-o", "/dev/null", "-e", &kill];
+            let output = Output::of(&mut strace::command(&sandbox, &options, &args));
+            if String::from_utf8(sandbox.read("a")).unwrap().contains("<<<<<<<") {
+                sandbox.ok(["undo"]);
+                assert_same(&before, &sandbox.snapshot());
+                undone += 1;
+            }
+            // It was not killed.
+            if output.code != -1 {
+                break;
+            }
+        }
+        assert!(undone > 1, "{args:?} was not killed behind the markers");
+    }
 }

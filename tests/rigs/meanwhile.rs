@@ -23,16 +23,36 @@ fn change_below(sandbox: &Sandbox, args: &[&str], files: &[&str]) -> Option<Outc
     if !strace::is_there("meanwhile") {
         return None;
     }
+    let mut changed = Vec::new();
+    let output = stop_at(sandbox, "renameat,renameat2,unlinkat", &[], args, |log| {
+        if changed.is_empty() && log.lines().any(is_in_work_tree) {
+            for name in files {
+                changed.push(((*name).to_owned(), change(sandbox, name)));
+            }
+        }
+    });
+    assert!(!changed.is_empty(), "{args:?} was not stopped");
+    Some(Outcome { output, changed })
+}
+
+/// Runs a command that is stopped at each of some system calls, on a file with `-P` among the
+/// options; it goes on when `meanwhile`, which is given the calls so far, was done.
+fn stop_at(
+    sandbox: &Sandbox,
+    calls: &str,
+    options: &[&str],
+    args: &[&str],
+    mut meanwhile: impl FnMut(&str),
+) -> Output {
     let log = sandbox.beside("stops");
     let _ = fs::remove_file(&log);
-    let calls = "renameat,renameat2,unlinkat";
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=SIGSTOP"));
-    let options = ["-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject];
+    let options = [options, &["-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject]].concat();
     let mut command = strace::command(sandbox, &options, args);
     command.stdout(fs::File::create(sandbox.beside("stdout")).unwrap());
     command.stderr(fs::File::create(sandbox.beside("stderr")).unwrap());
     let mut child = command.spawn().unwrap();
-    let (mut changed, mut stops) = (Vec::new(), 0);
+    let mut stops = 0;
     let code = wait(&mut child, || {
         let log = fs::read_to_string(&log).unwrap_or_default();
         let stopped: Vec<&str> = log.lines().filter_map(stopped).collect();
@@ -40,18 +60,12 @@ fn change_below(sandbox: &Sandbox, args: &[&str], files: &[&str]) -> Option<Outc
             return;
         }
         stops = stopped.len();
-        if changed.is_empty() && log.lines().any(is_in_work_tree) {
-            for name in files {
-                changed.push(((*name).to_owned(), change(sandbox, name)));
-            }
-        }
+        meanwhile(&log);
         // Another thread of it may have ended it by now.
         let _ = Command::new("kill").args(["-CONT", stopped[stops - 1]]).output();
     });
-    assert!(!changed.is_empty(), "{args:?} was not stopped");
     let stderr = fs::read_to_string(sandbox.beside("stderr")).unwrap();
-    let stdout = fs::read(sandbox.beside("stdout")).unwrap();
-    Some(Outcome { output: Output { code, stdout, stderr }, changed })
+    Output { code, stdout: fs::read(sandbox.beside("stdout")).unwrap(), stderr }
 }
 
 /// Waits for a process to end, and calls `look` time and again until then.
@@ -214,4 +228,34 @@ fn a_sparse_work_tree_leaves_what_is_edited_or_made_meanwhile() {
     sandbox.ok(["sparse", "set", "d"]);
     nothing_is_lost(&sandbox, 3, &["sparse", "disable"], &["a", "b", "c"]);
     nothing_is_lost(&with_branch(), 0, &["sparse", "set", "d"], &["a", "b", "c"]);
+}
+
+/// It looks whether something waits, and then takes the lock.
+#[test]
+fn a_merge_that_conflicts_before_a_pick_has_the_lock_still_waits() {
+    if !strace::is_there("a merge beside a pick") {
+        return;
+    }
+    let sandbox = with_branch();
+    sandbox.ok(["switch", "-c", "picked"]);
+    sandbox.write("picked", "new\n");
+    sandbox.save("picked");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "ours\n");
+    sandbox.save("ours");
+    let lock = sandbox.path(".digstore/lock");
+    for args in [["cherry-pick", "picked"], ["revert", "HEAD"]] {
+        let mut is_merged = false;
+        let options = ["-P", lock.to_str().unwrap()];
+        let output = stop_at(&sandbox, "openat", &options, &args, |_| {
+            if !std::mem::replace(&mut is_merged, true) {
+                sandbox.fails(1, ["merge", "t"]);
+            }
+        });
+        assert!(is_merged, "{args:?} was not stopped");
+        assert_eq!(output.code, 1, "{args:?}: {output:?}");
+        assert!(output.stderr.contains("a merge waits to be finished"), "{args:?}: {output:?}");
+        assert!(sandbox.status().contains(&"UU a".to_owned()), "{args:?}");
+        sandbox.ok(["merge", "--abort"]);
+    }
 }

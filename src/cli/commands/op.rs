@@ -27,6 +27,10 @@ pub enum OpCommand {
     /// Show what an operation changed.
     Show(ShowArgs),
     /// Bring everything to the state behind an operation; 0 is before the first.
+    ///
+    /// Of the work tree, the files that were staged otherwise then. Bytes that were never staged stay
+    /// as they are: what operations since overwrote or removed of them comes back with 'digstore
+    /// undo', one operation after the other.
     Restore(RestoreArgs),
 }
 

@@ -18,7 +18,7 @@ use crate::path::escape;
 use crate::repo::diff::{DiffSpec, Endpoint};
 use crate::repo::path_filter::PathFilter;
 use crate::repo::pathspec::Pathspec;
-use crate::repo::stash::{ApplyOptions, Stash, StashOptions, stash_index};
+use crate::repo::stash::{ApplyOptions, Stash, StashOptions, StashReport, stash_index};
 use crate::repo::switch::{SwitchOptions, SwitchTo};
 use crate::repo::{RepoError, Repository};
 
@@ -173,7 +173,8 @@ fn push(
         keep_index: flags.keep_index,
         committer: signature(repository.config(), None)?,
     };
-    let made = repository.stash(&options)?;
+    let StashReport { made, skipped } = repository.stash(&options)?;
+    let partial = (skipped > 0).then_some(ExitCode::Partial);
     repository.monitor().finish();
     if context.ui.is_json() {
         let (stash, moved) = made
@@ -185,11 +186,12 @@ fn push(
     }
     let Some((stash, moved)) = made else {
         context.ui.message("No local changes to put aside");
-        return Ok(ExitCode::Success);
+        return Ok(partial.unwrap_or(ExitCode::Success));
     };
     let message = escape(stash.message.as_bytes());
     context.ui.message(format!("Put aside as stash@{{0}}: {message}"));
-    Ok(warn_of_skipped(&moved.skipped, context.ui))
+    let code = warn_of_skipped(&moved.skipped, context.ui);
+    Ok(partial.unwrap_or(code))
 }
 
 fn list(repository: &Repository, context: &Context<'_>) -> CommandResult {

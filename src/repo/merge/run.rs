@@ -158,7 +158,7 @@ impl Repository {
         if !is_clean {
             op.set_merge(Some(&state))?;
             let unseen = self.unseen_conflicts(&state.conflicts, &combined.marked)?;
-            self.write_marked(op, combined.marked, unseen)?;
+            self.write_marked(op, combined.tree, combined.marked, unseen)?;
             self.tell_skipped(&moved.skipped);
             op.checkpoint()?;
             return Ok(MergeOutcome::Conflicts(state.conflicts));

@@ -3,13 +3,15 @@
 //! The state is a file in a tree that the last record of the log of operations names, so that it
 //! goes and comes with everything else that an undo takes back.
 
+use std::collections::BTreeMap;
+
 use super::super::beneath::{PathKind, stat_one};
 use super::super::checkout::CheckoutReport;
 use super::super::diff_trees::{CommittedEntry, as_staged};
 use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::pathspec::Pathspec;
 use super::super::read::ByteRange;
-use super::super::switch::{Move, MoveReport, Overwrite};
+use super::super::switch::{Move, MoveReport, Overwrite, holds_other, remove_dirs};
 use super::super::trees::find;
 use super::super::{RepoError, Repository, Result};
 use super::MergeError;
@@ -19,6 +21,7 @@ use crate::path::RepoPath;
 use crate::storage::format::FormatError;
 use crate::storage::format::merge_state::{Conflict, ConflictKind, MergeKind, MergeState};
 use crate::storage::format::object::EntryKind;
+use crate::storage::objects::TreeTotals;
 
 /// The file of the state in its tree.
 const STATE_FILE: &str = "merge";
@@ -168,10 +171,11 @@ impl Repository {
     }
 
     /// Writes text with conflict markers over ours, which is staged, and conflicts that a sparse work
-    /// tree does not hold.
+    /// tree does not hold; the work tree was brought to `merged` before.
     pub(in crate::repo) fn write_marked(
         &self,
         op: &mut Operation<'_>,
+        merged: TreeTotals,
         marked: Vec<(RepoPath, EntryKind)>,
         unseen: Vec<(RepoPath, Option<EntryKind>)>,
     ) -> Result<()> {
@@ -191,8 +195,24 @@ impl Repository {
         let mut entries: Vec<_> = marked.chain(unseen).collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         op.writes_entries(&entries)?;
+        self.announce_over(op, merged, &entries)?;
         self.write_over(op, entries)?;
         Ok(())
+    }
+
+    /// Announces what is written over a tree that the work tree was brought to, so that an undo of a
+    /// command that is killed then knows it for its own.
+    pub(in crate::repo) fn announce_over(
+        &self,
+        op: &mut Operation<'_>,
+        tree: TreeTotals,
+        entries: &[(RepoPath, Option<EntryKind>)],
+    ) -> Result<()> {
+        if entries.is_empty() {
+            Ok(())
+        } else {
+            op.announce(self.write_edited(tree, entries)?.tree)
+        }
     }
 
     fn warn_of_markers(&self, conflict: &Conflict) -> Result<()> {
@@ -229,17 +249,6 @@ impl Repository {
             let paths: Vec<String> = paths.shown().collect();
             return Err(MergeError::NotInConflict(paths.join("', '")).into());
         }
-        let root = self.work_tree_handle()?;
-        let mut keeper = Keeper::new(self, &root);
-        let doomed: Vec<Doomed> = chosen
-            .iter()
-            .map(|conflict| Doomed { path: conflict.path.clone(), held: Held::Unknown })
-            .collect();
-        if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
-            return Err(RepoError::CannotKeep { path, why });
-        }
-        op.keep(keeper.finish()?)?;
-        op.moves_work_tree();
         let entries = chosen.into_iter().map(|conflict| {
             let kind = match side {
                 Side::Ours => conflict.ours,
@@ -247,10 +256,43 @@ impl Repository {
             };
             (conflict.path, kind)
         });
-        let entries: Vec<_> = entries.collect();
+        let entries = self.with_what_gives_way(&op, entries.collect())?;
+        let root = self.work_tree_handle()?;
+        let mut keeper = Keeper::new(self, &root);
+        let doomed: Vec<Doomed> = entries
+            .iter()
+            .map(|(path, _)| Doomed { path: path.clone(), held: Held::Unknown })
+            .collect();
+        if let Some((path, why)) = keeper.keep(&doomed, op.staged())?.into_iter().next() {
+            return Err(RepoError::CannotKeep { path, why });
+        }
+        op.keep(keeper.finish()?)?;
+        op.moves_work_tree();
         op.writes_entries(&entries)?;
         op.checkpoint()?;
         self.write_over(&op, entries)
+    }
+
+    /// Entries to be written, with the files of directories in the place of files. Where one of these
+    /// holds something that is not staged, it stays.
+    fn with_what_gives_way(
+        &self,
+        op: &Operation<'_>,
+        entries: Vec<(RepoPath, Option<EntryKind>)>,
+    ) -> Result<Vec<(RepoPath, Option<EntryKind>)>> {
+        let root = self.work_tree_handle()?;
+        let is_staged = |path: &RepoPath| Ok(op.staged().view(path.as_bytes()).is_some());
+        let mut all = BTreeMap::new();
+        for (path, kind) in &entries {
+            let is_file = kind.clone().and_then(as_staged).is_some();
+            let is_dir = matches!(stat_one(&root, path), Ok(Some((PathKind::Dir, _))));
+            if is_file && is_dir && !holds_other(self, path, is_staged)? {
+                let below = op.staged().views_within(path.as_bytes());
+                all.extend(below.filter_map(|view| Some((RepoPath::new(view.path).ok()?, None))));
+            }
+        }
+        all.extend(entries);
+        Ok(all.into_iter().collect())
     }
 
     /// Writes entries over what is in the work tree, or removes what is there: what is staged, or was
@@ -274,6 +316,13 @@ impl Repository {
                     Err(error) if error.is_of_one_path() => skipped.push((path, error.to_string())),
                     answer => drop(answer?),
                 }
+            }
+        }
+        // The files of a directory in the place of a file may be gone by now.
+        for CommittedEntry { path, .. } in &written {
+            let is_dir = matches!(work_tree.stat(path), Ok(Some((PathKind::Dir, _))));
+            if is_dir && !holds_other(self, path, |_| Ok(false))? {
+                remove_dirs(self, &work_tree, path)?;
             }
         }
         let mut report = self.checkout(&work_tree, written.into_iter().map(Ok))?;

@@ -74,7 +74,8 @@ impl Repository {
         self.go_back("redo", options, way_of_redo)
     }
 
-    /// Brings everything to the state behind an operation; 0 is the state before the first.
+    /// Brings everything to the state behind an operation; 0 is the state before the first. What
+    /// operations since overwrote unsaved stays with them, for an undo of each.
     pub fn restore_operation(&self, seq: u64, options: UndoOptions) -> Result<UndoReport> {
         self.go_back("op restore", options, |log| way_to(log, seq))
     }

@@ -119,7 +119,11 @@ impl Obstacles {
         self.listed.is_empty()
     }
 
+    /// Enters one. What blocks the way to several paths is met by each.
     pub(super) fn push(&mut self, path: RepoPath, obstacle: Obstacle) {
+        if self.listed.last() == Some(&(path.clone(), obstacle)) {
+            return;
+        }
         if self.listed.len() < MAX_LISTED {
             self.listed.push((path, obstacle));
         } else {
