@@ -24,6 +24,8 @@ fn sparse(sandbox: &Sandbox, name: &str, size: u64) {
 fn age(sandbox: &Sandbox, name: &str) {
     let file = fs::OpenOptions::new().write(true).open(sandbox.path(name)).unwrap();
     file.set_modified(UNIX_EPOCH + Duration::from_nanos(1_000_000_000_000_000_123)).unwrap();
+    // When that was set is a time as well.
+    std::thread::sleep(Duration::from_millis(30));
 }
 
 /// `debug plan --json`, with settings.

@@ -34,6 +34,8 @@ fn mixture(seed: u64, len: usize) -> Vec<u8> {
 fn age(sandbox: &Sandbox, name: &str) {
     let file = OpenOptions::new().write(true).open(sandbox.path(name)).unwrap();
     file.set_modified(UNIX_EPOCH + Duration::from_nanos(1_000_000_000_000_000_123)).unwrap();
+    // When that was set is a time as well.
+    std::thread::sleep(Duration::from_millis(30));
 }
 
 /// `add -A` with settings; the metrics.
