@@ -236,13 +236,20 @@ fn a_merge_that_conflicts_before_a_pick_has_the_lock_still_waits() {
     if !strace::is_there("a merge beside a pick") {
         return;
     }
-    let sandbox = with_branch();
-    sandbox.ok(["switch", "-c", "picked"]);
-    sandbox.write("picked", "new\n");
-    sandbox.save("picked");
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "first\n");
+    sandbox.save("first");
+    // All of the merge is in conflict, so that nothing is staged.
+    for (branch, file) in [("t", "a"), ("picked", "b")] {
+        sandbox.ok(["switch", "-c", branch, "main"]);
+        sandbox.write(file, "theirs\n");
+        sandbox.save(branch);
+    }
     sandbox.ok(["switch", "main"]);
     sandbox.write("a", "ours\n");
     sandbox.save("ours");
+    sandbox.write("c", "ours\n");
+    sandbox.save("reverted");
     let lock = sandbox.path(".digstore/lock");
     for args in [["cherry-pick", "picked"], ["revert", "HEAD"]] {
         let mut is_merged = false;
