@@ -195,3 +195,17 @@ fn a_file_above_the_prefix_is_not_replaced() {
     }
     assert_eq!(before, state(&sandbox));
 }
+
+#[test]
+fn what_stands_behind_or_around_a_compressed_archive_is_named() {
+    let sandbox = filled();
+    let whole = archive(&[(b'0', b"a", b"first")]);
+    let behind = [gzip(&whole), b"garbage\n".to_vec()].concat();
+    refused(&sandbox, &behind, "something else follows its last gzip member");
+    refused(&sandbox, b"\xfd7zXZ\0and so on", "what 'xz -dc' writes");
+    refused(&sandbox, b"BZh9and so on", "what 'bzip2 -dc' writes");
+    // A frame that is to be skipped, of four bytes.
+    let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0skip";
+    sandbox.feed(&[&skipped[..], &zstd(&whole)].concat(), ["import", "tar", "-"]).expect_code(0);
+    assert_eq!(sandbox.read("a"), b"first");
+}

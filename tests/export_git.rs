@@ -168,6 +168,13 @@ fn a_branch_that_git_has_checked_out_stays_without_force() {
     assert_eq!(git(&sandbox, "project", &["show", "main:a"]), "main");
     sandbox.ok(["export", "git", "--force", "../project"]);
     assert_eq!(git(&sandbox, "project", &["show", "linked:a"]), "linked");
+    // A work tree that is gone holds nothing back.
+    std::fs::remove_dir_all(sandbox.beside("linked")).unwrap();
+    sandbox.ok(["switch", "linked"]);
+    sandbox.write("a", "later");
+    sandbox.save("three");
+    sandbox.ok(["export", "git", "../project"]);
+    assert_eq!(git(&sandbox, "project", &["show", "linked:a"]), "later");
 }
 
 #[test]

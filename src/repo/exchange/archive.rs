@@ -13,6 +13,12 @@ const MAX_HEADERS: u64 = 1 << 20;
 /// Length of a block; the end mark is two of them full of zeros.
 const BLOCK: usize = 512;
 
+/// How a compressed archive begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// How one begins that is not read, and what unpacks it.
+const OTHERS: [(&[u8], &str); 3] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"), (b"LZIP", "lzip")];
+
 type Source = Box<dyn Read + Send>;
 
 /// What is known of an archive while it is read.
@@ -99,9 +105,17 @@ impl Read for Metered<'_> {
 fn plain(source: Source) -> io::Result<Source> {
     let mut source = BufReader::with_capacity(256 << 10, source);
     let head = source.fill_buf()?;
-    Ok(if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+    if let Some((_, tool)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        let why = format!(
+            "it is compressed by {tool}; give 'digstore import tar -' what '{tool} -dc' writes"
+        );
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    // A frame that is to be skipped may come first.
+    let is_skipped = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+    Ok(if is_skipped || head.starts_with(ZSTD) {
         Box::new(zstd::Decoder::with_buffer(source)?)
-    } else if head.starts_with(&[0x1f, 0x8b]) {
+    } else if head.starts_with(GZIP) {
         Box::new(Members(Some(GzDecoder::new(source))))
     } else {
         Box::new(source)
@@ -119,10 +133,10 @@ impl<R: BufRead> Read for Members<R> {
                 return Ok(read);
             }
             let Some(mut rest) = self.0.take().map(GzDecoder::into_inner) else { break };
-            match rest.fill_buf()?.first() {
-                None => {}
-                Some(0) => skip_zeros(rest)?,
-                Some(_) => self.0 = Some(GzDecoder::new(rest)),
+            if rest.fill_buf()?.starts_with(GZIP) {
+                self.0 = Some(GzDecoder::new(rest));
+            } else {
+                skip_zeros(rest)?;
             }
         }
         Ok(0)

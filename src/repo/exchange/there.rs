@@ -34,8 +34,7 @@ impl There {
             refs.insert(name.to_vec(), id.to_vec());
         }
         let trees = git.ask("worktree", &["list", "--porcelain"], &[])?;
-        let checked_out = lines(&trees).filter_map(|line| line.strip_prefix(b"branch "));
-        let checked_out = checked_out.map(<[u8]>::to_vec).collect();
+        let checked_out = checked_out(&trees);
         let tags = written.iter().filter(|name| name.starts_with("refs/tags/"));
         let ids: BTreeSet<&Vec<u8>> = tags.filter_map(|name| refs.get(name.as_bytes())).collect();
         let tags = tag_objects(git, &ids)?;
@@ -53,6 +52,16 @@ impl There {
     pub(super) fn tag(&self, id: &[u8]) -> Option<&[u8]> {
         self.tags.get(id).map(Vec::as_slice)
     }
+}
+
+/// The branches of the work trees that `git worktree list` tells of: lines of each, and an empty one
+/// behind it. One that is gone is told as prunable.
+fn checked_out(trees: &[u8]) -> BTreeSet<Vec<u8>> {
+    let is_gone = |tree: &&[&[u8]]| tree.iter().any(|line| line.starts_with(b"prunable"));
+    let told: Vec<&[u8]> = trees.split(|byte| *byte == b'\n').collect();
+    let there = told.split(|line| line.is_empty()).filter(|tree| !is_gone(tree));
+    let branches = there.flatten().filter_map(|line| line.strip_prefix(b"branch "));
+    branches.map(<[u8]>::to_vec).collect()
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
