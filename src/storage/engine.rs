@@ -240,7 +240,8 @@ const COARSE_NS: i64 = 2_000_000_000;
 pub(super) fn let_settle(stat: &FileStat) -> i64 {
     let now = now_ns();
     let wait = stat.mtime_ns.max(stat.ctime_ns).saturating_add(TICK_NS).saturating_sub(now);
-    if !(0..=TICK_NS).contains(&wait) || !is_racy(stat, now) {
+    let is_in_vain = || is_racy(stat, now.saturating_add(wait).saturating_add(1));
+    if !(0..=TICK_NS).contains(&wait) || !is_racy(stat, now) || is_in_vain() {
         return now;
     }
     std::thread::sleep(Duration::from_nanos(wait.unsigned_abs() + 1));
