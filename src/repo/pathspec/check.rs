@@ -119,7 +119,8 @@ impl Pathspec {
         let item = self.items.iter().find(|item| {
             if item.is_literal() {
                 let is_conflict = in_conflict.iter().any(|path| path.as_bytes() == item.path());
-                return staging.view(item.path()).is_none() && !is_conflict;
+                let is_below = staging.views_within(item.path()).next().is_some();
+                return staging.view(item.path()).is_none() && (is_below || !is_conflict);
             }
             how_staged(item, staging).all(|how| how == How::Below)
         })?;
