@@ -623,3 +623,47 @@ fn a_file_of_theirs_takes_the_place_of_a_directory() {
     sandbox.run(["restore", "--theirs", "node"]).expect_code(3);
     assert_eq!(sandbox.read("node/inner"), b"in a directory");
 }
+
+/// As labels or quantised values are; a comparison that looks for rare lines finds none.
+#[test]
+fn a_long_text_of_few_different_lines_is_merged_at_once() {
+    let sandbox = Sandbox::new();
+    let mut lines: Vec<String> =
+        noise(5, 200_000).iter().map(|byte| format!("{}\n", byte % 4)).collect();
+    sandbox.write("labels", lines.concat());
+    sandbox.save("base");
+    let mut change = |numbers: [usize; 3]| {
+        numbers.iter().for_each(|at| lines[*at] = "changed\n".to_owned());
+        sandbox.write("labels", lines.concat());
+    };
+    sandbox.ok(["switch", "-c", "topic"]);
+    change([1_000, 90_000, 190_000]);
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    change([2_000, 100_000, 199_000]);
+    sandbox.save("ours");
+    // In half a minute and more, if rare lines are looked for in all that stands before.
+    sandbox.ok(["merge", "topic", "-m", "both"]);
+    assert_eq!(sandbox.read("labels"), lines.concat().as_bytes());
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_file_in_conflict_is_not_removed_by_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p", "base\n");
+    sandbox.save("base");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("p", "theirs\n");
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    sandbox.remove("p");
+    sandbox.write("p/x", "ours\n");
+    sandbox.save("ours");
+    sandbox.fails(1, ["merge", "topic"]);
+    let told = sandbox.fails(1, ["rm", "p"]);
+    assert!(told.contains("-r"), "{told}");
+    assert_eq!(sandbox.read("p/x"), b"ours\n");
+    sandbox.ok(["add", "p"]);
+    sandbox.ok(["commit", "-m", "merged"]);
+    assert_eq!(sandbox.read("p/x"), b"ours\n");
+}

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use diffy::{ConflictStyle, IncompleteHunkStyle, MergeOptions};
-use imara_diff::{Algorithm, Diff, InternedInput};
+use imara_diff::{InternedInput, Token};
 
 use super::super::beneath::fstat_of;
 use super::super::diff::line_ends;
@@ -24,9 +24,11 @@ use crate::storage::parallel_processor::ParallelProcessor;
 const MAX_TEXT: u64 = 16 << 20;
 /// Most lines of the three together: the comparison takes some 40 bytes for each.
 const MAX_LINES: u64 = 3_000_000;
-/// Most lines in which a side may differ from the base: the time that the merge takes grows with
-/// their square, and is 2.5 seconds of an EPYC core where both sides differ in these.
-const MAX_CHANGED: u32 = 40_000;
+/// Most lines in which a side may differ from the base.
+const MAX_CHANGED: usize = 40_000;
+/// Most steps of the search for them. Where lines differ from each other, they grow with the square
+/// of what changed: about as many as for `MAX_CHANGED`.
+const MAX_STEPS: usize = 1_000_000_000;
 /// Where git looks for a NUL byte that makes a file binary.
 const PROBE: usize = 8000;
 /// Merged text that is stored together, in bytes.
@@ -60,8 +62,9 @@ pub(super) fn merge_texts(
     let mut merged: Vec<Merged> = files.iter().map(|_| Merged::Not).collect();
     let (mut texts, mut cost) = (Vec::new(), 0);
     for (at, file) in files.iter().enumerate() {
-        repository.stop_if_cancelled()?;
-        let Some(text) = merge_text(&reader, file, style)? else { continue };
+        let stop = || repository.stop_if_cancelled();
+        stop()?;
+        let Some(text) = merge_text(&reader, file, style, &stop)? else { continue };
         cost += text.bytes.len();
         texts.push((at, text));
         if cost >= STORED_AT_ONCE {
@@ -77,6 +80,7 @@ fn merge_text(
     reader: &ContentReader<'_>,
     file: &BothChanged,
     style: ConflictStyle,
+    stop: &dyn Fn() -> Result<()>,
 ) -> Result<Option<Text>> {
     let base = match file.base.as_ref().map(as_file) {
         Some(Some((_, size, content))) => read(reader, size, content)?,
@@ -91,7 +95,7 @@ fn merge_text(
     else {
         return Ok(None);
     };
-    if !is_in_reach(&base, [&ours, &theirs]) {
+    if !is_in_reach(&base, [&ours, &theirs], stop)? {
         return Ok(None);
     }
     let mut options = MergeOptions::new();
@@ -104,13 +108,71 @@ fn merge_text(
 }
 
 /// Whether the merge takes little enough time and memory.
-fn is_in_reach(base: &[u8], sides: [&[u8]; 2]) -> bool {
+fn is_in_reach(base: &[u8], sides: [&[u8]; 2], stop: &dyn Fn() -> Result<()>) -> Result<bool> {
     let lines: u64 = [base, sides[0], sides[1]].into_iter().map(line_ends).sum();
-    let changed = |side| {
-        let diff = Diff::compute(Algorithm::Histogram, &InternedInput::new(base, side));
-        diff.count_additions() + diff.count_removals()
-    };
-    lines <= MAX_LINES && sides.into_iter().all(|side| changed(side) <= MAX_CHANGED)
+    if lines > MAX_LINES {
+        return Ok(false);
+    }
+    for side in sides {
+        let input = InternedInput::new(base, side);
+        if !differ_little(&input.before, &input.after, MAX_CHANGED, stop)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether two texts differ in few enough lines, and that shows in few enough steps: the search of
+/// Myers (An O(ND) difference algorithm and its variations, 1986), given up where the merge, which
+/// searches in the same way, would take too long.
+fn differ_little(
+    a: &[Token],
+    b: &[Token],
+    most: usize,
+    stop: &dyn Fn() -> Result<()>,
+) -> Result<bool> {
+    let head = equal(a.iter().zip(b));
+    let (a, b) = (&a[head..], &b[head..]);
+    let tail = equal(a.iter().rev().zip(b.iter().rev()));
+    let (a, b) = (&a[..a.len() - tail], &b[..b.len() - tail]);
+    if a.len().abs_diff(b.len()) > most {
+        return Ok(false);
+    }
+    let most = most.min(a.len() + b.len());
+    // How far each diagonal was followed in `a`; diagonal 0 stands in the middle.
+    let middle = most + 1;
+    let mut reached = vec![0usize; 2 * middle + 1];
+    let mut steps = 0;
+    for changed in 0..=most {
+        if changed % 64 == 0 {
+            stop()?;
+        }
+        for diagonal in (middle - changed..=middle + changed).step_by(2) {
+            let (below, above) = (reached[diagonal - 1], reached[diagonal + 1]);
+            let goes_down =
+                diagonal == middle - changed || (diagonal != middle + changed && below < above);
+            let from = if goes_down { above } else { below + 1 };
+            // Behind the end of either there is nothing to follow.
+            let at = (from + middle).saturating_sub(diagonal);
+            let (left, right) =
+                (a.get(from..).unwrap_or_default(), b.get(at..).unwrap_or_default());
+            let followed = equal(left.iter().zip(right));
+            reached[diagonal] = from + followed;
+            if from + followed >= a.len() && at + followed >= b.len() {
+                return Ok(true);
+            }
+            steps += followed + 1;
+        }
+        if steps > MAX_STEPS {
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+/// How many pairs at the beginning are equal.
+fn equal<'t>(pairs: impl Iterator<Item = (&'t Token, &'t Token)>) -> usize {
+    pairs.take_while(|(one, other)| one == other).count()
 }
 
 /// The text of a file; `None` for what is no text, or too large.
@@ -196,4 +258,35 @@ fn store(repository: &Repository, texts: Vec<(usize, Text)>, merged: &mut [Merge
         merged[at] = if is_clean { Merged::Clean(kind) } else { Merged::Marked(kind) };
     }
     if waiting.is_empty() { Ok(()) } else { Err(RepoError::Worker) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines that differ, by the table of all beginnings.
+    fn distance(a: &[u8], b: &[u8]) -> usize {
+        let mut row: Vec<usize> = (0..=b.len()).collect();
+        for (above, one) in a.iter().enumerate() {
+            let mut last = std::mem::replace(&mut row[0], above + 1);
+            for (at, other) in b.iter().enumerate() {
+                let least = if one == other { last } else { row[at].min(row[at + 1]) + 1 };
+                last = std::mem::replace(&mut row[at + 1], least);
+            }
+        }
+        row[b.len()]
+    }
+
+    proptest! {
+        #[test]
+        fn what_differs_little_is_found(a in proptest::collection::vec(0u8..3, 0..30), b in proptest::collection::vec(0u8..3, 0..30), most in 0usize..30) {
+            let text = |lines: &[u8]| lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
+            let (before, after) = (text(&a), text(&b));
+            let input = InternedInput::new(before.as_bytes(), after.as_bytes());
+            let found = differ_little(&input.before, &input.after, most, &|| Ok(())).unwrap();
+            prop_assert_eq!(found, distance(&a, &b) <= most);
+        }
+    }
 }
