@@ -62,7 +62,7 @@ pub(super) fn is_same_file(a: &FileStat, b: &FileStat) -> bool {
     (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
 }
 
-/// Paths that the walk could not look into: what is staged there may be there still.
+/// Paths that were left out. What is staged at or below one may be there still, unseen.
 #[derive(Debug, Default)]
 pub(crate) struct Hidden(HashSet<Vec<u8>>);
 
@@ -79,7 +79,7 @@ impl Hidden {
         self.0.insert(path.as_bytes().to_vec());
     }
 
-    /// Whether the path, or a directory above it, was hidden.
+    /// Whether the path, or a directory above it, was left out.
     pub(super) fn covers(&self, path: &[u8]) -> bool {
         covers(&self.0, path)
     }
