@@ -6,34 +6,21 @@ mod common;
 
 use std::io::Write;
 
-use common::{Node, Output, Sandbox, Tree, assert_same, noise};
+use common::{Node, Output, Sandbox, Tree, assert_same, noise, tar};
 
 /// An entry of an archive: type, name, content.
 type Entry<'a> = (u8, &'a [u8], &'a [u8]);
 
 /// The entries of an archive in the format of Unix V7, without an end mark.
-fn entries(entries: &[Entry<'_>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (kind, name, content) in entries {
-        let mut header = [0u8; 512];
-        header[..name.len()].copy_from_slice(name);
-        header[100..107].copy_from_slice(b"0000755");
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[136..147].copy_from_slice(b"00000000000");
-        header[148..156].copy_from_slice(b"        ");
-        header[156] = *kind;
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(content);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-    out
+fn entries(list: &[Entry<'_>]) -> Vec<u8> {
+    let list: Vec<_> =
+        list.iter().map(|(kind, name, content)| (*kind, *name, &b""[..], *content)).collect();
+    tar::entries(tar::V7, &list)
 }
 
 /// The same with an end mark.
 fn archive(list: &[Entry<'_>]) -> Vec<u8> {
-    [entries(list), vec![0; 1024]].concat()
+    tar::ended(entries(list))
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

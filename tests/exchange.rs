@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::tar::{self, Entry};
 use common::{Node, Output, Sandbox, Tree, assert_same, name, noise, snapshot, text};
 
 /// A git repository beside the work tree, driven through git.
@@ -386,30 +387,8 @@ fn no_program_of_a_git_repository_is_run() {
     assert!(!marker.exists());
 }
 
-/// An entry of a tar: type, name, target, content.
-type Entry<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
-
-/// A tar made by hand, so that it may be as wrong as wanted.
 fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (kind, name, target, content) in entries {
-        let mut header = [0u8; 512];
-        header[..name.len()].copy_from_slice(name);
-        header[100..107].copy_from_slice(b"0000755");
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[136..147].copy_from_slice(b"00000000000");
-        header[148..156].copy_from_slice(b"        ");
-        header[156] = *kind;
-        header[157..157 + target.len()].copy_from_slice(target);
-        header[257..265].copy_from_slice(b"ustar\x0000");
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(content);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-    out.resize(out.len() + 1024, 0);
-    out
+    tar::ended(tar::entries(tar::USTAR, entries))
 }
 
 #[test]

@@ -23,6 +23,8 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 use tempfile::TempDir;
 
+pub(crate) mod tar;
+
 /// What a command said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -514,6 +516,22 @@ mod itself {
         };
         let count = while_changing(change, || assert!(receiver.recv().is_ok()));
         assert!(count > 0);
+    }
+
+    #[test]
+    fn archives_hold_what_is_put_into_them() {
+        for format in [tar::V7, tar::USTAR, tar::GNU] {
+            let sandbox = Sandbox::new();
+            let list: [tar::Entry<'_>; 2] = [(b'0', b"a", b"", b"one"), (b'2', b"l", b"a", b"")];
+            let mut archive = tar::ended(tar::entries(format, &list));
+            tar::set_size(&mut archive, b"00000000002\0");
+            sandbox.feed(&archive, ["import", "tar", "-"]).expect_code(0);
+            let expected = [
+                ("a".into(), Node::File(b"on".to_vec(), true)),
+                ("l".into(), Node::Link("a".into())),
+            ];
+            assert_same(&Tree::from(expected), &sandbox.snapshot());
+        }
     }
 
     #[test]

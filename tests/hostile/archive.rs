@@ -4,31 +4,12 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::common::{Output, Sandbox, assert_same};
+pub(crate) use crate::common::tar::Entry;
+use crate::common::{Output, Sandbox, assert_same, tar};
 use crate::watch::{watch, world};
 
-/// Kind of entry, name, target of a link, bytes.
-pub(crate) type Entry<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
-
-fn padded(bytes: &[u8]) -> Vec<u8> {
-    let mut out = bytes.to_vec();
-    out.resize(bytes.len().next_multiple_of(512), 0);
-    out
-}
-
 fn block(kind: u8, name: &[u8], target: &[u8], size: usize) -> Vec<u8> {
-    let mut head = vec![0; 512];
-    head[..name.len()].copy_from_slice(name);
-    head[100..108].copy_from_slice(b"0000644\0");
-    head[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    head[136..148].copy_from_slice(b"00000000000\0");
-    head[148..156].fill(b' ');
-    head[156] = kind;
-    head[157..157 + target.len()].copy_from_slice(target);
-    head[257..265].copy_from_slice(b"ustar  \0");
-    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
-    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    head
+    tar::header(tar::GNU, kind, name, target, size)
 }
 
 /// A tar archive. A long name or target goes before its entry as GNU tar writes it.
@@ -38,7 +19,7 @@ pub(crate) fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
         let long = |kind: u8, text: &[u8], out: &mut Vec<u8>| {
             let text = [text, b"\0"].concat();
             out.extend(block(kind, b"././@LongLink", b"", text.len()));
-            out.extend(padded(&text));
+            tar::append(out, &text);
         };
         if name.len() > 99 || name.contains(&0) {
             long(b'L', name, &mut out);
@@ -48,10 +29,9 @@ pub(crate) fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
         }
         let short = |text: &[u8]| text[..text.len().min(99)].to_vec();
         out.extend(block(*kind, &short(name), &short(target), bytes.len()));
-        out.extend(padded(bytes));
+        tar::append(&mut out, bytes);
     }
-    out.resize(out.len() + 1024, 0);
-    out
+    tar::ended(out)
 }
 
 /// Runs `import tar` of an archive.

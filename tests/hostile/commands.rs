@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use crate::archive::{archive, import_tar};
-use crate::common::{Sandbox, flip, name, overwrite};
+use crate::common::{Sandbox, flip, name, overwrite, tar};
 use crate::watch::{sound, watch, watched};
 
 #[test]
@@ -286,10 +286,7 @@ fn d79_archives_that_are_none() {
         b"-1\0\0\0\0\0\0\0\0\0\0",
     ] {
         let mut bytes = sound.clone();
-        bytes[124..136].copy_from_slice(size);
-        bytes[148..156].fill(b' ');
-        let sum: u32 = bytes[..512].iter().map(|byte| u32::from(*byte)).sum();
-        bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar::set_size(&mut bytes, size);
         numbers.push(bytes);
     }
     for bytes in numbers.into_iter().chain([
@@ -304,11 +301,8 @@ fn d79_archives_that_are_none() {
     // Zeros that were compressed to almost nothing are stored, in bounded memory.
     let mut large = archive(&[(b'0', b"zeros", b"", b"")]);
     let size = 300usize << 20;
-    large[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    large[148..156].fill(b' ');
-    let sum: u32 = large[..512].iter().map(|byte| u32::from(*byte)).sum();
-    large[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    large.splice(512..512, std::iter::repeat_n(0, size));
+    tar::set_size(&mut large, format!("{size:011o}\0").as_bytes());
+    large.splice(tar::BLOCK..tar::BLOCK, std::iter::repeat_n(0, size));
     let packed = zstd::bulk::compress(&large, 1).unwrap();
     drop(large);
     import_tar(&sandbox, &packed).expect_code(0);
