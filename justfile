@@ -65,9 +65,9 @@ garbage *ARGS:
 fuzz NAME *ARGS:
     fuzz/run.sh {{NAME}} {{ARGS}}
 
-# Fuzzing of every format for so long each; what was done with as many seconds is passed over
-fuzz-all SECONDS="600":
-    fuzz/run.sh --all {{SECONDS}}
+# Fuzzing of every format for so long each, or of some; what was done as long is passed over: just fuzz-all 600 2 oplog
+fuzz-all SECONDS="600" JOBS=num_cpus() *NAMES:
+    fuzz/run.sh --all {{SECONDS}} {{JOBS}} {{NAMES}}
 
 # Benches of the single stages
 bench *ARGS:

@@ -2,13 +2,15 @@
 # Fuzzing with a nightly compiler and cargo-fuzz, one format at a time.
 #
 #     fuzz/run.sh NAME [ARGUMENT OF LIBFUZZER]...
-#     fuzz/run.sh --all [SECONDS]
+#     fuzz/run.sh --all [SECONDS [JOBS [NAME]...]]
 #
-# A name is one of tests/fuzz/checks/mod.rs, or `cuts`. With --all every format has its SECONDS (600);
-# what came of each goes into fuzz/results.tsv, and what stands there with as many is passed over.
+# A name is one of tests/fuzz/checks/mod.rs, or `cuts`. With --all every format, or those named, has its
+# SECONDS (600), JOBS (the number of cores) at once; what came of each goes into fuzz/results.tsv with
+# the name of its sources, and what stands there with as many seconds is passed over.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+sanitizer="${DIGSTORE_FUZZ_SANITIZER:-address}"
 mkdir -p fuzz/corpus fuzz/artifacts
 memory=/dev/shm
 [[ -d $memory && -w $memory ]] || memory="${TMPDIR:-/tmp}"
@@ -32,7 +34,7 @@ run() {
     fi
     mkdir -p "fuzz/corpus/$name" "fuzz/artifacts/$name"
     export TMPDIR="$scratch" ASAN_OPTIONS="quarantine_size_mb=16:${ASAN_OPTIONS:-}"
-    cargo +nightly fuzz run --sanitizer "${DIGSTORE_FUZZ_SANITIZER:-address}" "$target" \
+    cargo +nightly fuzz run --sanitizer "$sanitizer" "$target" \
         "fuzz/corpus/$name" -- \
         -artifact_prefix="fuzz/artifacts/$name/" -rss_limit_mb=512 -malloc_limit_mb=256 -timeout=20 \
         -print_final_stats=1 "$@"
@@ -58,25 +60,32 @@ line() {
     fi
 }
 
-all() {
-    local seconds="${1:-600}" results=fuzz/results.tsv failed=0 name found
+# Runs one format, unless it was run as long before, and notes and tells what came of it.
+one() {
+    local name="$1" seconds="$2" results=fuzz/results.tsv found
     touch "$results"
-    for name in $(names); do
-        found="$(awk -F'\t' -v n="$name" -v s="$seconds" '$1 == n && $2 >= s' "$results" | tail -1)"
-        if [[ -z $found ]]; then
-            found="$(line "$name" "$seconds")"
-            # What failed is run again.
-            [[ $found != *$'\t0' ]] || printf '%s\n' "$found" >>"$results"
-        fi
-        printf '%s\n' "$found" | awk -F'\t' \
-            '{ printf "%-14s %5d s %12d executions %6d edges %3d failed\n", $1, $2, $3, $4, $5 }'
-        [[ $found == *$'\t0' ]] || failed=1
-    done
-    return "$failed"
+    found="$(awk -F'\t' -v n="$name" -v s="$seconds" '$1 == n && $2 >= s' "$results" | tail -1)"
+    if [[ -z $found ]]; then
+        found="$(line "$name" "$seconds")"
+        # What failed is run again.
+        [[ $found != *$'\t0' ]] || printf '%s\t%s\n' "$found" "$(git rev-parse --short=12 HEAD:src)" >>"$results"
+    fi
+    printf '%s\n' "$found" | awk -F'\t' \
+        '{ printf "%-14s %5d s %12d executions %6d edges %3d failed\n", $1, $2, $3, $4, $5; exit $5 != 0 }'
+}
+
+all() {
+    local seconds="${1:-600}" jobs="${2:-$(nproc)}"
+    shift $(($# < 2 ? $# : 2))
+    # Once, before several ask for it.
+    cargo +nightly fuzz build --sanitizer "$sanitizer"
+    if (($# > 0)); then printf '%s\n' "$@"; else names; fi |
+        xargs -P "$jobs" -I NAME fuzz/run.sh --one NAME "$seconds"
 }
 
 case "${1:-}" in
-    --all) all "${2:-600}" ;;
-    "" | -*) printf 'usage: fuzz/run.sh NAME [ARGUMENT]... | --all [SECONDS]; names:\n' >&2; names >&2; exit 2 ;;
+    --all) shift && all "$@" ;;
+    --one) one "$2" "$3" ;;
+    "" | -*) printf 'usage: fuzz/run.sh NAME [ARGUMENT]... | --all [SECONDS [JOBS [NAME]...]]; names:\n' >&2; names >&2; exit 2 ;;
     *) run "$@" ;;
 esac
