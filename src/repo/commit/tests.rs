@@ -234,6 +234,11 @@ fn metadata_is_sealed_when_all_that_it_leads_to_is() {
             worker.put(BlockKind::Commit, id.into(), noise.clone())?;
         }
         worker.put(BlockKind::Data, ObjectId::from_bytes([3; 32]), b"data".to_vec())?;
+        // One that went to the sealer is there soon.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while engine.store.packs().is_empty() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         Ok(engine.store.packs())
     });
     assert_eq!(packs.unwrap(), []);
