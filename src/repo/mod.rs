@@ -317,8 +317,8 @@ impl Repository {
         Ok(BinaryStagingArea::open(Arc::clone(&self.disk))?)
     }
 
-    /// Takes the lock of commands that change the repository, makes durable what a killed one left,
-    /// and sweeps `tmp/`.
+    /// Takes the lock of commands that change the repository, sweeps `tmp/`, and makes durable what a
+    /// killed one left.
     pub fn lock(&self) -> Result<Box<dyn LockGuard>> {
         let guard = self.lock_alone()?;
         PackStore::check_condemned(&*self.disk)?;
@@ -342,17 +342,12 @@ impl Repository {
         }
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
+        // On a full disk the room that settling takes may be what the dead process left there.
+        self.sweep_tmp()?;
         if guard.was_abandoned() {
             match self.settle() {
                 Err(RepoError::Disk(error)) if repairs && error.is_unreadable() => {}
                 settled => settled?,
-            }
-        }
-        for name in self.disk.list(TMP_DIR.as_ref())? {
-            let path = Path::new(TMP_DIR).join(name);
-            // Nobody of ours makes a directory there.
-            if self.disk.file_kind(&path)?.is_some_and(|(is_dir, _)| !is_dir) {
-                self.disk.remove(&path)?;
             }
         }
         self.check_reading()?;
@@ -360,6 +355,18 @@ impl Repository {
             objects.reader().store().refresh()?;
         }
         Ok(guard)
+    }
+
+    /// Removes what commands that ended early were writing: no name leads to it.
+    fn sweep_tmp(&self) -> Result<()> {
+        for name in self.disk.list(TMP_DIR.as_ref())? {
+            let path = Path::new(TMP_DIR).join(name);
+            // Nobody of ours makes a directory there.
+            if self.disk.file_kind(&path)?.is_some_and(|(is_dir, _)| !is_dir) {
+                self.disk.remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes durable what a dead process left. That takes room for the logs, which on a full disk the

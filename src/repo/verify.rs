@@ -13,15 +13,18 @@ mod refs;
 mod sample;
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use index::IndexCheck;
 use rayon::prelude::*;
+use rustix::io::Errno;
 
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, ObjectId, PackId};
 use crate::path::RepoPath;
 use crate::progress::Phase;
+use crate::storage::disk::DiskError;
 use crate::storage::format::object::Content;
 use crate::storage::format::pack::{BlockKind, ChunkEntry, PackKind};
 use crate::storage::pack_store::{PackStore, StoreError, describe};
@@ -107,9 +110,21 @@ impl VerifyReport {
     }
 }
 
+/// The code of what a process or the machine ran out of, if that is why something could not be read:
+/// nothing is called damaged for want of descriptors or memory.
+fn shortage(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    codes.find(|code| SHORTAGES.iter().any(|short| short.raw_os_error() == *code))
+}
+
+const SHORTAGES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+
 /// Shared by the threads that read packs.
 #[derive(Default)]
 struct Tally {
+    /// See [`shortage`].
+    shortage: Option<i32>,
     problems: Vec<String>,
     damaged: HashSet<ObjectId>,
     objects: u64,
@@ -234,6 +249,7 @@ impl Repository {
                         Err(_) => chunks.iter().map(|chunk| chunk.0).collect(),
                     };
                     let mut tally = lock();
+                    tally.shortage = tally.shortage.or(shortage(&error));
                     tally.problems.push(error.describe());
                     tally.damaged.extend(damaged);
                     return;
@@ -251,7 +267,15 @@ impl Repository {
                 tally.damaged.insert(id_bad);
             }
         });
+        self.stop_at(lock().shortage)?;
         self.stop_if_cancelled()
+    }
+
+    /// Ends a verification that could not look at all; see [`shortage`].
+    fn stop_at(&self, shortage: Option<i32>) -> Result<()> {
+        let Some(code) = shortage else { return Ok(()) };
+        let (path, source) = (self.disk.root().to_owned(), io::Error::from_raw_os_error(code));
+        Err(DiskError { op: "verify", path, source }.into())
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::fs::statvfs;
 
-use crate::common::{Output, Sandbox, assert_same, files_below, text};
+use crate::common::{Output, Sandbox, assert_same, files_below, noise, text};
 use crate::scene::{ACTS, Scene, reported};
 use crate::{below, dice, setting, strace};
 
@@ -105,6 +105,26 @@ fn a_full_disk_loses_nothing_and_can_be_read() {
     println!("rig: full disks: runs={runs} full={full} seed={seed}");
 }
 
+#[test]
+fn what_a_killed_command_was_writing_makes_room_for_the_next() {
+    if !strace::is_there("a full disk behind a kill") {
+        return;
+    }
+    let mut sandbox = Sandbox::bare();
+    let Some(disk) = SmallDisk::mount(sandbox.beside("disk")) else { return };
+    sandbox.work = disk.0.join("work");
+    sandbox.mkdir("many");
+    sandbox.ok(["init"]);
+    (0..2000).for_each(|number| sandbox.write(format!("many/{number}"), number.to_string()));
+    sandbox.save("x");
+    sandbox.write("big", noise(1, 3 << 20));
+    let (_, killed) = strace::inject(&sandbox, "fsync:signal=SIGKILL:when=1", &["add", "big"]);
+    assert!(killed && !files_below(&sandbox.path(".digstore/tmp")).is_empty());
+    disk.leave(0, false);
+    sandbox.ok(["add", "many/1"]);
+    sandbox.ok(["store", "verify"]);
+}
+
 /// What can fail, and how: calls for `strace`, with `+` also for ever after.
 const FAULTS: [(&str, &str); 11] = [
     ("fsync", "EIO"),
@@ -119,6 +139,31 @@ const FAULTS: [(&str, &str); 11] = [
     ("mkdirat", "EDQUOT"),
     ("unlinkat", "EIO"),
 ];
+
+#[test]
+fn no_pack_is_damaged_because_too_many_files_are_open() {
+    if !strace::is_there("too many open files") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    // More packs than are kept open.
+    for number in 0..70 {
+        sandbox.write("f", noise(number, 3000));
+        sandbox.save("x");
+    }
+    let pack = sandbox.packs(1).remove(0);
+    let mut failed = 0;
+    for number in 2..6 {
+        let fails = format!("inject=openat:error=EMFILE:when={number}+");
+        let options = ["-o", "/dev/null", "-P", pack.to_str().unwrap(), "-e", &fails];
+        let output =
+            Output::of(&mut strace::command(&sandbox, &options, &["store", "verify", "--data"]));
+        assert!(matches!(output.code, 0 | 1), "{number}: {output:?}");
+        failed += output.code;
+    }
+    assert!(failed > 0);
+    sandbox.ok(["store", "verify", "--data"]);
+}
 
 #[test]
 fn a_call_that_fails_loses_nothing() {

@@ -44,7 +44,7 @@ impl IndexCheck {
         pack: &Pack,
     ) -> Result<Option<String>> {
         let (id, footer) = (pack.id(), pack.footer()?);
-        if let Some(object) = astray(store, pack, &footer) {
+        if let Some(object) = astray(store, pack, &footer)? {
             return Ok(Some(format!("the index leads to object {object} of pack {id} wrongly")));
         }
         for (part, counts) in &mut self.parts {
@@ -63,16 +63,21 @@ impl IndexCheck {
 }
 
 /// The first object of a pack that is looked up where it is not.
-fn astray(store: &PackStore, pack: &Pack, footer: &Footer<'_>) -> Option<ObjectId> {
-    let is_found = |(object, chunk): &(ObjectId, ChunkEntry)| {
-        let Some(found) = store.locate(object) else { return false };
-        if found.pack == pack.id() {
-            return found.chunk == *chunk;
+fn astray(store: &PackStore, pack: &Pack, footer: &Footer<'_>) -> Result<Option<ObjectId>> {
+    for (object, chunk) in footer.chunks() {
+        let is_found = match store.locate(&object) {
+            None => false,
+            Some(found) if found.pack == pack.id() => found.chunk == chunk,
+            // Two packs may hold it.
+            Some(found) => match store.pack(&found.pack) {
+                Ok(other) => other.footer().is_ok_and(|f| f.find(&object) == Some(found.chunk)),
+                Err(error) if error.is_loss() => false,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if !is_found {
+            return Ok(Some(object));
         }
-        // Two packs may hold it.
-        store.pack(&found.pack).is_ok_and(|other| {
-            other.footer().is_ok_and(|footer| footer.find(object) == Some(found.chunk))
-        })
-    };
-    footer.chunks().find(|entry| !is_found(entry)).map(|(object, _)| object)
+    }
+    Ok(None)
 }

@@ -10,7 +10,7 @@ use lru::LruCache;
 
 use super::super::trees::TreeDiff;
 use super::super::{RepoError, Repository, Result};
-use super::{Affected, Holder, VerifyReport};
+use super::{Affected, Holder, VerifyReport, shortage};
 use crate::id::{CommitId, ObjectId, PackId, TreeId};
 use crate::path::{MAX_DEPTH, MAX_PATH, RepoPath};
 use crate::storage::binary_staging::StagedKind;
@@ -41,6 +41,7 @@ impl Repository {
             trees: HashSet::new(),
             whole: None,
             packs: HashMap::new(),
+            shortage: None,
         };
         let tips = reach.tips();
         reach.refresh()?;
@@ -48,7 +49,7 @@ impl Repository {
         reach.staged();
         reach.operations()?;
         reach.small_files();
-        Ok(())
+        self.stop_at(reach.shortage)
     }
 }
 
@@ -67,6 +68,8 @@ struct Reach<'a> {
     whole: Option<TreeId>,
     /// Packs that hold something, and whether they can be opened.
     packs: HashMap<PackId, bool>,
+    /// Why not all could be looked at, if that is so.
+    shortage: Option<i32>,
 }
 
 /// How far a directory reaches: what may stand deeper elsewhere may be too long there.
@@ -121,11 +124,16 @@ impl Reach<'_> {
         (self.report.affected.len(), self.report.damaged.len())
     }
 
-    fn problem(&mut self, error: &dyn std::error::Error) {
+    fn problem(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.watch(error);
         let text = describe(error);
         if !self.report.problems.contains(&text) {
             self.report.problems.push(text);
         }
+    }
+
+    fn watch(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.shortage = self.shortage.or_else(|| shortage(error));
     }
 
     /// Takes in what other commands stored before they changed what was just read.
@@ -170,6 +178,7 @@ impl Reach<'_> {
         let Some(tag) = value.annotation else { return };
         let read = self.repository.objects().map(|objects| objects.tag(&tag));
         if let Ok(Err(error)) = read {
+            self.watch(&error);
             self.report.damaged.insert(tag.into());
             self.report.problems.push(format!("annotation of '{name}': {}", describe(&error)));
         }
@@ -192,6 +201,7 @@ impl Reach<'_> {
                     stack.extend(commit.parents);
                 }
                 Err(error) => {
+                    self.watch(&error);
                     self.report.damaged.insert(id.into());
                     let text = format!("commit {}: {}", id.short(), describe(&error));
                     self.report.problems.push(text);
@@ -395,7 +405,15 @@ impl Reach<'_> {
     }
 
     fn opens(&mut self, store: &PackStore, pack: PackId) -> bool {
-        *self.packs.entry(pack).or_insert_with(|| store.pack(&pack).is_ok())
+        if let Some(opens) = self.packs.get(&pack) {
+            return *opens;
+        }
+        let opened = store.pack(&pack).map(drop);
+        if let Err(error) = &opened {
+            self.watch(error);
+        }
+        self.packs.insert(pack, opened.is_ok());
+        opened.is_ok()
     }
 
     fn is_whole(&mut self, content: &Content, size: u64) -> bool {
