@@ -226,3 +226,19 @@ fn no_repository_names_a_hook() {
     sandbox.ok(["commit", "--allow-empty", "-m", "x"]);
     assert!(sandbox.beside("ran").exists());
 }
+
+#[test]
+fn a_commit_made_while_another_is_amended_stays() {
+    let program = digstore();
+    let sandbox = with_hooks(&format!("pre-commit = '{program} commit -m theirs'"));
+    let said = sandbox.fails(1, ["commit", "--amend", "--no-edit"]);
+    assert!(said.contains("HEAD moved to"), "{said}");
+    sandbox.write(USER, "");
+    let editor = format!("{program} switch -c other; {program} commit --allow-empty -m mine #");
+    let mut command = sandbox.command(["commit", "--amend"]);
+    let said = Output::of(command.env("DIGSTORE_EDITOR", editor)).expect_code(1);
+    assert!(said.stderr.contains("HEAD moved to"), "{said:?}");
+    assert_eq!(sandbox.ok(["log", "--format=%s"]).text(), "mine\ntheirs\nfirst\n");
+    sandbox.ok(["commit", "--amend", "-m", "ours"]);
+    assert_eq!(sandbox.ok(["log", "--format=%s"]).text(), "ours\ntheirs\nfirst\n");
+}

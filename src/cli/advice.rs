@@ -80,6 +80,9 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
             ),
         ),
         RepoError::NothingToCommit => (Failure, text("'digstore add -A' stages what changed")),
+        RepoError::HeadMoved { .. } => {
+            (Failure, text("look at it with 'digstore show', and amend again if you still want to"))
+        }
         RepoError::BadMessage(_) => (Failure, text("give one with -m")),
         RepoError::WouldLose { .. } => {
             (Failure, text("--force removes them all the same, --cached keeps the files"))

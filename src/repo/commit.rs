@@ -27,8 +27,8 @@ pub struct CommitOptions {
     pub committer: Signature,
     /// Even when nothing changed.
     pub allow_empty: bool,
-    /// In the place of the last commit.
-    pub amend: bool,
+    /// In the place of this commit, which must be the last one.
+    pub amend: Option<CommitId>,
     /// With what changed in tracked files, staged first.
     pub all: bool,
 }
@@ -108,6 +108,13 @@ impl Repository {
         Ok(CommitReport { id, commit, branch, rest, skipped, metrics, plan })
     }
 
+    /// The commit that an amended one takes the place of. What a killed command left is finished first,
+    /// so that this is where `HEAD` will be then.
+    pub fn commit_to_amend(&self) -> Result<CommitId> {
+        let op = self.begin("commit --amend".to_owned())?;
+        op.head_commit()?.ok_or(RepoError::NothingToAmend)
+    }
+
     /// Whether no conflict keeps what is staged from being committed.
     pub fn check_resolved(&self) -> Result<()> {
         self.merge_state()?.as_ref().map_or(Ok(()), check_resolved)
@@ -118,14 +125,19 @@ impl Repository {
         &self,
         head: Option<CommitId>,
         merging: Option<&MergeState>,
-        amend: bool,
+        amend: Option<CommitId>,
     ) -> Result<(Vec<CommitId>, Option<TreeId>)> {
-        if let (Some(state), true) = (merging, amend) {
+        if let (Some(state), Some(_)) = (merging, amend) {
             return Err(MergeError::Waiting(state.kind).into());
         }
+        if let Some(expected) = amend {
+            let found = head.ok_or(RepoError::NothingToAmend)?;
+            if found != expected {
+                return Err(RepoError::HeadMoved { expected, found });
+            }
+            return Ok((self.objects()?.commit(&found)?.parents, None));
+        }
         match (head, merging) {
-            (None, _) if amend => Err(RepoError::NothingToAmend),
-            (Some(head), _) if amend => Ok((self.objects()?.commit(&head)?.parents, None)),
             (head, None) => Ok((head.into_iter().collect(), self.tree_of(head)?)),
             (head, Some(state)) => {
                 check_resolved(state)?;

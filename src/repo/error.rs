@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::id::CommitId;
 use crate::path::{RepoPath, escape};
 use crate::storage::binary_staging::StagingError;
 use crate::storage::disk::DiskError;
@@ -160,6 +161,14 @@ pub enum RepoError {
     /// `commit --amend` before the first commit.
     #[error("there is no commit to amend")]
     NothingToAmend,
+    /// `commit --amend` where `HEAD` is at another commit than the one whose message was taken.
+    #[error("HEAD moved to {} while {} was being amended", found.short(), expected.short())]
+    HeadMoved {
+        /// The commit to be replaced.
+        expected: CommitId,
+        /// The one that would have been.
+        found: CommitId,
+    },
     /// A merge, cherry-pick or revert cannot begin, go on or end.
     #[error(transparent)]
     Merge(#[from] MergeError),

@@ -193,6 +193,7 @@ fn scratch() -> PathBuf {
 }
 
 fn commit(repository: &Repository, amend: bool, allow_empty: bool) -> Result<CommitId> {
+    let amend = if amend { Some(repository.commit_to_amend()?) } else { None };
     let options = CommitOptions {
         message: "a commit".into(),
         author: signature(),

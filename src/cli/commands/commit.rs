@@ -9,6 +9,7 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::hooks;
 use crate::cli::message::{MessageArgs, edit, own_identity, parse_date, signature};
 use crate::cli::ui::format;
+use crate::id::CommitId;
 use crate::repo::add::AddOptions;
 use crate::repo::commit::{CommitOptions, CommitReport};
 use crate::repo::run_history::Run;
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
         None => committer,
     };
     let earlier = earlier(args, &repository)?;
-    if let Some(written) = earlier.as_ref().and_then(|(_, author)| author.clone())
+    if let Some(written) = earlier.as_ref().and_then(|earlier| earlier.author.clone())
         && !args.reset_author
     {
         let date = (author.seconds, author.offset_minutes);
@@ -76,13 +77,13 @@ pub(crate) fn run(args: &CommitArgs, context: &Context<'_>) -> CommandResult {
     }
     let given = args.message.given()?;
     let (all, left_out) = verified(args, &repository, context)?;
+    let (allow_empty, amend) = (args.allow_empty, earlier.as_ref().and_then(|it| it.amended));
     let message = match (given, earlier) {
         (Some(message), _) => message,
-        (None, Some((message, _))) if args.no_edit => message,
-        (None, Some((message, _))) => edit(&repository, &message)?,
+        (None, Some(earlier)) if args.no_edit => earlier.message,
+        (None, Some(earlier)) => edit(&repository, &earlier.message)?,
         (None, None) => edit(&repository, "")?,
     };
-    let (allow_empty, amend) = (args.allow_empty, args.amend);
     let report =
         repository.commit(CommitOptions { message, author, committer, allow_empty, amend, all })?;
     repository.monitor().finish();
@@ -119,19 +120,23 @@ fn verified(
     Ok((args.all && !stages, left_out))
 }
 
-/// Message and author of the commit that is amended, or of the merge that waits.
-fn earlier(
-    args: &CommitArgs,
-    repository: &Repository,
-) -> anyhow::Result<Option<(String, Option<Signature>)>> {
+/// What the commit that is amended, or the merge that waits, says already.
+struct Earlier {
+    message: String,
+    author: Option<Signature>,
+    amended: Option<CommitId>,
+}
+
+fn earlier(args: &CommitArgs, repository: &Repository) -> anyhow::Result<Option<Earlier>> {
     if args.amend {
-        let head = repository.refs().head_commit().map_err(RepoError::from)?;
-        let head = head.ok_or(RepoError::NothingToAmend)?;
+        let head = repository.commit_to_amend()?;
         let commit = repository.objects()?.commit(&head).map_err(RepoError::from)?;
-        return Ok(Some((commit.message, Some(commit.author))));
+        let (message, author) = (commit.message, Some(commit.author));
+        return Ok(Some(Earlier { message, author, amended: Some(head) }));
     }
     let waiting = repository.merge_state()?.filter(|state| !state.is_between());
-    Ok(waiting.map(|state| (state.message, state.author)))
+    let said = |message, author| Earlier { message, author, amended: None };
+    Ok(waiting.map(|state| said(state.message, state.author)))
 }
 
 fn print(report: &CommitReport, context: &Context<'_>) -> anyhow::Result<()> {

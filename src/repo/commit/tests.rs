@@ -60,7 +60,7 @@ fn commit(repository: &Repository) {
         author: who.clone(),
         committer: who,
         allow_empty: false,
-        amend: false,
+        amend: None,
         all: false,
     };
     let staging = repository.staging().unwrap();

@@ -124,7 +124,7 @@ impl Repository {
                     author: state.author.clone().unwrap_or_else(|| committer.clone()),
                     committer: committer.clone(),
                     allow_empty: true,
-                    amend: false,
+                    amend: None,
                     all: false,
                 };
                 let report = self.commit(commit)?;

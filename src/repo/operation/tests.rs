@@ -55,7 +55,7 @@ impl Fixture {
             author: who.clone(),
             committer: who,
             allow_empty: true,
-            amend: false,
+            amend: None,
             all: false,
         };
         self.repository.commit(options).unwrap().id

@@ -62,7 +62,7 @@ fn commit(repository: &Repository) -> Result<CommitId> {
         author: signature(),
         committer: signature(),
         allow_empty: true,
-        amend: false,
+        amend: None,
         all: false,
     };
     Ok(repository.commit(options)?.id)
