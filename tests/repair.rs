@@ -144,6 +144,63 @@ fn the_staging_area_comes_back_from_the_last_operation() {
 }
 
 #[test]
+fn a_file_that_is_longer_than_any_of_its_kind_is_damaged() {
+    for name in ["HEAD", "refs/heads/main", "moving"] {
+        let sandbox = fixture();
+        let file = stored(&sandbox, name);
+        let sound = fs::read(&file).unwrap_or_default();
+        overwrite(&file, &[sound, vec![b' '; 100_000]].concat());
+        heals(&sandbox, &file);
+    }
+}
+
+/// Twenty files in each of two directories, of which `q` did not change since the first commit, with the
+/// pack lost or cut that holds the tree of `q`.
+fn without_a_tree(cut: bool) -> Sandbox {
+    let sandbox = Sandbox::new();
+    for number in 0..20 {
+        sandbox.write(format!("p/{number}"), text(number, 300));
+        sandbox.write(format!("q/{number}"), text(100 + number, 300));
+    }
+    sandbox.ok(["add", "-A"]);
+    let trees = sandbox.packs(2);
+    sandbox.commit("one");
+    sandbox.write("p/z", "z");
+    sandbox.save("two");
+    for pack in trees {
+        if cut {
+            let bytes = fs::read(&pack).unwrap();
+            overwrite(&pack, &bytes[..bytes.len() - 100]);
+        } else {
+            fs::remove_file(pack).unwrap();
+        }
+    }
+    sandbox
+}
+
+#[test]
+fn lost_trees_of_what_is_staged_come_back_from_the_staging_area() {
+    let sandbox = without_a_tree(false);
+    sandbox.fails(21, ["restore", "-s", "HEAD", "--target", "../before"]);
+    let told = sandbox.run(["store", "repair"]).expect_code(21);
+    assert!(told.text().contains("would restore: trees of what is staged"), "{told:?}");
+    // The tree of the first commit is staged nowhere.
+    sandbox.run(["store", "repair", "--apply"]).expect_code(21);
+    assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+    assert!(!sandbox.run(["store", "repair"]).text().contains("trees of what is staged"));
+}
+
+#[test]
+fn a_commit_beside_a_lost_tree_can_be_restored() {
+    for cut in [false, true] {
+        let sandbox = without_a_tree(cut);
+        sandbox.write("p/n", "n");
+        sandbox.save("three");
+        assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+    }
+}
+
+#[test]
 fn a_damaged_log_of_operations_keeps_its_sound_records() {
     let sandbox = fixture();
     let file = stored(&sandbox, "operations");

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 pub use file_bytes::{FileBytes, MappedFile};
@@ -38,16 +39,22 @@ pub struct DiskError {
 
 impl DiskError {
     /// Whether the bytes are not there, or the disk cannot read them any more: lost, either way. So
-    /// they are where something else lies in the place of the file.
+    /// they are where something else lies in the place of the file, or more than any of its kind holds.
     pub fn is_unreadable(&self) -> bool {
         self.source.kind() == io::ErrorKind::UnexpectedEof
             || self.source.raw_os_error() == Some(BAD_SECTOR)
             || self.is_no_file()
+            || self.is_too_long()
     }
 
     /// Whether there was no room on the disk, or none that this user may have.
     pub fn is_full(&self) -> bool {
         is_full(&self.source)
+    }
+
+    /// Whether the file is longer than any of its kind.
+    fn is_too_long(&self) -> bool {
+        matches!(self.source.get_ref(), Some(inner) if inner.is::<TooLong>())
     }
 
     /// Whether a pipe, a socket or a device lies in the place of the file.
@@ -62,7 +69,15 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// What the kernel answers where the disk fails.
-const BAD_SECTOR: i32 = rustix::io::Errno::IO.raw_os_error();
+const BAD_SECTOR: i32 = Errno::IO.raw_os_error();
+
+/// A file that is longer than any of its kind.
+#[derive(Debug, Error)]
+#[error("{len} bytes exceed {limit}")]
+struct TooLong {
+    len: u64,
+    limit: u64,
+}
 
 /// Result of a disk operation.
 pub type Result<T> = std::result::Result<T, DiskError>;
@@ -377,8 +392,7 @@ impl Disk for OsDisk {
         let Some(file) = self.open(path)? else { return Ok(None) };
         let len = file.len()?;
         if len > limit {
-            let error =
-                io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes exceed {limit}"));
+            let error = io::Error::new(io::ErrorKind::FileTooLarge, TooLong { len, limit });
             return Err(error).context("read", &self.root.join(path));
         }
         // A length is easily forged; an allocation that fails would end the process.

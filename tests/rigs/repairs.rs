@@ -8,6 +8,8 @@ use crate::scene::{ACTS, Scene, copy_of};
 use crate::{below, dice, setting, strace};
 
 const REPAIR: &[&str] = &["store", "repair", "--apply"];
+/// What a record of the log of operations begins with.
+const FRAME: &[u8] = b"DOPF";
 /// Kills in the repair of one damage.
 const KILLS: usize = 12;
 
@@ -103,4 +105,70 @@ fn a_repair_that_is_killed_is_finished_by_the_next() {
         }
     }
     println!("rig: repairs that are killed: runs={runs} killed={hits} seed={seed}");
+}
+
+/// A `reset --hard` killed when it was about to write the work tree, four commits behind it, and a file
+/// that is staged nowhere.
+fn killed_on_its_way() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for number in 0..4 {
+        sandbox.write("a", number.to_string());
+        sandbox.write(format!("d{number}/b"), "b");
+        sandbox.save("x");
+    }
+    sandbox.write("a", "unsaved");
+    let reset = ["reset", "--hard", "HEAD~2"];
+    let syncs = strace::calls(&copy_of(&sandbox), &reset)["fsync"];
+    for number in 1..=syncs {
+        let copy = copy_of(&sandbox);
+        strace::inject(&copy, &format!("fsync:signal=SIGKILL:when={number}"), &reset);
+        let moved = copy.read("a") != b"unsaved";
+        if moved && copy.path(".digstore/moving").exists() {
+            return copy;
+        }
+    }
+    panic!("no sync came between the first file and the record");
+}
+
+#[test]
+fn a_lost_tree_of_an_unfinished_command_stops_no_other() {
+    if !strace::is_there("a damaged tree behind a kill") {
+        return;
+    }
+    let sandbox = killed_on_its_way();
+    let trees = sandbox.packs(2);
+    for pack in &trees {
+        let copy = copy_of(&sandbox);
+        fs::remove_file(copy.path(pack.strip_prefix(&sandbox.work).unwrap())).unwrap();
+        copy.run(REPAIR);
+        copy.write("new", "n");
+        copy.ok(["add", "new"]);
+        // What is staged can be committed, if the commit before it is there.
+        let committed = copy.run(["commit", "-m", "new"]);
+        assert!(matches!(committed.code, 0 | 21), "{}: {committed:?}", pack.display());
+        if committed.code == 0 {
+            copy.restored("HEAD");
+        }
+    }
+}
+
+#[test]
+fn a_mended_log_still_knows_the_command_that_did_not_finish() {
+    if !strace::is_there("a damaged log behind a kill") {
+        return;
+    }
+    for lost in 1..4 {
+        let sandbox = killed_on_its_way();
+        let log = sandbox.path(".digstore/operations");
+        let bytes = fs::read(&log).unwrap();
+        let frames: Vec<usize> = bytes
+            .windows(FRAME.len())
+            .enumerate()
+            .filter_map(|(at, window)| (window == FRAME).then_some(at))
+            .collect();
+        frames[1..=lost].iter().for_each(|at| flip(&log, at + 30));
+        sandbox.ok(REPAIR);
+        sandbox.ok(["undo", "-f"]);
+        assert_eq!(sandbox.read("a"), b"unsaved", "{lost} lost");
+    }
 }

@@ -26,14 +26,18 @@ const UNFINISHED: &str = " (not finished)";
 impl Repository {
     /// What a killed command was doing to the work tree, if it died before its record was in the log.
     pub(in super::super) fn announced(&self, log: &OpLog) -> Result<Option<Moving>> {
+        let seq = log.last().map_or(0, |last| last.link.seq);
+        Ok(self.moving()?.filter(|moving| moving.seq == seq))
+    }
+
+    /// The file that says it, which may be one of the past.
+    pub(in super::super) fn moving(&self) -> Result<Option<Moving>> {
         let Some(bytes) = self.disk.read(Path::new(MOVING_FILE), MAX_MOVING)? else {
             return Ok(None);
         };
         // It is durable before its name is: no crash tears it, and it may be all that names what was
         // kept.
-        let moving = Moving::decode(&bytes).map_err(RepoError::Moving)?;
-        let seq = log.last().map_or(0, |last| last.link.seq);
-        Ok(Some(moving).filter(|moving| moving.seq == seq))
+        Moving::decode(&bytes).map(Some).map_err(RepoError::Moving)
     }
 }
 
@@ -174,7 +178,8 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Removes the temporary files that a killed command left where it wrote.
+    /// Removes the temporary files that a killed command left where it wrote, as far as the trees that
+    /// say where can be read.
     fn sweep(&self, moving: &Moving) -> Result<()> {
         let repository = self.repository;
         let work_tree = WorkTree::open(&repository.place().work_tree)?;
@@ -184,7 +189,10 @@ impl Operation<'_> {
             if repository.cancel_token().is_cancelled() {
                 return Err(RepoError::Interrupted);
             }
-            let dir = change?.path.parent();
+            let dir = match change.map_err(RepoError::from) {
+                Err(RepoError::Store(error)) if error.is_loss() => break,
+                change => change?.path.parent(),
+            };
             if let Some(dir) = dir.filter(|dir| last.as_ref() != Some(dir)) {
                 work_tree.sweep_now(&dir);
                 last = Some(dir);

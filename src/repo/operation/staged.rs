@@ -39,6 +39,15 @@ pub(super) fn write(
         (None, Some(last)) if is_stored(repository, &last)? => totals_of(repository, last).ok(),
         _ => None,
     };
+    write_from(repository, staging, old)
+}
+
+/// Writes what differs from the tree `old`, or all.
+fn write_from(
+    repository: &Repository,
+    staging: &mut BinaryStagingArea,
+    old: Option<TreeTotals>,
+) -> Result<TreeTotals> {
     let root = repository.work_tree_handle()?;
     let objects = repository.objects()?;
     let engine = repository.engine()?;
@@ -50,6 +59,17 @@ pub(super) fn write(
     staging.check()?;
     staging.mark_clean(totals.tree)?;
     Ok(totals)
+}
+
+impl Repository {
+    /// Writes all trees of what is staged of which none is stored, or not soundly, whatever is known of
+    /// them. The caller holds the lock.
+    pub(in super::super) fn write_staged_anew(
+        &self,
+        staging: &mut BinaryStagingArea,
+    ) -> Result<()> {
+        write_from(self, staging, None).map(drop)
+    }
 }
 
 fn is_stored(repository: &Repository, tree: &TreeId) -> Result<bool> {

@@ -10,6 +10,7 @@ use super::Repair;
 use super::parity::AsRead;
 use crate::storage::binary_staging::{BASE_FILE, LOG_FILE, StagingError};
 use crate::storage::disk::ReadFile;
+use crate::storage::format::moving::Moving;
 use crate::storage::format::refs::Head;
 use crate::storage::oplog::{OPLOG_FILE, OpLog, OpLogError, OpRecord, salvage};
 use crate::storage::pack_store::{CONDEMNED_FILE, PackStore};
@@ -48,6 +49,7 @@ impl Repair<'_> {
         if self.apply {
             self.disk().publish(path, &salvaged.bytes, true)?;
         }
+        self.renumbered = Some((salvaged.last, salvaged.records.len() as u64));
         Ok(salvaged.records)
     }
 
@@ -131,19 +133,32 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// What a killed command did to the work tree is not known any more.
+    /// What a killed command did to the work tree: not known any more, or noted behind an operation
+    /// that has another number now.
     pub(super) fn moving(&mut self) -> Result<()> {
-        let log = match self.repository.operations() {
-            Err(_) if !self.apply => return Ok(()),
-            log => log?,
+        let path = Path::new(MOVING_FILE);
+        let moving = match self.repository.moving() {
+            Err(RepoError::Moving(_)) => None,
+            Err(RepoError::Disk(error)) if error.is_unreadable() => None,
+            moving => match (moving?, self.renumbered) {
+                (Some(moving), Some((before, now))) if before != now => Some((moving, before, now)),
+                _ => return Ok(()),
+            },
         };
-        match self.repository.announced(&log) {
-            Err(RepoError::Moving(_)) => {}
-            other => return other.map(drop),
+        // One of an earlier operation meant nothing before, either.
+        if let Some((moving, before, now)) = moving
+            && moving.seq >= before
+        {
+            self.note(MOVING_FILE, "the mended log of operations: its place there");
+            if self.apply {
+                let moving = Moving { seq: now, ..moving };
+                self.disk().publish(path, &moving.encode(), true)?;
+            }
+            return Ok(());
         }
         self.note(MOVING_FILE, "nothing: it is set aside");
-        self.set_aside(MOVING_FILE.as_ref())?;
-        if self.apply { Ok(self.disk().remove_durably(MOVING_FILE.as_ref())?) } else { Ok(()) }
+        self.set_aside(path)?;
+        if self.apply { Ok(self.disk().remove_durably(path)?) } else { Ok(()) }
     }
 
     fn put_ref_back(&mut self, name: &str, value: RefValue) -> Result<()> {

@@ -9,21 +9,23 @@
 //! | header and table of a frame | the pack's footer |
 //! | block of a pack | nothing else, but each sound object of it goes into a new pack; another pack that holds the object |
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
+//! | trees of what is staged | the staging area |
 //! | ref, `HEAD` | the log of operations |
 //! | log of operations | its sound records, linked anew; where a ref is that is elsewhere than it says, as it is |
-//! | what a killed command did to the work tree | nothing: it is set aside |
+//! | what a killed command did to the work tree | nothing: it is set aside; in a log that was linked anew it gets its place again |
 //! | list of condemned packs | what is in use: `gc` makes a new one |
 //! | staging area | what the last operation staged, else the commit of `HEAD` |
 //!
 //! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
 //! copied below `damaged/` durably before anything takes its place, and what replaces it is published
-//! before it is removed, so that a repair may be killed and begun again. Trees, chunk lists and commits
-//! have no second copy but parity. Without `apply` nothing is written.
+//! before it is removed, so that a repair may be killed and begun again. Chunk lists, commits and the trees
+//! of other commits have no second copy but parity. Without `apply` nothing is written.
 
 mod chunks;
 mod logs;
 mod packs;
 mod parity;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,7 @@ impl Repository {
             repair.report.left = self.verify_to(Depth::Data)?;
             repair.under_lock()?;
             chunks::restore(&mut repair)?;
+            trees::restore(&mut repair)?;
             repair.staging()?;
             repair.condemned()?;
             repair.parity()?;
@@ -87,6 +90,7 @@ impl Repository {
             let _lock = fresh.lock_to_repair()?;
             repair.report.left = fresh.verify_to(Depth::Present)?;
             chunks::restore(&mut repair)?;
+            trees::restore(&mut repair)?;
         }
         let report = std::mem::take(&mut repair.report);
         let fresh = self.again()?;
@@ -127,12 +131,14 @@ struct Repair<'a> {
     unsound: BTreeSet<PackId>,
     /// Those of them that parity heals.
     healed: BTreeSet<PackId>,
+    /// The number of the last sound operation before the log was mended, and since.
+    renumbered: Option<(u64, u64)>,
 }
 
 impl<'a> Repair<'a> {
     fn new(repository: &'a Repository, apply: bool, report: RepairReport) -> Self {
         let (unsound, healed) = Default::default();
-        Self { repository, apply, report, unsound, healed }
+        Self { repository, apply, report, unsound, healed, renumbered: None }
     }
 }
 

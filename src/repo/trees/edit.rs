@@ -261,7 +261,7 @@ impl<E: Edits + ?Sized> Dir<'_, '_, E> {
             }
             match self.groups.next_if(|group| group.name == old.name) {
                 Some(group) => self.changed_entry(Some(&old), &group, sink)?,
-                None => self.push(old, sink)?,
+                None => self.keep(old, sink)?,
             }
         }
         let is_before = |group: &Group<'_>| end.is_some_and(|end| group.name < end);
@@ -269,6 +269,19 @@ impl<E: Edits + ?Sized> Dir<'_, '_, E> {
             self.changed_entry(None, &group, sink)?;
         }
         Ok(())
+    }
+
+    /// Takes over an entry in which nothing changed. A directory that only a condemned pack holds, or
+    /// none, is found out as a page is.
+    fn keep<S: ObjectSink>(&mut self, old: TreeEntry, sink: &mut S) -> Edited<(), S::Error> {
+        match old.kind {
+            EntryKind::Dir { tree, .. }
+                if !is_empty_tree(&tree) && !self.editor.pages.contains(&tree) =>
+            {
+                Err(Stop::Unreadable(StoreError::Missing(tree.into())))
+            }
+            _ => self.push(old, sink),
+        }
     }
 
     fn changed_entry<S: ObjectSink>(

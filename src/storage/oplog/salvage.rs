@@ -17,15 +17,18 @@ pub struct Salvaged {
     pub bytes: Vec<u8>,
     /// Its records, the oldest first.
     pub records: Vec<OpRecord>,
+    /// The number that the last of them had before.
+    pub last: u64,
 }
 
 /// Finds the sound records of a log and links them anew. Where one is lost, those behind it count on
 /// without a gap; what it took back, or what took it back, is an operation as any other then.
 pub fn salvage(log: &[u8]) -> Result<Salvaged> {
-    let (mut bytes, mut records) = (encode_header(), Vec::new());
+    let (mut bytes, mut records, mut last) = (encode_header(), Vec::new(), 0);
     let mut moved: HashMap<u64, OpLink> = HashMap::new();
     for mut record in sound_records(log) {
         let old = record.link.seq;
+        last = old;
         record.link = OpLink { seq: records.len() as u64 + 1, at: bytes.len() as u64 };
         // An undo behind it takes back the record itself, as a rule.
         moved.insert(old, record.link);
@@ -33,7 +36,7 @@ pub fn salvage(log: &[u8]) -> Result<Salvaged> {
         bytes.extend_from_slice(&record.encode()?);
         records.push(record);
     }
-    Ok(Salvaged { bytes, records })
+    Ok(Salvaged { bytes, records, last })
 }
 
 fn relink(record: &mut OpRecord, moved: &HashMap<u64, OpLink>) {
