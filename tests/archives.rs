@@ -196,3 +196,22 @@ fn what_stands_behind_or_around_a_compressed_archive_is_named() {
     sandbox.feed(&[&skipped[..], &zstd(&whole)].concat(), ["import", "tar", "-"]).expect_code(0);
     assert_eq!(sandbox.read("a"), b"first");
 }
+
+#[test]
+fn a_git_repository_in_an_archive_is_left_out() {
+    let sandbox = filled();
+    let archive = archive(&[
+        (b'0', b"sub/f", b"f"),
+        (b'5', b"sub/.git/", b""),
+        (b'0', b"sub/.git/config", b"[core]"),
+        (b'0', b".git", b"gitdir: elsewhere"),
+    ]);
+    let out = sandbox.feed(&archive, ["import", "tar", "-"]).expect_code(3);
+    assert!(out.stderr.contains("left out 'sub/.git/config'"), "{out:?}");
+    let expected = Tree::from([("sub/f".into(), Node::File(b"f".to_vec(), true))]);
+    assert_same(&expected, &sandbox.snapshot());
+    assert!(sandbox.status().is_empty());
+    let before = state(&sandbox);
+    sandbox.feed(&archive, ["import", "tar", "-", "--prefix", "a/.git"]).expect_code(2);
+    assert_eq!(before, state(&sandbox));
+}

@@ -618,3 +618,54 @@ fn rm_refuses_to_lose_what_is_nowhere_else() {
     sandbox.remove("new");
     sandbox.ok(["rm", "new"]);
 }
+
+#[test]
+fn a_target_replaces_nothing_of_the_repository_or_its_work_tree() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "committed");
+    sandbox.write("HEAD", "not this one");
+    sandbox.write("work/a", "in the place of another");
+    sandbox.write("d/b", "b");
+    sandbox.save("x");
+    sandbox.write("a", "unsaved");
+    let before = sandbox.snapshot();
+    let restore = |target: &str| sandbox.fails(1, ["restore", "--target", target]);
+    for target in [".", "d", "../work", "none/.."] {
+        let said = restore(target);
+        assert!(said.contains("it holds files of the work tree"), "{target}: {said}");
+    }
+    for target in [".digstore", ".digstore/refs", ".digstore/none", "none/../.digstore"] {
+        let said = restore(target);
+        assert!(said.contains("it lies in the repository"), "{target}: {said}");
+    }
+    let said = restore("..");
+    assert!(said.contains("it holds the repository or its work tree"), "{said}");
+    sandbox.ok(["store", "verify", "--data"]);
+    assert!(!sandbox.path(".digstore/none").exists());
+    fs::remove_dir(sandbox.path("none")).unwrap();
+    assert_same(&before, &sandbox.snapshot());
+    // A directory that is not there holds nothing.
+    sandbox.ok(["restore", "--target", "copy"]);
+    assert_eq!(sandbox.read("copy/a"), b"committed");
+}
+
+#[test]
+fn an_empty_directory_that_is_removed_is_gone() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("d/empty");
+    sandbox.mkdir("d/filled");
+    sandbox.write("d/file", "x");
+    sandbox.save("x");
+    let before = sandbox.snapshot();
+    sandbox.ok(["rm", "-r", "d"]);
+    assert!(!sandbox.path("d").exists());
+    sandbox.commit("gone");
+    sandbox.ok(["add", "-A"]);
+    assert!(sandbox.status().is_empty());
+    sandbox.ok(["undo"]);
+    sandbox.ok(["undo"]);
+    assert_same(&before, &sandbox.snapshot());
+    sandbox.write("d/filled/untracked", "u");
+    sandbox.ok(["rm", "-r", "d"]);
+    assert_eq!(sandbox.read("d/filled/untracked"), b"u");
+}

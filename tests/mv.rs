@@ -223,3 +223,15 @@ fn a_file_that_is_overwritten_comes_back_in_one_step() {
     assert_eq!(before, sandbox.snapshot());
     assert_eq!(sandbox.status(), [" M b"]);
 }
+
+#[test]
+fn nothing_is_moved_to_where_no_command_would_see_it() {
+    let sandbox = some_files();
+    sandbox.mkdir("d/.git");
+    let before = sandbox.snapshot();
+    for args in [["a", "d/.git/a"], ["a", "d/.git"], ["e", ".git"], ["a", ".GIT"]] {
+        let said = sandbox.fails(1, ["mv", args[0], args[1]]);
+        assert!(said.contains("part of a git repository"), "{args:?}: {said}");
+    }
+    assert_same(&before, &sandbox.snapshot());
+}

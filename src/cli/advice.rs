@@ -96,6 +96,12 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::CannotKeep { .. } => {
             (Failure, text("nothing was changed; move the file elsewhere if it is not needed here"))
         }
+        RepoError::BadTarget { .. } => (
+            Failure,
+            text(
+                "name an empty or another directory; without --target files are restored in place",
+            ),
+        ),
         RepoError::NeedsRecursive(_) => (Failure, text("-r removes everything below it")),
         RepoError::BinaryToTerminal(_) => {
             (Failure, text("write to a file with -o FILE, or redirect the output"))
@@ -281,7 +287,8 @@ fn of_rename(error: &RenameError) -> (ExitCode, Option<String>) {
         RenameError::IntoItself(_)
         | RenameError::SameTarget(_)
         | RenameError::Overlap { .. }
-        | RenameError::Repository(_) => (Failure, None),
+        | RenameError::Repository(_)
+        | RenameError::InGit(_) => (Failure, None),
     }
 }
 
@@ -296,6 +303,7 @@ fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
             ExitCode::Failure,
             text("nothing was changed; --force moves them, undo brings them back"),
         ),
+        ExchangeError::PrefixInGit(_) => (ExitCode::Usage, text("name another directory")),
         ExchangeError::BadPrefix { .. } => {
             (ExitCode::Usage, text("name another directory, or commit its removal before"))
         }

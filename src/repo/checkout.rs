@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::diff_trees::CommittedEntry;
+use super::ignore::{IN_GIT, leads_into_git};
 use super::read::{ByteRange, ContentReader, Group};
 use super::worktree::{NewFile, WorkTree, WorkTreeError};
 use super::{RepoError, Repository, Result};
@@ -238,6 +239,10 @@ impl<'a> Checkout<'a> {
                 break;
             }
             let entry = entry?;
+            if leads_into_git(entry.path.as_bytes()) {
+                self.skip(&entry.path, IN_GIT.to_owned());
+                continue;
+            }
             let parent = entry.path.parent();
             if parent != last_dir {
                 in_the_way = match parent.as_ref().filter(|dir| !dir.is_root()) {

@@ -192,6 +192,14 @@ pub enum RepoError {
         /// Why.
         why: String,
     },
+    /// `restore --target` into files that only `restore` without it keeps.
+    #[error("cannot restore into '{}': {why}", target.display())]
+    BadTarget {
+        /// The directory as given.
+        target: PathBuf,
+        /// What it is.
+        why: &'static str,
+    },
     /// `rm` of a directory without `-r`.
     #[error("'{0}' is a directory")]
     NeedsRecursive(RepoPath),

@@ -325,6 +325,15 @@ pub fn is_always_skipped(name: &[u8]) -> bool {
     name == b".git" || name == REPOSITORY_DIR.as_bytes()
 }
 
+/// Whether a path lies in a repository of git's, or is one. It would run what it names in its settings,
+/// and no walk sees it. Some file systems do not tell the case of letters.
+pub(super) fn leads_into_git(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|name| name.eq_ignore_ascii_case(b".git"))
+}
+
+/// Why such a path is left out, in words.
+pub(super) const IN_GIT: &str = "it would be part of a git repository";
+
 /// The path of an ignore file, for messages.
 pub(super) fn file_in(dir: &RepoPath, name: &str) -> RuleSource {
     RuleSource::Tree(dir.join(name.as_bytes()).unwrap_or_else(|_| dir.clone()))

@@ -182,13 +182,22 @@ impl Repository {
         let (work_tree, mut skipped) = (self.guarded()?, Vec::new());
         for path in removed.paths().filter_map(|path| RepoPath::new(path).ok()) {
             let stat = stat_one(root, &path).unwrap_or_default();
-            if matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _))) {
-                match work_tree.remove_file(&path) {
-                    Err(error) if error.is_of_one_path() => skipped.push((path, error.to_string())),
-                    answer => {
-                        answer?;
-                        work_tree.remove_empty_dirs_up(&path)?;
-                    }
+            let staged = removed.before.view(path.as_bytes()).map(|staged| staged.kind);
+            let answer = match (stat, staged) {
+                (Some((PathKind::File { .. } | PathKind::Symlink, _)), _) => {
+                    work_tree.remove_file(&path).map(drop)
+                }
+                // One that is not empty stays.
+                (Some((PathKind::Dir, _)), Some(KindView::EmptyDir)) => {
+                    work_tree.remove_dir(&path).map(drop)
+                }
+                _ => continue,
+            };
+            match answer {
+                Err(error) if error.is_of_one_path() => skipped.push((path, error.to_string())),
+                answer => {
+                    answer?;
+                    work_tree.remove_empty_dirs_up(&path)?;
                 }
             }
         }

@@ -77,6 +77,9 @@ pub enum RenameError {
     /// The repository itself would be moved, or a path into it.
     #[error("'{0}' holds the repository, or lies in it")]
     Repository(RepoPath),
+    /// The new name is one that no command would see.
+    #[error("'{0}' would be part of a git repository, which is never tracked")]
+    InGit(RepoPath),
 }
 
 /// What was moved, and what was left out and why.

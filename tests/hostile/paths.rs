@@ -176,6 +176,27 @@ fn a09_digstore_anywhere() {
     git_name_refused(b".digstore");
 }
 
+/// A stored one may be looked at; what would run it finds none.
+#[test]
+fn a_repository_of_gits_is_not_written() {
+    for bad in [&b".git"[..], b".GIT"] {
+        let (sandbox, mut forge) = (sound(), Forge::new());
+        let file = forge.file(b"config", b"planted");
+        let dirs = [forge.dir(bad, vec![file.clone()]), forge.dir(bad, vec![file])];
+        let [above, below] = dirs;
+        let dir = forge.dir(b"d", vec![below]);
+        let commit = forge.publish(&sandbox, vec![above, dir]).to_string();
+        for args in [&["switch", "-f", "--detach", &commit][..], &["restore", "-s", &commit, "."]] {
+            let said = watched(&sandbox, args).expect_code(3);
+            assert!(said.stderr.contains("part of a git repository"), "{args:?}: {said:?}");
+            for dir in ["", "d/"] {
+                let path = [dir.as_bytes(), bad].concat();
+                assert!(!sandbox.path(name(&path)).exists(), "{args:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a10_digstore_in_capitals() {
     for bad in [b".DIGSTORE", b".Digstore"] {

@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use tar::{Archive, Entry, EntryType};
 
+use super::super::ignore::{IN_GIT, leads_into_git};
 use super::super::switch::Move;
 use super::super::trees::{empty_tree, find};
 use super::super::{RepoError, Repository, Result};
@@ -95,6 +96,9 @@ impl Repository {
 
     /// What lies above the prefix must not be lost by it.
     fn check_prefix(&self, parent: Option<CommitId>, prefix: &RepoPath) -> Result<()> {
+        if leads_into_git(prefix.as_bytes()) {
+            return Err(ExchangeError::PrefixInGit(prefix.clone()).into());
+        }
         let Some(tree) = self.tree_of(parent)? else { return Ok(()) };
         let mut above = prefix.parent();
         while let Some(dir) = above.filter(|dir| !dir.is_root()) {
@@ -197,6 +201,10 @@ impl Reading<'_> {
             return Err(bad("its name is that of a directory, and it has content".to_owned()));
         }
         let Some(path) = path else { return Ok(()) };
+        if leads_into_git(path.as_bytes()) {
+            self.leave_out(&name, IN_GIT);
+            return Ok(());
+        }
         self.check_extensions(entry, &bad)?;
         let kind = match if is_dir { EntryType::Directory } else { entry_type } {
             EntryType::Directory => {
@@ -211,15 +219,18 @@ impl Reading<'_> {
                 self.link(entry_type, target).map_err(bad)?
             }
             _ => {
-                self.skipped += 1;
-                let what = "it is neither a file, a directory nor a link";
-                self.monitor.warn(&format!("left out '{}': {what}", escape(&name)));
+                self.leave_out(&name, "it is neither a file, a directory nor a link");
                 return Ok(());
             }
         };
         self.check_place(&path, &kind).map_err(bad)?;
         self.found.insert(path, kind);
         Ok(())
+    }
+
+    fn leave_out(&mut self, name: &[u8], why: &str) {
+        self.skipped += 1;
+        self.monitor.warn(&format!("left out '{}': {why}", escape(name)));
     }
 
     /// The path of an entry; none for the top directory. As for tar, `a//b` and `a/./b` are `a/b`.

@@ -89,6 +89,9 @@ pub enum ExchangeError {
         /// What lies above it.
         above: RepoPath,
     },
+    /// A directory of an import that no command would see.
+    #[error("'{0}' would be part of a git repository, which is never tracked")]
+    PrefixInGit(RepoPath),
     /// Nothing is there to be exported.
     #[error("there is no branch and no tag to export")]
     Nothing,

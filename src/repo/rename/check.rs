@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::beneath::PathKind;
+use super::super::ignore::leads_into_git;
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::{RenameError, RenameOptions, RenameReport};
@@ -179,6 +180,9 @@ impl Check<'_> {
     fn check_names(&self, from: &RepoPath, to: &RepoPath) -> Result<()> {
         if self.touches_repository(to) {
             return Err(RenameError::Repository(to.clone()).into());
+        }
+        if leads_into_git(to.as_bytes()) {
+            return Err(RenameError::InGit(to.clone()).into());
         }
         for view in self.staging.views_within(from.as_bytes()) {
             let path = RepoPath::new(view.path)
