@@ -596,3 +596,19 @@ fn commit_all_says_by_its_exit_code_that_a_file_was_left_out() {
     sandbox.write("g", "after");
     sandbox.ok(["add", "-u"]);
 }
+
+#[test]
+fn a_commit_of_nothing_leaves_what_is_staged() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "1");
+    sandbox.save("one");
+    sandbox.write("f", "22");
+    sandbox.ok(["add", "f"]);
+    sandbox.write("f", "1");
+    assert_eq!(sandbox.status(), ["MM f"]);
+    let before = sandbox.ok(["op", "log", "--json"]).stdout;
+    sandbox.fails(1, ["commit", "-a", "-m", "x"]);
+    assert_eq!(sandbox.status(), ["MM f"]);
+    sandbox.fails(1, ["branch", "main"]);
+    assert_eq!(sandbox.ok(["op", "log", "--json"]).stdout, before);
+}

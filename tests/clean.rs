@@ -152,3 +152,28 @@ fn the_current_directory_is_what_is_cleaned_and_it_stays() {
     assert!(sandbox.path("u/deep").is_dir() && !sandbox.path("u/deep/er").exists());
     assert!(sandbox.path("u/y.o").exists() && sandbox.path("new").exists());
 }
+
+#[test]
+fn what_waits_to_be_resolved_is_not_untracked() {
+    let sandbox = Sandbox::new();
+    sandbox.write("d/f", "1");
+    sandbox.write("g", "g");
+    sandbox.save("one");
+    sandbox.ok(["switch", "-c", "topic"]);
+    sandbox.write("d/f", "2");
+    sandbox.save("changed");
+    sandbox.ok(["switch", "main"]);
+    sandbox.ok(["rm", "d/f"]);
+    sandbox.commit("deleted");
+    sandbox.fails(1, ["merge", "topic"]);
+    sandbox.ok(["restore", "--theirs", "d/f"]);
+    sandbox.append("d/f", "mine");
+    assert_eq!(sandbox.status(), ["DU d/f"]);
+    sandbox.ok(["clean", "-f", "-d", "-x", "--no-keep"]);
+    assert_eq!(sandbox.read("d/f"), b"2mine");
+    sandbox.write("d/other", "o");
+    assert_eq!(listed(&sandbox, &["-f", "-d"]), ["d/other"]);
+    sandbox.ok(["add", "d/f"]);
+    sandbox.commit("resolved");
+    assert_eq!(sandbox.ok(["get", "HEAD:d/f"]).stdout, b"2mine");
+}

@@ -362,3 +362,23 @@ fn what_is_in_the_way_of_several_files_is_named_once() {
     let told = sandbox.fails(1, ["stash"]);
     assert_eq!(told.matches("'d' (not tracked)").count(), 1, "{told}");
 }
+
+#[test]
+fn what_is_not_tracked_any_more_stays() {
+    for (ignored, args) in [(false, &[][..]), (true, &["-u"][..]), (false, &["--index"][..])] {
+        let sandbox = Sandbox::new();
+        sandbox.write("secret", "secret");
+        sandbox.write("code", "code");
+        sandbox.save("one");
+        sandbox.ok(["rm", "--cached", "secret"]);
+        if ignored {
+            sandbox.write(".digignore", "secret\n");
+        }
+        sandbox.append("code", "more");
+        let (push, pop) = if args == ["--index"] { (&[][..], args) } else { (args, &[][..]) };
+        sandbox.ok(["stash", "push"].iter().chain(push));
+        sandbox.ok(["stash", "pop"].iter().chain(pop));
+        assert_eq!(sandbox.read("secret"), b"secret", "{args:?}");
+        assert_eq!(sandbox.read("code"), b"codemore");
+    }
+}

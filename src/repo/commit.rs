@@ -72,18 +72,18 @@ impl Repository {
         let waiting = self.merge_state()?;
         let begun = waiting.as_ref().filter(|state| !state.is_between());
         let (parents, unchanged) = self.parents(head, begun, options.amend)?;
-        let mut skipped = 0;
+        let (mut skipped, before) = (0, options.all.then(|| op.staged_tree()).transpose()?);
         if options.all {
             let tracked = AddOptions { tracked_only: true, ..AddOptions::default() };
             skipped = self.add_to(op.staging(), &tracked)?.skipped;
         }
-        let is_new = head.is_some() || !op.staged().is_empty();
-        if !is_new && !options.allow_empty {
-            return Err(RepoError::NothingToCommit);
-        }
         self.monitor().phase(Phase::Writing);
+        let is_new = head.is_some() || !op.staged().is_empty();
         let staged = op.staged_tree()?;
-        if unchanged == Some(staged.tree) && !options.allow_empty {
+        if !options.allow_empty && (!is_new || unchanged == Some(staged.tree)) {
+            if let Some(before) = before {
+                op.stage_tree(before.tree)?;
+            }
             return Err(RepoError::NothingToCommit);
         }
         let engine = self.engine()?;

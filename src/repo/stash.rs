@@ -21,11 +21,12 @@ use super::add::AddOptions;
 use super::diff_trees::as_staged;
 use super::operation::Operation;
 use super::pathspec::Pathspec;
-use super::switch::{Move, MoveReport, Reach};
+use super::switch::{Move, MoveReport, Reach, holds};
 use super::trees::{TreeDiff, TreeWalk, find};
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
+use crate::storage::chunker::Chunker;
 use crate::storage::format::merge_state::{Conflict, MergeKind, MergeState};
 use crate::storage::format::object::{Commit, EntryKind, Signature};
 use crate::storage::format::refs::Head;
@@ -144,8 +145,14 @@ impl Repository {
         };
         let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
         self.keep_unstaged(&mut op, before.tree, &made)?;
-        let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)))?;
-        op.finish()?;
+        let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)));
+        if moved.is_err() {
+            op.moves_work_tree();
+        }
+        // Half of it may be out of the work tree already: whatever else failed, the stash is there.
+        let finished = op.finish();
+        let moved = moved?;
+        finished?;
         Ok(StashReport { made: Some((stash, moved)), skipped })
     }
 
@@ -174,7 +181,7 @@ impl Repository {
             all = op.staged_tree()?;
         }
         let index = self.only_at(last, before.tree, paths)?;
-        let work = self.only_at(last, tracked.tree, paths)?;
+        let work = self.work_at(last, tracked.tree, paths)?;
         let untracked = (all.tree != tracked.tree)
             .then(|| self.added_alone(tracked.tree, all.tree))
             .transpose()?;
@@ -236,6 +243,26 @@ impl Repository {
         let edits =
             self.edits(tree.tree, other, |path, _| paths.matches(path.as_bytes(), false))?;
         self.write_edited(tree, &edits)
+    }
+
+    /// The last commit with what was changed in the work tree. What is not tracked any more and lies
+    /// there as it was committed was not removed from it.
+    fn work_at(&self, last: TreeTotals, tracked: TreeId, paths: &Pathspec) -> Result<TreeTotals> {
+        let (root, chunker) = (self.work_tree_handle()?, Chunker::new(self.format().chunker));
+        let is_there = |path: &RepoPath| {
+            let committed = find(self.objects()?, &last.tree, path)?.and_then(as_staged);
+            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
+            committed.map_or(Ok(false), |entry| holds(&root, &chunker, path, &entry).map_err(read))
+        };
+        let mut edits = Vec::new();
+        for edit in
+            self.edits(last.tree, tracked, |path, _| paths.matches(path.as_bytes(), false))?
+        {
+            if edit.1.is_some() || !is_there(&edit.0)? {
+                edits.push(edit);
+            }
+        }
+        self.write_edited(last, &edits)
     }
 
     /// A tree with only what was added between two.

@@ -17,7 +17,7 @@ use super::pathspec::Pathspec;
 use super::scan::{Hidden, Scan, is_unchanged};
 use super::walk::{DirListing, IgnoredEntries, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
-use crate::path::RepoPath;
+use crate::path::{RepoPath, compare};
 use crate::storage::binary_staging::{BinaryStagingArea, KindView, StagedView};
 use crate::storage::chunker::Chunker;
 use crate::storage::format::merge_state::{Conflict, MergeState};
@@ -106,6 +106,8 @@ struct Found {
 struct Looker<'a> {
     scan: Scan<'a>,
     untracked: Untracked,
+    /// What waits to be resolved, in path order: tracked, though nothing may be staged there.
+    open: Vec<RepoPath>,
     found: Mutex<Found>,
 }
 
@@ -131,7 +133,8 @@ impl Repository {
         let root = self.work_tree_handle()?;
         let mut scan = Scan::new(self, &root, &staging, pathspec)?;
         scan.ignored = options.ignored;
-        let looker = Looker { scan, untracked: options.untracked, found: Mutex::default() };
+        let (untracked, open) = (options.untracked, self.unresolved()?);
+        let looker = Looker { scan, untracked, open, found: Mutex::default() };
         let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
@@ -282,6 +285,7 @@ impl Looker<'_> {
             self.visit_empty(dir, listing.is_ignored, &mut found);
         }
         self.scan.differences(&listing, |path, entry, staged| match staged {
+            None if self.is_open(path) => {}
             None => found.untracked.push(path.to_vec()),
             Some(staged) => classify(path, entry, staged, &mut found),
         });
@@ -304,6 +308,10 @@ impl Looker<'_> {
         all.untracked.append(&mut found.untracked);
         all.ignored.append(&mut found.ignored);
         all.skipped.extend(listing.skipped);
+    }
+
+    fn is_open(&self, path: &[u8]) -> bool {
+        self.open.binary_search_by(|other| compare(other.as_bytes(), path)).is_ok()
     }
 
     /// Whether the pathspec names something in a directory, which stands for it as in git.

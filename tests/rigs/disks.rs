@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::fs::statvfs;
 
 use crate::common::{Output, Sandbox, assert_same, files_below, noise, text};
-use crate::scene::{ACTS, Scene, reported};
+use crate::scene::{ACTS, Scene, copy_of, reported};
 use crate::{below, dice, setting, strace};
 
 /// A file system in memory whose size can be changed, until it is dropped.
@@ -163,6 +164,62 @@ fn no_pack_is_damaged_because_too_many_files_are_open() {
     }
     assert!(failed > 0);
     sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn a_stash_that_fails_on_its_way_is_there() {
+    if !strace::is_there("a stash that fails") {
+        return;
+    }
+    let scene = Sandbox::new();
+    for name in ["a", "b/c", "d/e"] {
+        scene.write(name, name);
+    }
+    scene.save("x");
+    for name in ["a", "b/c", "d/e"] {
+        scene.append(name, "changed");
+    }
+    let changed = scene.snapshot();
+    let renames = strace::calls(&copy_of(&scene), &["stash"])["renameat"];
+    let mut half = 0;
+    for number in 1..=renames {
+        let sandbox = copy_of(&scene);
+        let (output, _) =
+            strace::inject(&sandbox, &format!("renameat:error=EACCES:when={number}+"), &["stash"]);
+        if sandbox.snapshot() == changed {
+            continue;
+        }
+        half += i32::from(output.code != 0);
+        sandbox.ok(["reset", "--hard"]);
+        sandbox.ok(["stash", "pop"]);
+        assert_same(&changed, &sandbox.snapshot());
+    }
+    assert!(half > 0);
+}
+
+#[test]
+fn what_a_clean_could_not_remove_is_not_in_the_way_of_its_undo() {
+    if !strace::is_there("a clean that fails") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    for name in ["r/u", "w/u", "x"] {
+        sandbox.write(name, name);
+    }
+    let before = sandbox.snapshot();
+    let clean = ["clean", "-f", "-d"];
+    let (output, _) = strace::inject(&sandbox, "unlinkat:error=EACCES:when=1", &clean);
+    assert_eq!(output.code, 3, "{output:?}");
+    let inodes = || {
+        let there = files_below(&sandbox.work).into_iter();
+        let there = there.filter(|path| !path.starts_with(sandbox.path(".digstore")));
+        there.map(|path| (fs::metadata(&path).unwrap().ino(), path)).collect::<Vec<_>>()
+    };
+    let stayed = inodes();
+    assert_eq!(stayed.len(), 1, "{stayed:?}");
+    sandbox.ok(["undo"]);
+    assert_same(&before, &sandbox.snapshot());
+    assert!(inodes().contains(&stayed[0]), "it was written anew");
 }
 
 #[test]

@@ -49,6 +49,9 @@ impl Repository {
             found.empty_dirs.retain(|path| !is_excluded(path));
         }
         leave_repositories(&mut found, &root);
+        // What waits to be resolved is tracked, though nothing is staged there.
+        let open = self.unresolved()?;
+        found.files.retain(|path| open.binary_search(path).is_err());
         staging.check()?;
         Ok(found)
     }

@@ -418,6 +418,7 @@ impl Operation<'_> {
         let work_tree = repository.guarded()?;
         let walk = TreeWalk::new(repository.objects()?, &tree, RepoPath::root());
         let root = repository.work_tree_handle()?;
+        let chunker = Chunker::new(repository.format().chunker);
         let mut entries = committed(walk).peekable();
         let mut files = 0;
         while entries.peek().is_some() {
@@ -429,7 +430,11 @@ impl Operation<'_> {
                 let is_staged = staged.is_some_and(|staged| staged.kind == entry.kind.view());
                 let is_modified =
                     repository.is_modified_else_note(&root, &self.staging, &entry.path)?;
-                if !(is_staged && is_modified == Some(false)) {
+                let is_there = match is_modified {
+                    Some(true) if staged.is_none() => is_as(&root, &chunker, &entry)?,
+                    _ => is_staged && is_modified == Some(false),
+                };
+                if !is_there {
                     batch.push(entry);
                 }
             }
@@ -441,6 +446,12 @@ impl Operation<'_> {
         }
         Ok(files)
     }
+}
+
+/// Whether the work tree holds an entry as it is, in a directory that may allow no change.
+fn is_as(root: &OwnedFd, chunker: &Chunker, entry: &CommittedEntry) -> Result<bool> {
+    let read = |source| RepoError::WorkTreeRead { path: entry.path.to_os().to_owned(), source };
+    holds(root, chunker, &entry.path, &(entry.kind.clone(), entry.size)).map_err(read)
 }
 
 fn paths_of(repository: &Repository, tree: TreeId) -> Result<Vec<RepoPath>> {
