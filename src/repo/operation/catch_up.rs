@@ -189,7 +189,7 @@ impl Operation<'_> {
             if repository.cancel_token().is_cancelled() {
                 return Err(RepoError::Interrupted);
             }
-            let dir = match change.map_err(RepoError::from) {
+            let dir = match change {
                 Err(RepoError::Store(error)) if error.is_loss() => break,
                 change => change?.path.parent(),
             };

@@ -21,7 +21,7 @@ pub(super) fn restore(repair: &mut Repair<'_>) -> Result<()> {
 fn is_whole(repository: &Repository, tree: TreeId) -> Result<bool> {
     for change in TreeDiff::new(repository.objects()?, None, Some(tree)) {
         repository.stop_if_cancelled()?;
-        match change.map_err(RepoError::from) {
+        match change {
             Err(RepoError::Store(error)) if error.is_loss() => return Ok(false),
             change => change.map(drop)?,
         }
