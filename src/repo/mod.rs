@@ -342,14 +342,16 @@ impl Repository {
         }
         let guard = self.disk.try_lock(LOCK_FILE.as_ref())?;
         let guard = guard.ok_or_else(|| RepoError::Locked(self.place.repository.clone()))?;
-        // On a full disk the room that settling takes may be what the dead process left there.
-        self.sweep_tmp()?;
+        // On a full disk the room that settling takes may be what the dead process left there. Whatever
+        // comes of it, a lock that is let go of means that all is settled.
+        let swept = self.sweep_tmp();
         if guard.was_abandoned() {
             match self.settle() {
                 Err(RepoError::Disk(error)) if repairs && error.is_unreadable() => {}
                 settled => settled?,
             }
         }
+        swept?;
         self.check_reading()?;
         if let Some(objects) = self.objects.get() {
             objects.reader().store().refresh()?;

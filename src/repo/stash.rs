@@ -147,7 +147,7 @@ impl Repository {
         self.keep_unstaged(&mut op, before.tree, &made)?;
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)));
         if moved.is_err() {
-            op.moves_work_tree();
+            op.got_no_further(made.target);
         }
         // Half of it may be out of the work tree already: whatever else failed, the stash is there.
         let finished = op.finish();

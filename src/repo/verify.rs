@@ -151,6 +151,7 @@ impl Repository {
         report.problems.extend(store.damaged());
         report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
         if let Err(error) = PackStore::check_condemned(&**store.disk()) {
+            self.stop_at(shortage(&error))?;
             report.problems.push(format!("{}; 'digstore gc' makes a new one", describe(&error)));
         }
         let (kept, condemned) = (Mutex::new(Tally::default()), store.condemned());
@@ -213,6 +214,7 @@ impl Repository {
             Err(error) => return Err(error.into()),
         };
         if let Err(error) = pack.verify_layout() {
+            self.stop_at(shortage(&error))?;
             lock().problems.push(describe(&error));
         }
         let Ok(footer) = pack.footer() else { return Ok(()) };

@@ -58,3 +58,10 @@ fn a_header_of_another_version_before_a_sound_footer_is_damage() {
     (bytes[8], bytes[10]) = (0, 1);
     holds("pack_file", &bytes);
 }
+
+/// A pattern in a directory whose name is a pattern too, that would be no path if it were meant as it is
+/// typed: what `from_root` made of it could not be read.
+#[test]
+fn what_is_typed_in_the_root_is_read() {
+    holds("pathspec", b"d[\n*.c!x\n:\n:(glob)a/*a/digsto~1/\xbd");
+}

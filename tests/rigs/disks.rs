@@ -190,6 +190,10 @@ fn a_stash_that_fails_on_its_way_is_there() {
             continue;
         }
         half += i32::from(output.code != 0);
+        let undone = copy_of(&sandbox);
+        undone.ok(["undo"]);
+        assert_same(&changed, &undone.snapshot());
+        assert!(undone.status().iter().all(|line| line.starts_with(" M")), "{:?}", undone.status());
         sandbox.ok(["reset", "--hard"]);
         sandbox.ok(["stash", "pop"]);
         assert_same(&changed, &sandbox.snapshot());

@@ -63,6 +63,16 @@ impl Operation<'_> {
         self.repository.overlaid(kept, earlier)
     }
 
+    /// Lets the record say, as one of a killed command does, that the work tree is somewhere on its way
+    /// to `target`: an undo takes back what was done of it.
+    pub fn got_no_further(&mut self, target: TreeId) {
+        self.kind = OpKind::Noticed;
+        self.description =
+            shortened(&self.description, MAX_DESCRIPTION - UNFINISHED.len()) + UNFINISHED;
+        self.written = Some(target);
+        self.moves_work_tree = true;
+    }
+
     /// The record says it now. A file that stays behind a crash is one of the past.
     pub(super) fn forget_announcement(&mut self) -> Result<()> {
         if std::mem::take(&mut self.is_announced) {

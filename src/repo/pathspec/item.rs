@@ -95,8 +95,8 @@ impl Item {
         }
         let wild = Magic { glob: magic.glob, literal: false, ..literal };
         let mut typed = vec![wild.typed(&pattern, item.dir_only)];
-        if escapes {
-            // The text itself matches literally all the same.
+        // The text itself matches literally all the same, if there can be such a path.
+        if escapes && crate::path::check_path(&item.path).is_ok() {
             typed.push(literal.typed(&item.path, item.dir_only));
         }
         Ok(typed)

@@ -141,10 +141,16 @@ impl Repair<'_> {
             Err(RepoError::Moving(_)) => None,
             Err(RepoError::Disk(error)) if error.is_unreadable() => None,
             moving => match (moving?, self.renumbered) {
-                (Some(moving), Some((before, now))) if before != now => Some((moving, before, now)),
+                (Some(moving), Some((before, now))) => Some((moving, before, now)),
                 _ => return Ok(()),
             },
         };
+        // It still means what it did: the end of the log, or nothing.
+        if let Some((moving, before, now)) = &moving
+            && (now == before && moving.seq <= *now)
+        {
+            return Ok(());
+        }
         // One of an earlier operation meant nothing before, either.
         if let Some((moving, before, now)) = moving
             && moving.seq >= before

@@ -271,17 +271,16 @@ impl<E: Edits + ?Sized> Dir<'_, '_, E> {
         Ok(())
     }
 
-    /// Takes over an entry in which nothing changed. A directory that only a condemned pack holds, or
-    /// none, is found out as a page is.
+    /// Takes over an entry in which nothing changed. As with pages, a directory that only a condemned
+    /// pack holds is stored again, and one that was lost is found out.
     fn keep<S: ObjectSink>(&mut self, old: TreeEntry, sink: &mut S) -> Edited<(), S::Error> {
-        match old.kind {
-            EntryKind::Dir { tree, .. }
-                if !is_empty_tree(&tree) && !self.editor.pages.contains(&tree) =>
-            {
-                Err(Stop::Unreadable(StoreError::Missing(tree.into())))
-            }
-            _ => self.push(old, sink),
+        if let EntryKind::Dir { tree, .. } = old.kind
+            && !is_empty_tree(&tree)
+            && !self.editor.pages.contains(&tree)
+        {
+            self.editor.dir(totals_of(&old.kind), 0, &[], sink)?;
         }
+        self.push(old, sink)
     }
 
     fn changed_entry<S: ObjectSink>(

@@ -273,6 +273,7 @@ impl Reach<'_> {
             self.problem(&error);
         }
         if let Err(error) = self.repository.wanted() {
+            self.watch(&error);
             let why = describe(&error);
             self.report.problems.push(format!(
                 "{why}; 'digstore sparse set PATHSPEC' or 'digstore sparse disable' writes it anew"
