@@ -200,12 +200,16 @@ fn what_stands_behind_or_around_a_compressed_archive_is_named() {
 #[test]
 fn a_git_repository_in_an_archive_is_left_out() {
     let sandbox = filled();
-    let archive = archive(&[
-        (b'0', b"sub/f", b"f"),
-        (b'5', b"sub/.git/", b""),
-        (b'0', b"sub/.git/config", b"[core]"),
-        (b'0', b".git", b"gitdir: elsewhere"),
-    ]);
+    let archive = tar::ended(tar::entries(
+        tar::USTAR,
+        &[
+            (b'0', b"sub/f", b"", b"f"),
+            (b'5', b"sub/.git/", b"", b""),
+            (b'0', b"sub/.git/config", b"", b"[core]"),
+            (b'0', b".git", b"", b"gitdir: elsewhere"),
+            (b'1', b"sub/link", b"./sub/.git/config", b""),
+        ],
+    ));
     let out = sandbox.feed(&archive, ["import", "tar", "-"]).expect_code(3);
     assert!(out.stderr.contains("left out 'sub/.git/config'"), "{out:?}");
     let expected = Tree::from([("sub/f".into(), Node::File(b"f".to_vec(), true))]);

@@ -325,10 +325,10 @@ pub fn is_always_skipped(name: &[u8]) -> bool {
     name == b".git" || name == REPOSITORY_DIR.as_bytes()
 }
 
-/// Whether a path lies in a repository of git's, or is one. It would run what it names in its settings,
-/// and no walk sees it. Some file systems do not tell the case of letters.
+/// Whether a path lies in a repository of git's, or is one: no walk sees it, and git would run what its
+/// settings name. Nothing is written or removed there.
 pub(super) fn leads_into_git(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').any(|name| name.eq_ignore_ascii_case(b".git"))
+    path.split(|byte| *byte == b'/').any(is_always_skipped)
 }
 
 /// Why such a path is left out, in words.

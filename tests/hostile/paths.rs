@@ -176,25 +176,32 @@ fn a09_digstore_anywhere() {
     git_name_refused(b".digstore");
 }
 
-/// A stored one may be looked at; what would run it finds none.
+/// A stored one may be looked at; what would run it finds none, and one that is there is left alone.
 #[test]
-fn a_repository_of_gits_is_not_written() {
-    for bad in [&b".git"[..], b".GIT"] {
-        let (sandbox, mut forge) = (sound(), Forge::new());
-        let file = forge.file(b"config", b"planted");
-        let dirs = [forge.dir(bad, vec![file.clone()]), forge.dir(bad, vec![file])];
-        let [above, below] = dirs;
-        let dir = forge.dir(b"d", vec![below]);
-        let commit = forge.publish(&sandbox, vec![above, dir]).to_string();
-        for args in [&["switch", "-f", "--detach", &commit][..], &["restore", "-s", &commit, "."]] {
-            let said = watched(&sandbox, args).expect_code(3);
-            assert!(said.stderr.contains("part of a git repository"), "{args:?}: {said:?}");
-            for dir in ["", "d/"] {
-                let path = [dir.as_bytes(), bad].concat();
-                assert!(!sandbox.path(name(&path)).exists(), "{args:?}");
-            }
-        }
+fn a_repository_of_gits_is_not_touched() {
+    let (sandbox, mut forge) = (sound(), Forge::new());
+    let before = sandbox.ok(["log", "-n", "1", "--format=%H"]).text().trim_end().to_owned();
+    let file = forge.file(b"config", b"planted");
+    let dirs = [forge.dir(b".git", vec![file.clone()]), forge.dir(b".git", vec![file])];
+    let [above, below] = dirs;
+    let dir = forge.dir(b"d", vec![below]);
+    let commit = forge.publish(&sandbox, vec![above, dir]).to_string();
+    for args in [&["switch", "-f", "--detach", &commit][..], &["restore", "-s", &commit, "."]] {
+        let said = watched(&sandbox, args).expect_code(3);
+        assert!(said.stderr.contains("part of a git repository"), "{args:?}: {said:?}");
+        assert!(!sandbox.path(".git").exists() && !sandbox.path("d/.git").exists(), "{args:?}");
     }
+    for path in [".git/config", "d/.git/config"] {
+        sandbox.write(path, "kept");
+    }
+    watched(&sandbox, ["reset", "--hard"]);
+    watched(&sandbox, ["rm", "-r", "-f", "."]);
+    watched(&sandbox, ["undo"]);
+    watched(&sandbox, ["switch", "-f", "--detach", &before]).expect_code(0);
+    for path in [".git/config", "d/.git/config"] {
+        assert_eq!(sandbox.read(path), b"kept");
+    }
+    byte_exact(&[b".GIT/x", b"d/.Git"]);
 }
 
 #[test]

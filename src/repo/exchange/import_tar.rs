@@ -205,6 +205,10 @@ impl Reading<'_> {
             self.leave_out(&name, IN_GIT);
             return Ok(());
         }
+        if entry_type == EntryType::Link && self.is_left_out(entry) {
+            self.leave_out(&name, "it is a link to what was left out");
+            return Ok(());
+        }
         self.check_extensions(entry, &bad)?;
         let kind = match if is_dir { EntryType::Directory } else { entry_type } {
             EntryType::Directory => {
@@ -226,6 +230,12 @@ impl Reading<'_> {
         self.check_place(&path, &kind).map_err(bad)?;
         self.found.insert(path, kind);
         Ok(())
+    }
+
+    /// Whether a link leads to an entry that is in no commit.
+    fn is_left_out<R: Read>(&self, link: &Entry<'_, R>) -> bool {
+        let target = link.link_name_bytes().unwrap_or_default();
+        leads_into_git(&target) && !matches!(self.path(&target), Err(_) | Ok(None))
     }
 
     fn leave_out(&mut self, name: &[u8], why: &str) {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::super::beneath::{PathKind, stat_one};
 use super::super::checkout::CheckoutReport;
 use super::super::diff_trees::{CommittedEntry, as_staged};
+use super::super::ignore::leads_into_git;
 use super::super::operation::{Doomed, Held, Keeper, Operation};
 use super::super::pathspec::Pathspec;
 use super::super::read::ByteRange;
@@ -311,7 +312,8 @@ impl Repository {
                 continue;
             }
             let stat = stat_one(&root, &path).unwrap_or_default();
-            if matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _))) {
+            let is_file = matches!(stat, Some((PathKind::File { .. } | PathKind::Symlink, _)));
+            if is_file && !leads_into_git(path.as_bytes()) {
                 match work_tree.remove_file(&path) {
                     Err(error) if error.is_of_one_path() => skipped.push((path, error.to_string())),
                     answer => drop(answer?),

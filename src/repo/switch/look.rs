@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use super::super::beneath::{PathKind, first_non_directory, read_link, stat_one};
 use super::super::content::content_of;
 use super::super::diff_trees::as_staged;
+use super::super::ignore::leads_into_git;
 use super::super::sparse::Wanted;
 use super::super::trees::{TreeChange, find};
 use super::super::{RepoError, Repository, Result};
@@ -144,7 +145,8 @@ impl<'a> Look<'a> {
         };
         let stored = stat.filter(|_| matches!(found, Found::AsStaged | Found::AsTarget));
         let stays_out = self.stays_out(path, found, target.as_ref())?;
-        let verdict = if stays_out || self.moving.reach == Reach::Nothing {
+        let is_in_git = leads_into_git(path.as_bytes());
+        let verdict = if stays_out || is_in_git || self.moving.reach == Reach::Nothing {
             if is_target { Verdict::Nothing } else { Verdict::Note }
         } else {
             self.verdict(found, staged.is_some(), is_target, target.is_some())
@@ -179,7 +181,8 @@ impl<'a> Look<'a> {
             (obstacle, _) => obstacle,
         };
         let is_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
-        let is_taken_over = verdict == Verdict::Note && found == Found::AsTarget && !is_dir;
+        let is_noted = verdict == Verdict::Note && !is_in_git;
+        let is_taken_over = is_noted && found == Found::AsTarget && !is_dir;
         Ok(Looked { verdict, obstacle, target, is_taken_over, stored })
     }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
+use super::super::ignore::{IN_GIT, leads_into_git};
 use super::super::operation::Operation;
 use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
@@ -67,6 +68,14 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
     fn note_stored(&self, path: &RepoPath, looked: &Looked) {
         if let (Some(stat), Verdict::Write | Verdict::Remove) = (&looked.stored, looked.verdict) {
             self.repository.note_stored(path, stat);
+        }
+    }
+
+    /// Nothing is written into a repository of git's.
+    fn tell_in_git(&mut self, path: &RepoPath, looked: &Looked) {
+        let is_meant = self.moving.reach != Reach::Nothing && looked.target.is_some();
+        if is_meant && leads_into_git(path.as_bytes()) {
+            self.report.skipped.push((path.clone(), IN_GIT.to_owned()));
         }
     }
 
@@ -156,6 +165,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
                     && !self.is_spared(&looked)
                 {
                     self.note_stored(&change.path, &looked);
+                    self.tell_in_git(&change.path, &looked);
                     batch.push(change.path, looked);
                 }
                 if batch.cost > limit {
