@@ -484,3 +484,18 @@ fn white_space_that_does_not_count_is_no_difference_for_the_exit_code() {
     sandbox.write("a", "onetwo\n");
     assert_eq!(sandbox.run(["diff", "--quiet", "-b"]).code, 1);
 }
+
+#[test]
+fn a_moved_file_with_its_lines_in_another_order_is_not_the_same() {
+    let sandbox = Sandbox::new();
+    let lines: Vec<String> = (1000..1400).map(|number| format!("{number}\n")).collect();
+    sandbox.write("a", lines.concat());
+    sandbox.save("one");
+    sandbox.remove("a");
+    sandbox.write("b", lines.iter().rev().cloned().collect::<String>());
+    sandbox.save("two");
+    let patch = sandbox.ok(["diff", "HEAD~1", "HEAD"]);
+    assert!(patch.text().contains("rename from a\nrename to b\n"), "{patch:?}");
+    assert!(patch.text().contains("\n+1398\n"), "{patch:?}");
+    assert!(!patch.text().contains("100%"), "{patch:?}");
+}

@@ -505,3 +505,77 @@ fn hostile_archives_are_refused_and_change_nothing() {
     assert!(out.stderr.contains("'device'") && out.stderr.contains("'fifo'"), "{out:?}");
     assert_eq!(sandbox.snapshot().len(), 1);
 }
+
+#[test]
+fn names_that_differ_in_case_alone_stay_two() {
+    let sandbox = Sandbox::new();
+    sandbox.write("Makefile", "A");
+    sandbox.write("makefile", "B");
+    sandbox.save("both");
+    sandbox.ok(["mv", "Makefile", "dir"]);
+    sandbox.ok(["mv", "makefile", "Dir"]);
+    sandbox.commit("renamed");
+    let git = Git::init(&sandbox, "git");
+    git.run(&["config", "core.ignorecase", "true"]);
+    sandbox.ok(["export", "git", "../git"]);
+    assert_eq!(git.run(&["ls-tree", "--name-only", "main"]), "Dir\ndir");
+    assert_eq!(git.run(&["show", "main:Dir"]), "B");
+}
+
+#[test]
+fn a_history_without_its_beginning_is_not_imported() {
+    let sandbox = Sandbox::new();
+    let mut git = Git::init(&sandbox, "git");
+    for message in ["one", "two", "three"] {
+        git.write(message, message);
+        git.commit(message);
+    }
+    let from = format!("file://{}", git.dir.display());
+    git.run(&["clone", "-q", "--depth", "2", &from, "../shallow"]);
+    let said = sandbox.fails(1, ["import", "git", "../shallow"]);
+    assert!(said.contains("is a shallow clone") && said.contains("--unshallow"), "{said}");
+    Git::at(&sandbox, "shallow").run(&["fetch", "-q", "--unshallow"]);
+    sandbox.ok(["import", "git", "../shallow"]);
+    assert_eq!(sandbox.ok(["log", "--format=%s"]).text(), "three\ntwo\none\n");
+}
+
+#[test]
+fn names_that_git_would_not_check_out_are_left_out() {
+    let sandbox = Sandbox::new();
+    for name in
+        [".git.", "a/.git ", ".git::$INDEX_ALLOCATION", "b\\.GIT\\c", ".gitignore", "git~10"]
+    {
+        sandbox.write(name, "x");
+    }
+    sandbox.link(".gitmodules", ".gitignore");
+    sandbox.save("x");
+    let told = sandbox.run(["export", "git", "../git"]).expect_code(3);
+    assert_eq!(told.stderr.matches("git keeps this name for itself").count(), 5, "{told:?}");
+    let git = Git { time: 1_500_000_000, ..Git::at(&sandbox, "git") };
+    git.run(&["clone", "-q", ".", "../clone"]);
+    let mut held: Vec<_> = snapshot(&sandbox.beside("clone")).into_keys().collect();
+    held.retain(|path| !path.as_encoded_bytes().starts_with(b".git/"));
+    assert_eq!(held, [".gitignore", "git~10"]);
+}
+
+#[test]
+fn an_interrupted_import_or_export_says_so() {
+    let sandbox = Sandbox::new();
+    let mut git = Git::init(&sandbox, "git");
+    git.write("a", "a");
+    git.commit("one");
+    sandbox.ok(["import", "git", "../git"]);
+    // A git that dies of the signal that its parent gets as well.
+    let real = Output::of(Command::new("sh").args(["-c", "command -v git"])).expect_code(0);
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *fast-*) kill -INT $PPID; sleep 1; exit 1;; esac\nexec {} \"$@\"\n",
+        real.text().trim()
+    );
+    sandbox.write("../bin/git", script);
+    sandbox.chmod("../bin/git", 0o755);
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", sandbox.beside("bin").display());
+    for args in [["import", "git", "../git"], ["export", "git", "../other"]] {
+        Output::of(sandbox.command(args).env("PATH", &path)).expect_code(130);
+    }
+}

@@ -6,8 +6,9 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use common::{Node, Sandbox, assert_same, name, noise, snapshot};
+use common::{Node, Output, Sandbox, assert_same, name, noise, snapshot};
 
 /// Three versions of `file`, each of its own length.
 fn with_history() -> Sandbox {
@@ -668,4 +669,40 @@ fn an_empty_directory_that_is_removed_is_gone() {
     sandbox.write("d/filled/untracked", "u");
     sandbox.ok(["rm", "-r", "d"]);
     assert_eq!(sandbox.read("d/filled/untracked"), b"u");
+}
+
+#[test]
+fn an_output_that_is_no_file_stays_what_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", noise(1, 200_000));
+    sandbox.save("x");
+    let fifo = sandbox.beside("fifo");
+    Output::of(Command::new("mkfifo").arg(&fifo)).expect_code(0);
+    for args in [&["get", "f"][..], &["export", "tar"]] {
+        let expected = sandbox.ok(args.iter()).stdout;
+        let reader = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read(fifo).unwrap()
+        });
+        sandbox.ok(args.iter().chain(&["-o", "../fifo"]));
+        assert!(reader.join().unwrap() == expected, "{args:?}");
+        sandbox.link("../link", "file");
+        sandbox.write("../file", "old");
+        sandbox.ok(args.iter().chain(&["-o", "../link"]));
+        assert!(fs::read(sandbox.beside("file")).unwrap() == expected, "{args:?}");
+        assert!(fs::symlink_metadata(sandbox.beside("link")).unwrap().is_symlink());
+        fs::remove_file(sandbox.beside("link")).unwrap();
+        let full = sandbox.fails(1, args.iter().chain(&["-o", "/dev/full"]));
+        assert!(full.contains("cannot write '/dev/full'"), "{full}");
+    }
+}
+
+#[test]
+fn a_name_with_the_mark_of_a_range_comes_first() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "hello");
+    sandbox.write("a#bytes=0-1", "literal");
+    sandbox.save("x");
+    assert_eq!(sandbox.ok(["get", "a#bytes=0-1"]).stdout, b"literal");
+    assert_eq!(sandbox.ok(["get", "a#bytes=0-2"]).stdout, b"hel");
 }

@@ -299,6 +299,9 @@ fn of_exchange(error: &ExchangeError) -> (ExitCode, Option<String>) {
             text("install git: its own programs read and write its repositories"),
         ),
         ExchangeError::NotGit(_) => (ExitCode::NotFound, None),
+        ExchangeError::Shallow(_) => {
+            (ExitCode::Failure, text("'git fetch --unshallow' in it gets the rest"))
+        }
         ExchangeError::WouldLose(_) => (
             ExitCode::Failure,
             text("nothing was changed; --force moves them, undo brings them back"),

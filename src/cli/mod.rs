@@ -13,6 +13,7 @@ pub mod error;
 pub mod exit_code;
 mod hooks;
 pub mod message;
+mod output;
 pub mod pathspec_args;
 mod programs;
 mod revisions;

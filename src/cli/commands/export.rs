@@ -1,7 +1,6 @@
 //! `digstore export`.
 
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -11,10 +10,10 @@ use serde_json::json;
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::output::Output;
 use crate::cli::ui::format;
+use crate::repo::RepoError;
 use crate::repo::exchange::{GitExportOptions, TarExportReport};
-use crate::repo::worktree::WorkTree;
-use crate::repo::{RepoError, Repository};
 
 /// Write versions as a git repository or as an archive.
 #[derive(Debug, Subcommand)]
@@ -79,18 +78,20 @@ fn tar(args: &TarArgs, context: &Context<'_>) -> CommandResult {
         repository.monitor().finish();
         return Ok(ExitCode::Success);
     };
-    let full = context.cwd.join(output);
-    let (Some(dir), Some(name)) = (full.parent(), full.file_name()) else {
-        bail!("'{}' cannot be a file", output.display());
-    };
-    let name = Repository::check_path(name.as_bytes().to_vec())?;
-    let mut report = None;
-    WorkTree::open(dir)?.write_file(&name, false, false, |sink| {
-        report = Some(repository.export_tar(commit, &mut |bytes| Ok(sink.write(bytes)?))?);
-        Ok::<(), RepoError>(())
-    })?;
+    let mut report = TarExportReport::default();
+    match Output::open(context, output)? {
+        Output::Device(mut device) => {
+            report = repository.export_tar(commit, &mut |bytes| device.write(bytes))?;
+        }
+        Output::File(dir, name) => {
+            dir.write_file(&name, false, false, |sink| {
+                report = repository.export_tar(commit, &mut |bytes| Ok(sink.write(bytes)?))?;
+                Ok::<(), RepoError>(())
+            })?;
+        }
+    }
     repository.monitor().finish();
-    let TarExportReport { files, bytes } = report.unwrap_or_default();
+    let TarExportReport { files, bytes } = report;
     if context.ui.is_json() {
         context.ui.document(&json!({
             "message_type": "summary",
@@ -117,8 +118,9 @@ fn git(args: &GitArgs, context: &Context<'_>) -> CommandResult {
     let report = repository.export_git(&GitExportOptions { target, force: args.force })?;
     repository.monitor().finish();
     if report.empty_dirs > 0 {
-        let dirs = format::counted(report.empty_dirs, "empty directory");
-        context.ui.warn(format!("left out {dirs}: git cannot hold them"));
+        let noun = if report.empty_dirs == 1 { "directory" } else { "directories" };
+        let count = format::count(report.empty_dirs);
+        context.ui.warn(format!("left out {count} empty {noun}: git cannot hold them"));
     }
     if context.ui.is_json() {
         context.ui.document(&json!({

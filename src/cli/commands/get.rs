@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
@@ -13,10 +13,10 @@ use super::{cache_line, path_json};
 use crate::cli::CommandResult;
 use crate::cli::context::Context;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::output::Output;
 use crate::path::RepoPath;
 use crate::repo::read::ByteRange;
 use crate::repo::run_history::Run;
-use crate::repo::worktree::WorkTree;
 use crate::repo::{RepoError, Repository};
 use crate::storage::format::object::Content;
 use crate::storage::format::run_history::RunCommand;
@@ -52,8 +52,14 @@ struct Found {
 
 pub(crate) fn run(args: &GetArgs, context: &Context<'_>) -> CommandResult {
     let repository = context.open()?;
-    let (file, fragment) = split_range(&args.file);
-    let found = find(&repository, context, file)?;
+    let (found, fragment) = match split_range(&args.file) {
+        (file, None) => (find(&repository, context, file)?, None),
+        // A name that is there as typed comes first.
+        (file, fragment) => match find(&repository, context, &args.file) {
+            Ok(found) => (found, None),
+            Err(_) => (find(&repository, context, file)?, fragment),
+        },
+    };
     let range = match args.range.as_deref().or(fragment) {
         Some(text) => parse_range(text, found.size).ok_or_else(|| RepoError::BadRange {
             range: text.to_owned(),
@@ -112,13 +118,15 @@ fn to_file(
     range: ByteRange,
     output: &Path,
 ) -> anyhow::Result<()> {
-    let full = context.cwd.join(output);
-    let (Some(dir), Some(name)) = (full.parent(), full.file_name()) else {
-        bail!("'{}' cannot be a file", output.display());
-    };
-    let name = Repository::check_path(name.as_bytes().to_vec())?;
-    let dir = WorkTree::open(dir)?;
     let reader = repository.content_reader()?;
+    let (dir, name) = match Output::open(context, output)? {
+        Output::File(dir, name) => (dir, name),
+        Output::Device(mut device) => {
+            return Ok(reader.in_order(&found.content, found.size, range, |part| {
+                part.for_each_slice(|bytes| device.write(bytes))
+            })?);
+        }
+    };
     dir.write_file(&name, found.executable, false, |sink| {
         sink.extend_to(range.end - range.start);
         reader.scattered(&found.content, found.size, range, |at, bytes| {

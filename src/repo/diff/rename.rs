@@ -286,7 +286,8 @@ fn choose(changes: &[FileChange], mut found: Vec<Candidate>, copies: bool, joine
             let is_taken = joined.pairs.contains_key(to)
                 || (!again && (joined.moved.contains_key(from) || changes[*from].new.is_some()));
             if !is_taken {
-                joined.join(changes, *from, *to, (*score * 100 / FULL) as u8);
+                // Those with the same lines in another order are not equal: those were joined before.
+                joined.join(changes, *from, *to, (*score * 100 / FULL).min(99) as u8);
             }
         }
     }

@@ -109,12 +109,16 @@ impl Repository {
         // Where git stopped reading, it says why.
         match written {
             Err(RepoError::Exchange(error @ ExchangeError::Write(_))) => {
-                running.finish()?;
+                let ended = running.finish();
+                self.stop_if_cancelled()?;
+                ended?;
                 return Err(error.into());
             }
             written => written?,
         }
-        running.finish()?;
+        let ended = running.finish();
+        self.stop_if_cancelled()?;
+        ended?;
         if created && let Head::Branch(name) = self.refs().read_head()? {
             git.ask("symbolic-ref", &["HEAD", &format!("refs/heads/{name}")], &[])?;
         }
@@ -211,9 +215,9 @@ impl Export<'_> {
             writeln!(self.out, "{word} :{parent}").map_err(broken)?;
         }
         // All that goes, then all that comes: a directory may take the place of a file.
-        self.changes(trees, |export, change| match change.old {
+        self.changes(trees, |export, change| match &change.old {
             Some(EntryKind::Dir { .. }) | None => Ok(()),
-            Some(_) if is_gits_own(&change.path) => Ok(()),
+            Some(kind) if is_gits_own(&change.path, kind) => Ok(()),
             Some(_) => export.line(b"D ", &change.path),
         })?;
         self.changes(trees, Self::put)?;
@@ -236,7 +240,7 @@ impl Export<'_> {
     }
 
     fn new_content(&mut self, change: &TreeChange) -> Result<()> {
-        if is_gits_own(&change.path) && change.new.is_some() {
+        if change.new.as_ref().is_some_and(|kind| is_gits_own(&change.path, kind)) {
             self.report.skipped += 1;
             let why = "git keeps this name for itself";
             self.repository.monitor().warn(&format!("left out '{}': {why}", change.path));
@@ -264,7 +268,7 @@ impl Export<'_> {
     fn put(&mut self, change: &TreeChange) -> Result<()> {
         match &change.new {
             None => Ok(()),
-            Some(_) if is_gits_own(&change.path) => Ok(()),
+            Some(kind) if is_gits_own(&change.path, kind) => Ok(()),
             Some(EntryKind::Dir { .. }) => {
                 self.report.empty_dirs += 1;
                 Ok(())
@@ -375,9 +379,21 @@ fn tag_object(full: &str, commit: &[u8], tag: &Tag) -> Vec<u8> {
     [b"object ", commit, end.as_bytes()].concat()
 }
 
-/// Whether git keeps a name of the path for itself.
-fn is_gits_own(path: &RepoPath) -> bool {
-    let is_own =
-        |name: &[u8]| name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1");
-    path.components().any(is_own)
+/// Whether git keeps a name of the path for itself: it would not check out a commit that holds it, and looks
+/// at names as Windows does, which takes more of them for `.git`.
+fn is_gits_own(path: &RepoPath, kind: &EntryKind) -> bool {
+    let mut names = path.as_bytes().split(|byte| matches!(byte, b'/' | b'\\'));
+    let is_link = matches!(kind, EntryKind::Symlink { .. });
+    names.any(|name| {
+        is_name(name, b".git")
+            || is_name(name, b"git~1")
+            || is_link && is_name(name, b".gitmodules")
+    })
+}
+
+/// Whether Windows takes a name for another: in any case of letters, with spaces, dots or a stream behind.
+fn is_name(name: &[u8], other: &[u8]) -> bool {
+    let Some((start, rest)) = name.split_at_checked(other.len()) else { return false };
+    let end = rest.iter().find(|byte| !matches!(byte, b' ' | b'.'));
+    start.eq_ignore_ascii_case(other) && matches!(end, None | Some(b':'))
 }

@@ -38,13 +38,18 @@ const OF_ANOTHER: [&str; 16] = [
 const RUN_NOTHING: [&str; 3] =
     ["core.hooksPath=/dev/null", "core.fsmonitor=false", "protocol.allow=never"];
 
+/// Names that differ in case alone are two, whatever git found of the file system.
+const TELL_CASE: &str = "core.ignorecase=false";
+
 fn git() -> Command {
     let mut command = Command::new("git");
     OF_ANOTHER.iter().for_each(|name| {
         command.env_remove(name);
     });
     command.env("LC_ALL", "C").env("GIT_NO_LAZY_FETCH", "1").env("GIT_TERMINAL_PROMPT", "0");
-    RUN_NOTHING.iter().for_each(|setting| {
+    // What stands for other commits here stands for nothing where they go.
+    command.env("GIT_NO_REPLACE_OBJECTS", "1");
+    RUN_NOTHING.iter().chain([&TELL_CASE]).for_each(|setting| {
         command.args(["-c", setting]);
     });
     command
@@ -129,6 +134,11 @@ impl Git {
     pub(super) fn has_long_ids(&self) -> bool {
         let format = self.ask("rev-parse", &["--show-object-format"], &[]);
         format.is_ok_and(|format| format.starts_with(b"sha256"))
+    }
+
+    /// Whether it lacks the beginning of its history.
+    pub(super) fn is_shallow(&self) -> Result<bool> {
+        Ok(self.ask("rev-parse", &["--is-shallow-repository"], &[])?.starts_with(b"true"))
     }
 
     /// The ref that `HEAD` names.

@@ -76,6 +76,9 @@ impl Repository {
     /// Imports a git repository; see the module.
     pub fn import_git(&self, options: &GitImportOptions) -> Result<GitImportReport> {
         let git = Git::open(&options.source)?;
+        if git.is_shallow()? {
+            return Err(ExchangeError::Shallow(options.source.clone()).into());
+        }
         let mut op = self.begin(format!("import git {}", options.source.display()))?;
         let known = self.imported(&git)?;
         self.monitor().phase(Phase::Processing);
@@ -308,15 +311,18 @@ impl<'r> Import<'r> {
             }
         };
         drop(stream);
-        match read {
-            // Where the stream broke off, git says why.
-            Err(RepoError::Exchange(ExchangeError::Stream(error))) => {
-                running.finish()?;
-                Err(ExchangeError::Stream(error).into())
+        let cut_off = match read {
+            Err(RepoError::Exchange(ExchangeError::Stream(error))) => Some(error),
+            read => {
+                read?;
+                None
             }
-            Err(error) => Err(error),
-            Ok(()) => Ok(running.finish()?),
-        }
+        };
+        // Where the stream broke off, git says why; it may have got the signal that is for both.
+        let ended = running.finish();
+        self.repository.stop_if_cancelled()?;
+        ended?;
+        cut_off.map_or(Ok(()), |error| Err(ExchangeError::Stream(error).into()))
     }
 
     /// Reads until the round is full; `true` at the end of the stream.

@@ -47,6 +47,9 @@ pub enum ExchangeError {
         /// What it said.
         said: String,
     },
+    /// A git repository without the beginning of its history.
+    #[error("'{}' is a shallow clone: it lacks the beginning of its history", .0.display())]
+    Shallow(PathBuf),
     /// The stream of git is not what it should be.
     #[error(transparent)]
     Stream(#[from] ExportError),
