@@ -208,6 +208,7 @@ fn a_git_repository_in_an_archive_is_left_out() {
             (b'0', b"sub/.git/config", b"", b"[core]"),
             (b'0', b".git", b"", b"gitdir: elsewhere"),
             (b'1', b"sub/link", b"./sub/.git/config", b""),
+            (b'1', b"sub/another", b"sub/link", b""),
         ],
     ));
     let out = sandbox.feed(&archive, ["import", "tar", "-"]).expect_code(3);

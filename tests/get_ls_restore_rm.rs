@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use common::{Node, Output, Sandbox, assert_same, name, noise, snapshot};
@@ -692,8 +692,31 @@ fn an_output_that_is_no_file_stays_what_it_is() {
         assert!(fs::read(sandbox.beside("file")).unwrap() == expected, "{args:?}");
         assert!(fs::symlink_metadata(sandbox.beside("link")).unwrap().is_symlink());
         fs::remove_file(sandbox.beside("link")).unwrap();
+        sandbox.link("../nowhere", "none");
+        for (bad, why) in [("../nowhere", "leads nowhere"), ("../new/", "cannot be a file")] {
+            let said = sandbox.fails(1, args.iter().chain(&["-o", bad]));
+            assert!(said.contains(why), "{said}");
+        }
+        fs::remove_file(sandbox.beside("nowhere")).unwrap();
         let full = sandbox.fails(1, args.iter().chain(&["-o", "/dev/full"]));
         assert!(full.contains("cannot write '/dev/full'"), "{full}");
+    }
+}
+
+#[test]
+fn a_file_that_is_open_already_is_not_replaced() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "f");
+    sandbox.save("x");
+    for output in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+        let log = fs::File::create(sandbox.beside("log")).unwrap();
+        let mut command = sandbox.command(["get", "f", "-o", output]);
+        let status = command.stdout(log.try_clone().unwrap()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{output}");
+        assert_eq!(
+            fs::metadata(sandbox.beside("log")).unwrap().ino(),
+            log.metadata().unwrap().ino()
+        );
     }
 }
 

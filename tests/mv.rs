@@ -229,7 +229,7 @@ fn nothing_is_moved_to_where_no_command_would_see_it() {
     let sandbox = some_files();
     sandbox.mkdir("d/.git");
     let before = sandbox.snapshot();
-    for args in [["a", "d/.git/a"], ["a", "d/.git"], ["e", ".git"]] {
+    for args in [["a", "d/.git/a"], ["a", "d/.git"], ["e", ".git"], ["a", ".GIT"]] {
         let said = sandbox.fails(1, ["mv", args[0], args[1]]);
         assert!(said.contains("part of a git repository"), "{args:?}: {said}");
     }

@@ -79,33 +79,15 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
                 "set DIGSTORE_AUTHOR_NAME and DIGSTORE_AUTHOR_EMAIL, or user.name and user.email in ~/.config/digstore/config.toml, or give --author 'Name <address>'",
             ),
         ),
-        RepoError::NothingToCommit => (Failure, text("'digstore add -A' stages what changed")),
-        RepoError::HeadMoved { .. } => {
-            (Failure, text("look at it with 'digstore show', and amend again if you still want to"))
-        }
-        RepoError::BadMessage(_) => (Failure, text("give one with -m")),
-        RepoError::WouldLose { .. } => {
-            (Failure, text("--force removes them all the same, --cached keeps the files"))
-        }
-        RepoError::InTheWay(_) => (
-            Failure,
-            text(
-                "nothing was changed; commit or stash them, or move what is not tracked elsewhere",
-            ),
-        ),
-        RepoError::CannotKeep { .. } => {
-            (Failure, text("nothing was changed; move the file elsewhere if it is not needed here"))
-        }
-        RepoError::BadTarget { .. } => (
-            Failure,
-            text(
-                "name an empty or another directory; without --target files are restored in place",
-            ),
-        ),
-        RepoError::NeedsRecursive(_) => (Failure, text("-r removes everything below it")),
-        RepoError::BinaryToTerminal(_) => {
-            (Failure, text("write to a file with -o FILE, or redirect the output"))
-        }
+        RepoError::NothingToCommit
+        | RepoError::HeadMoved { .. }
+        | RepoError::BadMessage(_)
+        | RepoError::WouldLose { .. }
+        | RepoError::InTheWay(_)
+        | RepoError::CannotKeep { .. }
+        | RepoError::BadTarget { .. }
+        | RepoError::NeedsRecursive(_)
+        | RepoError::BinaryToTerminal(_) => (Failure, text(of_refusal(error))),
         RepoError::Interrupted => (Interrupted, None),
         RepoError::Branch(error) => of_branch(error),
         RepoError::Rename(error) => of_rename(error),
@@ -129,6 +111,29 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         | RepoError::WorkTree(_)
         | RepoError::WorkTreeRead { .. }
         | RepoError::Disk(_) => (Failure, None),
+    }
+}
+
+/// What to do instead of what was refused.
+fn of_refusal(error: &RepoError) -> &'static str {
+    match error {
+        RepoError::NothingToCommit => "'digstore add -A' stages what changed",
+        RepoError::HeadMoved { .. } => {
+            "look at it with 'digstore show', and amend again if you still want to"
+        }
+        RepoError::BadMessage(_) => "give one with -m",
+        RepoError::WouldLose { .. } => {
+            "--force removes them all the same, --cached keeps the files"
+        }
+        RepoError::CannotKeep { .. } => {
+            "nothing was changed; move the file elsewhere if it is not needed here"
+        }
+        RepoError::BadTarget { .. } => {
+            "name an empty or another directory; without --target files are restored in place"
+        }
+        RepoError::NeedsRecursive(_) => "-r removes everything below it",
+        RepoError::BinaryToTerminal(_) => "write to a file with -o FILE, or redirect the output",
+        _ => "nothing was changed; commit or stash them, or move what is not tracked elsewhere",
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum Output {
     Device(Device),
 }
 
-/// A device, a pipe or a socket.
+/// A device or a pipe.
 pub(crate) struct Device {
     path: PathBuf,
     file: File,
@@ -35,14 +35,50 @@ impl Output {
         if found.as_ref().is_ok_and(is_device) {
             return Ok(Self::Device(Device::open(full)?));
         }
-        let full = if found.is_ok() { std::fs::canonicalize(full)? } else { full };
+        if leads_to_open_file(&full) {
+            bail!(
+                "'{}' is a file that is open already: leave -o out, and redirect",
+                output.display()
+            );
+        }
+        let is_link = std::fs::symlink_metadata(&full).is_ok_and(|found| found.is_symlink());
+        if is_link && found.is_err() {
+            bail!("'{}' is a link that leads nowhere", output.display());
+        }
+        let full = if is_link { std::fs::canonicalize(full)? } else { full };
         let (Some(dir), Some(name)) = (full.parent(), full.file_name()) else {
             bail!("'{}' cannot be a file", output.display());
         };
+        if output.as_os_str().as_bytes().ends_with(b"/") {
+            bail!("'{}' cannot be a file", output.display());
+        }
         let name = Repository::check_path(name.as_bytes().to_vec())?;
         Ok(Self::File(Box::new(WorkTree::open(dir)?), name))
     }
 }
+
+/// Whether the links of a path pass through those that the kernel has for what processes hold open, as
+/// `/dev/stdout`: others write there too, and what they wrote must stay.
+fn leads_to_open_file(path: &Path) -> bool {
+    let mut at = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let (Some(Ok(dir)), Some(name)) = (at.parent().map(std::fs::canonicalize), at.file_name())
+        else {
+            return false;
+        };
+        if dir.starts_with("/proc") {
+            return true;
+        }
+        match std::fs::read_link(dir.join(name)) {
+            Ok(target) => at = dir.join(target),
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// As many as the kernel follows.
+const MOST_LINKS: usize = 40;
 
 fn is_device(found: &Metadata) -> bool {
     !found.is_file() && !found.is_dir()

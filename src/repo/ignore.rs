@@ -322,7 +322,8 @@ impl fmt::Debug for IgnoreRules {
 
 /// Whether entries of this name are never part of the work tree.
 pub fn is_always_skipped(name: &[u8]) -> bool {
-    name == b".git" || name == REPOSITORY_DIR.as_bytes()
+    // As in git: where the case of letters does not count, it would be one.
+    name.eq_ignore_ascii_case(b".git") || name == REPOSITORY_DIR.as_bytes()
 }
 
 /// Whether a path lies in a repository of git's, or is one: no walk sees it, and git would run what its
@@ -332,7 +333,7 @@ pub(super) fn leads_into_git(path: &[u8]) -> bool {
 }
 
 /// Why such a path is left out, in words.
-pub(super) const IN_GIT: &str = "it would be part of a git repository";
+pub(super) const IN_GIT: &str = "it is, or would be, part of a git repository";
 
 /// The path of an ignore file, for messages.
 pub(super) fn file_in(dir: &RepoPath, name: &str) -> RuleSource {

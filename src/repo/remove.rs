@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::beneath::{PathKind, stat_one};
-use super::ignore::leads_into_git;
+use super::ignore::{IN_GIT, leads_into_git};
 use super::operation::{Doomed, Held, Keeper, description};
 use super::pathspec::Pathspec;
 use super::scan::SeenBits;
@@ -181,9 +181,12 @@ impl Repository {
     /// Removes the files; answers which stay, and why.
     fn remove_files(&self, removed: &Removed, root: &OwnedFd) -> Result<Vec<(RepoPath, String)>> {
         let (work_tree, mut skipped) = (self.guarded()?, Vec::new());
-        let there = removed.paths().filter(|path| !leads_into_git(path));
-        for path in there.filter_map(|path| RepoPath::new(path).ok()) {
+        for path in removed.paths().filter_map(|path| RepoPath::new(path).ok()) {
             let stat = stat_one(root, &path).unwrap_or_default();
+            if leads_into_git(path.as_bytes()) {
+                skipped.extend(stat.map(|_| (path, IN_GIT.to_owned())));
+                continue;
+            }
             let staged = removed.before.view(path.as_bytes()).map(|staged| staged.kind);
             let answer = match (stat, staged) {
                 (Some((PathKind::File { .. } | PathKind::Symlink, _)), _) => {

@@ -27,7 +27,7 @@ use crate::progress::Phase;
 use crate::storage::disk::DiskError;
 use crate::storage::format::object::Content;
 use crate::storage::format::pack::{BlockKind, ChunkEntry, PackKind};
-use crate::storage::pack_store::{PackStore, StoreError, describe};
+use crate::storage::pack_store::{PackStore, describe};
 
 /// How much of the data is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,10 @@ impl Repository {
         let mut report = VerifyReport { part, ..VerifyReport::default() };
         let store = self.store()?;
         report.problems.extend(store.damaged());
-        report.problems.extend(store.verify_indexes().iter().map(StoreError::describe));
+        for error in store.verify_indexes() {
+            self.stop_at(shortage(&error))?;
+            report.problems.push(error.describe());
+        }
         if let Err(error) = PackStore::check_condemned(&**store.disk()) {
             self.stop_at(shortage(&error))?;
             report.problems.push(format!("{}; 'digstore gc' makes a new one", describe(&error)));

@@ -201,7 +201,18 @@ fn a_repository_of_gits_is_not_touched() {
     for path in [".git/config", "d/.git/config"] {
         assert_eq!(sandbox.read(path), b"kept");
     }
-    byte_exact(&[b".GIT/x", b"d/.Git"]);
+}
+
+#[test]
+fn a_repository_of_gits_in_capitals_is_not_written() {
+    let (sandbox, mut forge) = (sound(), Forge::new());
+    let file = forge.file(b"config", b"planted");
+    let dir = forge.dir(b".GIT", vec![file]);
+    let commit = forge.publish(&sandbox, vec![dir]).to_string();
+    watched(&sandbox, ["switch", "-f", "--detach", &commit]).expect_code(3);
+    assert!(!sandbox.path(".GIT").exists());
+    sandbox.write(".Git/x", "x");
+    assert_eq!(sandbox.ok(["status", "--porcelain"]).text(), " D .GIT/config\n");
 }
 
 #[test]

@@ -153,6 +153,24 @@ fn a_lost_tree_of_an_unfinished_command_stops_no_other() {
 }
 
 #[test]
+fn a_log_that_begins_anew_forgets_no_command_that_did_not_finish() {
+    if !strace::is_there("a lost log behind a kill") {
+        return;
+    }
+    let sandbox = killed_on_its_way();
+    fs::remove_file(sandbox.path(".digstore/operations")).unwrap();
+    sandbox.ok(REPAIR);
+    let log = sandbox.ok(["op", "log"]);
+    assert!(log.text().contains("not finished"), "{log:?}");
+    // What it had kept is named there; it is not entered again.
+    let number = sandbox.ok(["op", "log"]).text().lines().count();
+    for _ in 0..12 {
+        sandbox.ok(["commit", "--allow-empty", "-m", "x"]);
+    }
+    assert_eq!(sandbox.ok(["op", "log"]).text().lines().count(), number + 12);
+}
+
+#[test]
 fn a_mended_log_still_knows_the_command_that_did_not_finish() {
     if !strace::is_there("a damaged log behind a kill") {
         return;

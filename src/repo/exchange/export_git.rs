@@ -385,11 +385,14 @@ fn is_gits_own(path: &RepoPath, kind: &EntryKind) -> bool {
     let mut names = path.as_bytes().split(|byte| matches!(byte, b'/' | b'\\'));
     let is_link = matches!(kind, EntryKind::Symlink { .. });
     names.any(|name| {
-        is_name(name, b".git")
-            || is_name(name, b"git~1")
-            || is_link && is_name(name, b".gitmodules")
+        let is_one = |others: &[&[u8]]| others.iter().any(|other| is_name(name, other));
+        is_one(&[b".git", b"git~1"]) || is_link && is_one(&MODULES)
     })
 }
+
+/// What must not be a link, and the short names that it may have.
+const MODULES: [&[u8]; 6] =
+    [b".gitmodules", b"gitmod~1", b"gitmod~2", b"gitmod~3", b"gitmod~4", b"gi7eba~1"];
 
 /// Whether Windows takes a name for another: in any case of letters, with spaces, dots or a stream behind.
 fn is_name(name: &[u8], other: &[u8]) -> bool {

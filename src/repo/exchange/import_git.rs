@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
 use super::super::operation::Operation;
-use super::super::switch::Move;
+use super::super::switch::{Move, MoveReport};
 use super::super::trees::{TreeChange, TreeDiff, find};
 use super::super::{RepoError, Repository, Result};
 use super::fast_export::{Change, Command, CommitHead, FastExport, Mode, Source, TagHead, Target};
@@ -142,7 +142,7 @@ impl Repository {
                 // It would be forgotten where HEAD goes elsewhere, and what it staged would stay.
                 self.check_none_waits()?;
                 let moved = op.move_to(&Move::new(self.tree_of(Some(old))?, self.tree_of(new)?))?;
-                report.written = Some(moved.written);
+                self.note_move(report, &moved);
             }
             return Ok(());
         }
@@ -160,11 +160,17 @@ impl Repository {
         // What an import that was killed staged is no work of the user.
         let may_write = !op.staged().is_empty() || self.is_work_tree_empty()?;
         if may_write && self.plan_move(op.staged(), &moving)?.1.listed.is_empty() {
-            report.written = Some(op.move_to(&moving)?.written);
+            self.note_move(report, &op.move_to(&moving)?);
             return Ok(());
         }
         // Without this the next commit would remove all of it.
         commit.map_or(Ok(()), |commit| self.stage_below(op, commit))
+    }
+
+    fn note_move(&self, report: &mut GitImportReport, moved: &MoveReport) {
+        self.tell_skipped(&moved.skipped);
+        report.written = Some(moved.written);
+        report.skipped += moved.skipped.len() as u64;
     }
 
     /// Stages what a commit holds, but for what is staged already.

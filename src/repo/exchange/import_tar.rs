@@ -1,6 +1,6 @@
 //! `import tar`: an archive as a commit on the branch that is checked out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::ops::Bound;
 
@@ -71,6 +71,7 @@ impl Repository {
                 name: &name,
                 prefix: &prefix,
                 found: Entries::new(),
+                left_out: HashSet::new(),
                 skipped: 0,
                 monitor: &**monitor,
             };
@@ -88,6 +89,8 @@ impl Repository {
             Ok((round.commit(&commit)?, commit, skipped))
         })?;
         let moved = op.move_to(&Move::new(self.tree_of(parent)?, Some(commit.tree)))?;
+        self.tell_skipped(&moved.skipped);
+        let skipped = skipped + moved.skipped.len() as u64;
         let branch = op.move_head(id)?;
         op.finish()?;
         let metrics = engine.metrics.snapshot();
@@ -142,6 +145,7 @@ struct Reading<'a> {
     name: &'a str,
     prefix: &'a RepoPath,
     found: Entries,
+    left_out: HashSet<RepoPath>,
     skipped: u64,
     monitor: &'a dyn Monitor,
 }
@@ -201,12 +205,8 @@ impl Reading<'_> {
             return Err(bad("its name is that of a directory, and it has content".to_owned()));
         }
         let Some(path) = path else { return Ok(()) };
-        if leads_into_git(path.as_bytes()) {
-            self.leave_out(&name, IN_GIT);
-            return Ok(());
-        }
-        if entry_type == EntryType::Link && self.is_left_out(entry) {
-            self.leave_out(&name, "it is a link to what was left out");
+        if let Some(why) = self.why_left_out(entry, &path) {
+            self.leave_out(&name, path, why);
             return Ok(());
         }
         self.check_extensions(entry, &bad)?;
@@ -223,7 +223,7 @@ impl Reading<'_> {
                 self.link(entry_type, target).map_err(bad)?
             }
             _ => {
-                self.leave_out(&name, "it is neither a file, a directory nor a link");
+                self.leave_out(&name, path, "it is neither a file, a directory nor a link");
                 return Ok(());
             }
         };
@@ -232,14 +232,19 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Whether a link leads to an entry that is in no commit.
-    fn is_left_out<R: Read>(&self, link: &Entry<'_, R>) -> bool {
-        let target = link.link_name_bytes().unwrap_or_default();
-        leads_into_git(&target) && !matches!(self.path(&target), Err(_) | Ok(None))
+    /// Why an entry is left out whatever it is, if it is.
+    fn why_left_out<R: Read>(&self, entry: &Entry<'_, R>, path: &RepoPath) -> Option<&'static str> {
+        if leads_into_git(path.as_bytes()) {
+            return Some(IN_GIT);
+        }
+        let target = entry.link_name_bytes().filter(|_| entry.header().entry_type().is_hard_link());
+        let target = self.path(&target?).ok().flatten()?;
+        self.left_out.contains(&target).then_some("it is a link to what was left out")
     }
 
-    fn leave_out(&mut self, name: &[u8], why: &str) {
+    fn leave_out(&mut self, name: &[u8], path: RepoPath, why: &str) {
         self.skipped += 1;
+        self.left_out.insert(path);
         self.monitor.warn(&format!("left out '{}': {why}", escape(name)));
     }
 

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::super::beneath::{PathKind, first_non_directory, stat_one};
 use super::super::diff_trees::{CommittedEntry, as_staged, committed};
+use super::super::ignore::leads_into_git;
 use super::super::switch::{
     Move, MoveReport, Obstacle, Obstacles, Overwrite, Reach, holds, holds_other, remove_dirs,
 };
@@ -192,6 +193,9 @@ impl Operation<'_> {
         for change in TreeDiff::new(objects, before, Some(written)) {
             let TreeChange { path, old, new } = change?;
             let Some(entry) = new.and_then(as_staged).filter(|_| old.is_none()) else { continue };
+            if leads_into_git(path.as_bytes()) {
+                continue;
+            }
             let is_kept = match &way.kept {
                 Some(kept) => find(objects, kept, &path)?.is_some(),
                 None => false,
@@ -272,7 +276,7 @@ impl Operation<'_> {
         let objects = self.repository.objects()?;
         for change in TreeDiff::new(objects, Some(before), Some(written)) {
             let change = change?;
-            if change.old.is_none() {
+            if change.old.is_none() && !leads_into_git(change.path.as_bytes()) {
                 self.remove_empty_above(&work_tree, &change.path)?;
             }
         }

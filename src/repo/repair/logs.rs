@@ -31,6 +31,7 @@ impl Repair<'_> {
             }
             Ok(_) => {
                 self.note(OPLOG_FILE, "nothing: it begins anew");
+                self.renumbered = Some((0, 0));
                 if self.apply {
                     OpLog::create(&**self.disk()).map_err(RepoError::from)?;
                 }

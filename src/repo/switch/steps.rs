@@ -72,11 +72,16 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
     }
 
     /// Nothing is written into a repository of git's.
-    fn tell_in_git(&mut self, path: &RepoPath, looked: &Looked) {
-        let is_meant = self.moving.reach != Reach::Nothing && looked.target.is_some();
-        if is_meant && leads_into_git(path.as_bytes()) {
-            self.report.skipped.push((path.clone(), IN_GIT.to_owned()));
+    fn tell_in_git(&mut self, path: &RepoPath, looked: &Looked) -> Result<()> {
+        if leads_into_git(path.as_bytes()) && looked.target.is_some() {
+            let is_meant = match self.moving.reach {
+                Reach::Nothing => false,
+                Reach::Everything => true,
+                Reach::Wanted => self.repository.wanted()?.wants(path.as_bytes(), is_dir(looked)),
+            };
+            self.report.skipped.extend(is_meant.then(|| (path.clone(), IN_GIT.to_owned())));
         }
+        Ok(())
     }
 
     /// Removes what the target does not have, and what stands where it has a directory.
@@ -165,7 +170,7 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
                     && !self.is_spared(&looked)
                 {
                     self.note_stored(&change.path, &looked);
-                    self.tell_in_git(&change.path, &looked);
+                    self.tell_in_git(&change.path, &looked)?;
                     batch.push(change.path, looked);
                 }
                 if batch.cost > limit {

@@ -278,7 +278,10 @@ impl<E: Edits + ?Sized> Dir<'_, '_, E> {
             && !is_empty_tree(&tree)
             && !self.editor.pages.contains(&tree)
         {
-            self.editor.dir(totals_of(&old.kind), 0, &[], sink)?;
+            let again = self.editor.dir(totals_of(&old.kind), 0, &[], sink)?;
+            if again.is_none_or(|again| again.tree != tree) {
+                return Err(unreadable(tree, "it is not as it would be written"));
+            }
         }
         self.push(old, sink)
     }
