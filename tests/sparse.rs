@@ -701,3 +701,37 @@ fn whatever_is_set_and_switched_everything_comes_back() {
     }
     assert!(undone > 0, "no undo was possible");
 }
+
+#[test]
+fn an_empty_directory_that_is_there_is_staged_as_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a/a", "a");
+    sandbox.write("d/a", "a");
+    sandbox.save("x");
+    sandbox.ok(["sparse", "set", "a"]);
+    sandbox.mkdir("out/logs");
+    sandbox.save("logs");
+    sandbox.append("a/a", "more");
+    sandbox.ok(["commit", "-a", "-m", "second"]);
+    assert!(sandbox.restored("HEAD").contains_key(std::ffi::OsStr::new("out/logs")));
+    sandbox.ok(["add", "-A"]);
+    assert!(sandbox.status().is_empty());
+    // In the place of a file that is not wanted.
+    sandbox.mkdir("d/a");
+    sandbox.ok(["add", "-A"]);
+    assert_eq!(sandbox.status(), ["T  d/a"]);
+}
+
+#[test]
+fn redo_leaves_no_directory_in_the_place_of_a_file_that_is_not_wanted() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a/a", "a");
+    sandbox.write("f", "f");
+    sandbox.save("x");
+    sandbox.ok(["sparse", "set", "a"]);
+    sandbox.write("f/g", "u");
+    sandbox.ok(["stash", "push", "-u"]);
+    sandbox.ok(["undo"]);
+    sandbox.ok(["redo"]);
+    assert!(sandbox.status().is_empty() && !sandbox.path("f").exists());
+}

@@ -192,10 +192,13 @@ impl<'a> Scan<'a> {
         self.staging.views_within(path).next().is_some()
     }
 
-    /// Whether anything is staged at or below a path that the work tree need not hold.
+    /// Whether anything is staged below a directory that the work tree need not hold.
     pub(super) fn holds_unwanted(&self, path: &[u8]) -> bool {
         !self.wanted.is_everything()
-            && self.staging.views_within(path).any(|view| !self.wanted.wants_staged(&view))
+            && self
+                .staging
+                .views_within(path)
+                .any(|view| view.path != path && !self.wanted.wants_staged(&view))
     }
 
     /// Whether the work tree need not hold everything.

@@ -23,7 +23,7 @@ use super::way::{PastState, Way, past_state, way_of_redo, way_of_undo, way_to};
 use super::{OpLog, OpRecord, Operation};
 use crate::id::TreeId;
 use crate::path::RepoPath;
-use crate::storage::binary_staging::StagedKind;
+use crate::storage::binary_staging::{KindView, StagedKind};
 use crate::storage::chunker::Chunker;
 use crate::storage::format::moving::Moving;
 
@@ -284,7 +284,10 @@ impl Operation<'_> {
     }
 
     fn remove_empty_above(&self, work_tree: &WorkTree, path: &RepoPath) -> Result<()> {
-        let is_staged = |dir: &RepoPath| self.staging.view(dir.as_bytes()).is_some();
+        let is_staged = |dir: &RepoPath| {
+            let staged = self.staging.view(dir.as_bytes());
+            staged.is_some_and(|staged| staged.kind == KindView::EmptyDir)
+        };
         Ok(work_tree.remove_empty_dirs_unless(path, is_staged)?)
     }
 
