@@ -157,17 +157,22 @@ fn a_log_that_begins_anew_forgets_no_command_that_did_not_finish() {
     if !strace::is_there("a lost log behind a kill") {
         return;
     }
-    let sandbox = killed_on_its_way();
-    fs::remove_file(sandbox.path(".digstore/operations")).unwrap();
-    sandbox.ok(REPAIR);
-    let log = sandbox.ok(["op", "log"]);
-    assert!(log.text().contains("not finished"), "{log:?}");
-    // What it had kept is named there; it is not entered again.
-    let number = sandbox.ok(["op", "log"]).text().lines().count();
-    for _ in 0..12 {
-        sandbox.ok(["commit", "--allow-empty", "-m", "x"]);
+    let killed = killed_on_its_way();
+    fs::remove_file(killed.path(".digstore/operations")).unwrap();
+    for first in [REPAIR, &["commit", "--allow-empty", "-m", "x"]] {
+        let sandbox = copy_of(&killed);
+        sandbox.ok(first);
+        let log = sandbox.ok(["op", "log"]);
+        assert!(log.text().contains("not finished"), "{log:?}");
+        // What it had kept is named there; it is not entered again.
+        for _ in 0..12 {
+            sandbox.ok(["commit", "--allow-empty", "-m", "x"]);
+        }
+        sandbox.ok(["gc", "--now"]);
+        sandbox.ok(["store", "verify", "--data"]);
+        let after = sandbox.ok(["op", "log"]);
+        assert_eq!(after.text().lines().count(), log.text().lines().count() + 12, "{after:?}");
     }
-    assert_eq!(sandbox.ok(["op", "log"]).text().lines().count(), number + 12);
 }
 
 #[test]

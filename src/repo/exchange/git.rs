@@ -48,7 +48,7 @@ fn git() -> Command {
     });
     command.env("LC_ALL", "C").env("GIT_NO_LAZY_FETCH", "1").env("GIT_TERMINAL_PROMPT", "0");
     // What stands for other commits here stands for nothing where they go.
-    command.env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_GRAFT_FILE", "/dev/null");
+    command.env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_GRAFT_FILE", "/dev/null/none");
     RUN_NOTHING.iter().chain([&TELL_CASE]).for_each(|setting| {
         command.args(["-c", setting]);
     });

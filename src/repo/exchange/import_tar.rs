@@ -239,7 +239,8 @@ impl Reading<'_> {
         }
         let target = entry.link_name_bytes().filter(|_| entry.header().entry_type().is_hard_link());
         let target = self.path(&target?).ok().flatten()?;
-        self.left_out.contains(&target).then_some("it is a link to what was left out")
+        let is_left_out = self.left_out.contains(&target) && !self.found.contains_key(&target);
+        is_left_out.then_some("it is a link to what was left out")
     }
 
     fn leave_out(&mut self, name: &[u8], path: RepoPath, why: &str) {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::super::trees::TreeDiff;
+use super::super::trees::{TreeDiff, is_empty_tree};
 use super::super::worktree::WorkTree;
 use super::super::{RepoError, Repository, Result};
 use super::{
@@ -26,8 +26,19 @@ const UNFINISHED: &str = " (not finished)";
 impl Repository {
     /// What a killed command was doing to the work tree, if it died before its record was in the log.
     pub(in super::super) fn announced(&self, log: &OpLog) -> Result<Option<Moving>> {
-        let seq = log.last().map_or(0, |last| last.link.seq);
-        Ok(self.moving()?.filter(|moving| moving.seq == seq))
+        let Some(moving) = self.moving()? else { return Ok(None) };
+        let means_this = match log.last() {
+            Some(last) => moving.seq == last.link.seq,
+            // The log that it goes on with is gone; what was kept must not go too.
+            None => moving.seq == 0 || self.holds_trees_of(&moving)?,
+        };
+        Ok(means_this.then_some(moving))
+    }
+
+    fn holds_trees_of(&self, moving: &Moving) -> Result<bool> {
+        let store = self.store()?;
+        let mut trees = [Some(moving.target), moving.kept].into_iter().flatten();
+        Ok(trees.all(|tree| is_empty_tree(&tree) || store.contains(&tree.into())))
     }
 
     /// The file that says it, which may be one of the past.
