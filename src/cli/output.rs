@@ -46,12 +46,10 @@ impl Output {
             bail!("'{}' is a link that leads nowhere", output.display());
         }
         let full = if is_link { std::fs::canonicalize(full)? } else { full };
-        let (Some(dir), Some(name)) = (full.parent(), full.file_name()) else {
+        let is_dir = output.as_os_str().as_bytes().ends_with(b"/");
+        let (Some(dir), Some(name), false) = (full.parent(), full.file_name(), is_dir) else {
             bail!("'{}' cannot be a file", output.display());
         };
-        if output.as_os_str().as_bytes().ends_with(b"/") {
-            bail!("'{}' cannot be a file", output.display());
-        }
         let name = Repository::check_path(name.as_bytes().to_vec())?;
         Ok(Self::File(Box::new(WorkTree::open(dir)?), name))
     }

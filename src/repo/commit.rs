@@ -161,8 +161,7 @@ impl Repository {
 }
 
 fn check_resolved(state: &MergeState) -> Result<()> {
-    let open = state.conflicts.iter().filter(|conflict| !conflict.resolved);
-    let paths: Vec<_> = open.map(|conflict| format!("'{}'", conflict.path)).collect();
+    let paths: Vec<_> = state.open().map(|conflict| format!("'{}'", conflict.path)).collect();
     if paths.is_empty() { Ok(()) } else { Err(MergeError::Unresolved { paths }.into()) }
 }
 

@@ -187,13 +187,16 @@ impl Repository {
                 skipped.extend(stat.map(|_| (path, IN_GIT.to_owned())));
                 continue;
             }
-            let staged = removed.before.view(path.as_bytes()).map(|staged| staged.kind);
-            let answer = match (stat, staged) {
-                (Some((PathKind::File { .. } | PathKind::Symlink, _)), _) => {
+            let is_staged_dir = || {
+                let staged = removed.before.view(path.as_bytes());
+                staged.is_some_and(|staged| staged.kind == KindView::EmptyDir)
+            };
+            let answer = match stat {
+                Some((PathKind::File { .. } | PathKind::Symlink, _)) => {
                     work_tree.remove_file(&path).map(drop)
                 }
                 // One that is not empty stays.
-                (Some((PathKind::Dir, _)), Some(KindView::EmptyDir)) => {
+                Some((PathKind::Dir, _)) if is_staged_dir() => {
                     work_tree.remove_dir(&path).map(drop)
                 }
                 _ => continue,

@@ -22,7 +22,7 @@ use super::diff_trees::as_staged;
 use super::operation::Operation;
 use super::pathspec::Pathspec;
 use super::switch::{Move, MoveReport, Reach, holds};
-use super::trees::{TreeDiff, TreeWalk, find};
+use super::trees::{TreeChange, TreeDiff, TreeWalk, find};
 use super::{RepoError, Repository, Result};
 use crate::id::{CommitId, TreeId};
 use crate::path::RepoPath;
@@ -240,47 +240,37 @@ impl Repository {
 
     /// A tree with what another one has at some paths.
     fn only_at(&self, tree: TreeTotals, other: TreeId, paths: &Pathspec) -> Result<TreeTotals> {
-        let edits =
-            self.edits(tree.tree, other, |path, _| paths.matches(path.as_bytes(), false))?;
-        self.write_edited(tree, &edits)
+        let is_meant = |change: &TreeChange| Ok(paths.matches(change.path.as_bytes(), false));
+        self.write_edited(tree, &self.edits(tree.tree, other, is_meant)?)
     }
 
     /// The last commit with what was changed in the work tree. What is not tracked any more and lies
     /// there as it was committed was not removed from it.
     fn work_at(&self, last: TreeTotals, tracked: TreeId, paths: &Pathspec) -> Result<TreeTotals> {
         let (root, chunker) = (self.work_tree_handle()?, Chunker::new(self.format().chunker));
-        let is_there = |path: &RepoPath| {
-            let committed = find(self.objects()?, &last.tree, path)?.and_then(as_staged);
-            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
-            committed.map_or(Ok(false), |entry| holds(&root, &chunker, path, &entry).map_err(read))
+        let is_meant = |change: &TreeChange| {
+            let gone = change.old.clone().filter(|_| change.new.is_none()).and_then(as_staged);
+            let is_there = |entry| holds(&root, &chunker, &change.path, &entry);
+            Ok(paths.matches(change.path.as_bytes(), false) && !gone.map_or(Ok(false), is_there)?)
         };
-        let mut edits = Vec::new();
-        for edit in
-            self.edits(last.tree, tracked, |path, _| paths.matches(path.as_bytes(), false))?
-        {
-            if edit.1.is_some() || !is_there(&edit.0)? {
-                edits.push(edit);
-            }
-        }
-        self.write_edited(last, &edits)
+        self.write_edited(last, &self.edits(last.tree, tracked, is_meant)?)
     }
 
     /// A tree with only what was added between two.
     fn added_alone(&self, old: TreeId, new: TreeId) -> Result<TreeTotals> {
-        let edits = self.edits(old, new, |_, is_added| is_added)?;
-        self.write_alone(&edits)
+        self.write_alone(&self.edits(old, new, |change| Ok(change.old.is_none()))?)
     }
 
     fn edits(
         &self,
         old: TreeId,
         new: TreeId,
-        is_meant: impl Fn(&RepoPath, bool) -> bool,
+        is_meant: impl Fn(&TreeChange) -> Result<bool>,
     ) -> Result<Vec<(RepoPath, Option<EntryKind>)>> {
         let mut edits = Vec::new();
         for change in TreeDiff::new(self.objects()?, Some(old), Some(new)) {
             let change = change?;
-            if is_meant(&change.path, change.old.is_none()) {
+            if is_meant(&change)? {
                 edits.push((change.path, change.new));
             }
         }
@@ -394,8 +384,7 @@ impl Repository {
 
     /// Ours with the files that the merge added: like git, only these are staged.
     fn with_added(&self, ours: TreeTotals, merged: TreeId) -> Result<TreeTotals> {
-        let edits = self.edits(ours.tree, merged, |_, is_added| is_added)?;
-        self.write_edited(ours, &edits)
+        self.write_edited(ours, &self.edits(ours.tree, merged, |change| Ok(change.old.is_none()))?)
     }
 
     /// The merged tree with the files that were not tracked.

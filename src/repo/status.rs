@@ -88,8 +88,7 @@ pub struct SparseStatus {
 impl StatusReport {
     /// Conflicts that are not resolved yet, in path order.
     pub fn unmerged(&self) -> impl Iterator<Item = &Conflict> {
-        let conflicts = self.merging.iter().flat_map(|state| &state.conflicts);
-        conflicts.filter(|conflict| !conflict.resolved)
+        self.merging.iter().flat_map(MergeState::open)
     }
 }
 
@@ -133,8 +132,10 @@ impl Repository {
         let root = self.work_tree_handle()?;
         let mut scan = Scan::new(self, &root, &staging, pathspec)?;
         scan.ignored = options.ignored;
-        let (untracked, open) = (options.untracked, self.unresolved()?);
-        let looker = Looker { scan, untracked, open, found: Mutex::default() };
+        let merging = self.merge_state()?;
+        let open =
+            merging.iter().flat_map(MergeState::open).map(|open| open.path.clone()).collect();
+        let looker = Looker { scan, untracked: options.untracked, open, found: Mutex::default() };
         let _ = looker.scan.walk(false, |listing| {
             looker.visit(listing);
             ControlFlow::Continue(())
@@ -171,7 +172,7 @@ impl Repository {
             head,
             staged,
             unstaged: changes,
-            merging: self.merge_state()?,
+            merging,
             sparse,
             untracked,
             ignored,

@@ -182,8 +182,8 @@ fn a_repository_of_gits_is_not_touched() {
     let (sandbox, mut forge) = (sound(), Forge::new());
     let before = sandbox.ok(["log", "-n", "1", "--format=%H"]).text().trim_end().to_owned();
     let file = forge.file(b"config", b"planted");
-    let dirs = [forge.dir(b".git", vec![file.clone()]), forge.dir(b".git", vec![file])];
-    let [above, below] = dirs;
+    let above = forge.dir(b".git", vec![file.clone()]);
+    let below = forge.dir(b".git", vec![file]);
     let dir = forge.dir(b"d", vec![below]);
     let commit = forge.publish(&sandbox, vec![above, dir]).to_string();
     for args in [&["switch", "-f", "--detach", &commit][..], &["restore", "-s", &commit, "."]] {

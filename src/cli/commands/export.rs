@@ -118,9 +118,8 @@ fn git(args: &GitArgs, context: &Context<'_>) -> CommandResult {
     let report = repository.export_git(&GitExportOptions { target, force: args.force })?;
     repository.monitor().finish();
     if report.empty_dirs > 0 {
-        let noun = if report.empty_dirs == 1 { "directory" } else { "directories" };
-        let count = format::count(report.empty_dirs);
-        context.ui.warn(format!("left out {count} empty {noun}: git cannot hold them"));
+        let dirs = format::counted(report.empty_dirs, "empty directory");
+        context.ui.warn(format!("left out {dirs}: git cannot hold them"));
     }
     if context.ui.is_json() {
         context.ui.document(&json!({

@@ -35,8 +35,11 @@ pub fn count(number: u64) -> String {
 
 /// `1 file`, `17,137 files`; an irregular plural is the caller's own.
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", count(number))
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{} {noun}", count(number)),
+        Some(stem) => format!("{} {stem}ies", count(number)),
+        None => format!("{} {noun}s", count(number)),
+    }
 }
 
 /// `3 ms`, `0.8 s`, `3 min 20 s`, `2 h 05 min`.
@@ -105,6 +108,7 @@ mod tests {
         );
         assert_eq!(counted(1, "file"), "1 file");
         assert_eq!(counted(0, "file"), "0 files");
+        assert_eq!(counted(2, "empty directory"), "2 empty directories");
     }
 
     #[test]

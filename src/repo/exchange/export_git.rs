@@ -109,16 +109,12 @@ impl Repository {
         // Where git stopped reading, it says why.
         match written {
             Err(RepoError::Exchange(error @ ExchangeError::Write(_))) => {
-                let ended = running.finish();
-                self.stop_if_cancelled()?;
-                ended?;
+                self.wait_for(running)?;
                 return Err(error.into());
             }
             written => written?,
         }
-        let ended = running.finish();
-        self.stop_if_cancelled()?;
-        ended?;
+        self.wait_for(running)?;
         if created && let Head::Branch(name) = self.refs().read_head()? {
             git.ask("symbolic-ref", &["HEAD", &format!("refs/heads/{name}")], &[])?;
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use super::super::Repository;
 use super::ExchangeError;
 
 type Result<T> = std::result::Result<T, ExchangeError>;
@@ -145,6 +146,15 @@ impl Git {
     pub(super) fn head(&self) -> Option<String> {
         let out = self.ask("symbolic-ref", &["-q", "HEAD"], &[]).ok()?;
         Some(String::from_utf8(out).ok()?.trim_end().to_owned())
+    }
+}
+
+impl Repository {
+    /// Waits for a git that ends. A signal that is for both may have ended it: then that is why.
+    pub(super) fn wait_for(&self, running: Running) -> super::super::Result<()> {
+        let ended = running.finish();
+        self.stop_if_cancelled()?;
+        Ok(ended?)
     }
 }
 

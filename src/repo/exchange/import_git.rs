@@ -324,10 +324,8 @@ impl<'r> Import<'r> {
                 None
             }
         };
-        // Where the stream broke off, git says why; it may have got the signal that is for both.
-        let ended = running.finish();
-        self.repository.stop_if_cancelled()?;
-        ended?;
+        // Where the stream broke off, git says why.
+        self.repository.wait_for(running)?;
         cut_off.map_or(Ok(()), |error| Err(ExchangeError::Stream(error).into()))
     }
 

@@ -58,9 +58,9 @@ impl Repository {
 
     /// The paths that keep what waits from being committed.
     pub(in crate::repo) fn unresolved(&self) -> Result<Vec<RepoPath>> {
-        let conflicts = self.merge_state()?.map_or(Vec::new(), |state| state.conflicts);
-        let open = conflicts.into_iter().filter(|conflict| !conflict.resolved);
-        Ok(open.map(|conflict| conflict.path).collect())
+        let waiting = self.merge_state()?;
+        let open = waiting.iter().flat_map(MergeState::open);
+        Ok(open.map(|conflict| conflict.path.clone()).collect())
     }
 
     /// The state that a tree holds.

@@ -36,9 +36,12 @@ impl Repository {
     }
 
     fn holds_trees_of(&self, moving: &Moving) -> Result<bool> {
-        let store = self.store()?;
-        let mut trees = [Some(moving.target), moving.kept].into_iter().flatten();
-        Ok(trees.all(|tree| is_empty_tree(&tree) || store.contains(&tree.into())))
+        for tree in [Some(moving.target), moving.kept].into_iter().flatten() {
+            if !is_empty_tree(&tree) && !staged::is_stored(self, &tree)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The file that says it, which may be one of the past.

@@ -72,7 +72,7 @@ impl Repository {
     }
 }
 
-fn is_stored(repository: &Repository, tree: &TreeId) -> Result<bool> {
+pub(super) fn is_stored(repository: &Repository, tree: &TreeId) -> Result<bool> {
     Ok(repository.store()?.contains(&ObjectId::from(*tree)))
 }
 

@@ -200,8 +200,7 @@ impl Operation<'_> {
                 Some(kept) => find(objects, kept, &path)?.is_some(),
                 None => false,
             };
-            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
-            if !is_kept && holds(&root, &chunker, &path, &entry).map_err(read)? {
+            if !is_kept && holds(&root, &chunker, &path, &entry)? {
                 made.push(path);
             }
         }
@@ -351,8 +350,7 @@ impl Operation<'_> {
         let written = way.written.map_or(Ok(None), at)?;
         let kept = way.kept.map_or(Ok(None), at)?;
         for entry in [kept, written].into_iter().flatten() {
-            let read = |source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source };
-            if holds(root, chunker, path, &entry).map_err(read)? {
+            if holds(root, chunker, path, &entry)? {
                 return Ok(true);
             }
         }
@@ -438,7 +436,11 @@ impl Operation<'_> {
                 let is_modified =
                     repository.is_modified_else_note(&root, &self.staging, &entry.path)?;
                 let is_there = match is_modified {
-                    Some(true) if staged.is_none() => is_as(&root, &chunker, &entry)?,
+                    // Its directory may allow no change.
+                    Some(true) if staged.is_none() => {
+                        let wanted = (entry.kind.clone(), entry.size);
+                        holds(&root, &chunker, &entry.path, &wanted)?
+                    }
                     _ => is_staged && is_modified == Some(false),
                 };
                 if !is_there {
@@ -453,12 +455,6 @@ impl Operation<'_> {
         }
         Ok(files)
     }
-}
-
-/// Whether the work tree holds an entry as it is, in a directory that may allow no change.
-fn is_as(root: &OwnedFd, chunker: &Chunker, entry: &CommittedEntry) -> Result<bool> {
-    let read = |source| RepoError::WorkTreeRead { path: entry.path.to_os().to_owned(), source };
-    holds(root, chunker, &entry.path, &(entry.kind.clone(), entry.size)).map_err(read)
 }
 
 fn paths_of(repository: &Repository, tree: TreeId) -> Result<Vec<RepoPath>> {

@@ -57,9 +57,7 @@ impl Repository {
         staging: &BinaryStagingArea,
         work_tree: &WorkTree,
     ) -> Result<RenamePlan> {
-        let conflicts = self.merge_state()?.into_iter().flat_map(|state| state.conflicts);
-        let open = conflicts.filter(|conflict| !conflict.resolved);
-        let in_conflict = open.map(|conflict| conflict.path).collect();
+        let in_conflict = self.unresolved()?;
         let check = Check { options, staging, work_tree, own_dir: self.own_dir(), in_conflict };
         let goes_into = check.goes_into_directory()?;
         let mut plan = RenamePlan::default();

@@ -138,34 +138,33 @@ impl Repair<'_> {
     /// that has another number now.
     pub(super) fn moving(&mut self) -> Result<()> {
         let path = Path::new(MOVING_FILE);
-        let moving = match self.repository.moving() {
-            Err(RepoError::Moving(_)) => None,
-            Err(RepoError::Disk(error)) if error.is_unreadable() => None,
-            moving => match (moving?, self.renumbered) {
-                (Some(moving), Some((before, now))) => Some((moving, before, now)),
-                _ => return Ok(()),
+        match self.repository.moving() {
+            Err(RepoError::Moving(_)) => {}
+            Err(RepoError::Disk(error)) if error.is_unreadable() => {}
+            moving => match moving?.zip(self.renumbered) {
+                None => return Ok(()),
+                // It still means what it did: the end of the log, or nothing.
+                Some((moving, (before, now))) if now == before && moving.seq <= now => {
+                    return Ok(());
+                }
+                Some((moving, (before, now))) if moving.seq >= before => {
+                    return self.renumber(&Moving { seq: now, ..moving });
+                }
+                // One of an earlier operation meant nothing before, either.
+                Some(_) => {}
             },
-        };
-        // It still means what it did: the end of the log, or nothing.
-        if let Some((moving, before, now)) = &moving
-            && (now == before && moving.seq <= *now)
-        {
-            return Ok(());
-        }
-        // One of an earlier operation meant nothing before, either.
-        if let Some((moving, before, now)) = moving
-            && moving.seq >= before
-        {
-            self.note(MOVING_FILE, "the mended log of operations: its place there");
-            if self.apply {
-                let moving = Moving { seq: now, ..moving };
-                self.disk().publish(path, &moving.encode(), true)?;
-            }
-            return Ok(());
         }
         self.note(MOVING_FILE, "nothing: it is set aside");
         self.set_aside(path)?;
         if self.apply { Ok(self.disk().remove_durably(path)?) } else { Ok(()) }
+    }
+
+    fn renumber(&mut self, moving: &Moving) -> Result<()> {
+        self.note(MOVING_FILE, "the mended log of operations: its place there");
+        if self.apply {
+            self.disk().publish(MOVING_FILE.as_ref(), &moving.encode(), true)?;
+        }
+        Ok(())
     }
 
     fn put_ref_back(&mut self, name: &str, value: RefValue) -> Result<()> {

@@ -84,6 +84,8 @@ pub(super) struct Looked {
     pub(super) target: Option<(StagedKind, u64)>,
     /// Whether a file or link was there as the target has it, and not as it is staged.
     pub(super) is_taken_over: bool,
+    /// Whether the target has there what would be written, were it not in a repository of git's.
+    pub(super) is_left_out: bool,
     /// The stat of a file or link there that is as it is staged or as the target has it: its bytes
     /// are stored.
     pub(super) stored: Option<FileStat>,
@@ -183,7 +185,11 @@ impl<'a> Look<'a> {
         let is_dir = matches!(target, Some((StagedKind::EmptyDir, _)));
         let is_noted = verdict == Verdict::Note && !is_in_git;
         let is_taken_over = is_noted && found == Found::AsTarget && !is_dir;
-        Ok(Looked { verdict, obstacle, target, is_taken_over, stored })
+        let is_left_out = is_in_git
+            && target.is_some()
+            && self.moving.reach != Reach::Nothing
+            && self.wanted.wants(path.as_bytes(), is_dir);
+        Ok(Looked { verdict, obstacle, target, is_taken_over, is_left_out, stored })
     }
 
     /// Whether a path is staged without being written: the work tree need not hold it, and does
@@ -250,7 +256,7 @@ impl<'a> Look<'a> {
             return Ok((Found::AsStaged, Some(stat)));
         }
         let is_target = match target {
-            Some(target) => holds(self.root, &self.chunker, path, target).map_err(read)?,
+            Some(target) => holds(self.root, &self.chunker, path, target)?,
             None => false,
         };
         Ok((if is_target { Found::AsTarget } else { Found::Other }, Some(stat)))
@@ -372,18 +378,23 @@ pub(in super::super) fn holds(
     chunker: &Chunker,
     path: &RepoPath,
     (wanted, size): &(StagedKind, u64),
-) -> io::Result<bool> {
-    Ok(match (wanted, stat_one(root, path)?) {
-        (
-            StagedKind::File { executable, content },
-            Some((PathKind::File { executable: now }, stat)),
-        ) => {
-            *executable == now && *size == stat.size && content_of(root, path, chunker)? == *content
-        }
-        (StagedKind::Symlink { target }, Some((PathKind::Symlink, _))) => {
-            read_link(root, path)? == *target
-        }
-        (StagedKind::EmptyDir, Some((PathKind::Dir, _))) => true,
-        _ => false,
-    })
+) -> Result<bool> {
+    let look = || -> io::Result<bool> {
+        Ok(match (wanted, stat_one(root, path)?) {
+            (
+                StagedKind::File { executable, content },
+                Some((PathKind::File { executable: now }, stat)),
+            ) => {
+                *executable == now
+                    && *size == stat.size
+                    && content_of(root, path, chunker)? == *content
+            }
+            (StagedKind::Symlink { target }, Some((PathKind::Symlink, _))) => {
+                read_link(root, path)? == *target
+            }
+            (StagedKind::EmptyDir, Some((PathKind::Dir, _))) => true,
+            _ => false,
+        })
+    };
+    look().map_err(|source| RepoError::WorkTreeRead { path: path.to_os().to_owned(), source })
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::super::beneath::{PathKind, stat_one};
 use super::super::diff_trees::CommittedEntry;
-use super::super::ignore::{IN_GIT, leads_into_git};
+use super::super::ignore::IN_GIT;
 use super::super::operation::Operation;
 use super::super::worktree::{WorkTree, why};
 use super::super::{RepoError, Repository, Result};
@@ -69,19 +69,6 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
         if let (Some(stat), Verdict::Write | Verdict::Remove) = (&looked.stored, looked.verdict) {
             self.repository.note_stored(path, stat);
         }
-    }
-
-    /// Nothing is written into a repository of git's.
-    fn tell_in_git(&mut self, path: &RepoPath, looked: &Looked) -> Result<()> {
-        if leads_into_git(path.as_bytes()) && looked.target.is_some() {
-            let is_meant = match self.moving.reach {
-                Reach::Nothing => false,
-                Reach::Everything => true,
-                Reach::Wanted => self.repository.wanted()?.wants(path.as_bytes(), is_dir(looked)),
-            };
-            self.report.skipped.extend(is_meant.then(|| (path.clone(), IN_GIT.to_owned())));
-        }
-        Ok(())
     }
 
     /// Removes what the target does not have, and what stands where it has a directory.
@@ -170,7 +157,9 @@ impl<'o, 'r, 'm> Steps<'o, 'r, 'm> {
                     && !self.is_spared(&looked)
                 {
                     self.note_stored(&change.path, &looked);
-                    self.tell_in_git(&change.path, &looked)?;
+                    if looked.is_left_out {
+                        self.report.skipped.push((change.path.clone(), IN_GIT.to_owned()));
+                    }
                     batch.push(change.path, looked);
                 }
                 if batch.cost > limit {

@@ -104,6 +104,11 @@ pub struct MergeState {
 }
 
 impl MergeState {
+    /// Conflicts that are not resolved yet, in path order.
+    pub fn open(&self) -> impl Iterator<Item = &Conflict> {
+        self.conflicts.iter().filter(|conflict| !conflict.resolved)
+    }
+
     /// What waits when `others` are brought to `head`, before anything came of it: nobody else's,
     /// without conflicts and with nothing behind it.
     pub fn new(

@@ -12,7 +12,8 @@ const MAGIC: &[u8; 8] = b"DIGMOVE1";
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moving {
-    /// The last operation in the log when it began. Once there is another, this means nothing.
+    /// The last operation in the log when it began. Once there is another, this means nothing; with a log
+    /// that has none, it goes on from there.
     pub seq: u64,
     /// What the work tree is brought to.
     pub target: TreeId,
