@@ -382,3 +382,48 @@ fn what_is_not_tracked_any_more_stays() {
         assert_eq!(sandbox.read("code"), b"codemore");
     }
 }
+
+#[test]
+fn what_no_command_could_read_again_is_not_stored() {
+    let sandbox = changed();
+    let before = (sandbox.snapshot(), sandbox.status(), head(&sandbox));
+    let long = "u".repeat(4097);
+    let commands: [&[&str]; 5] = [
+        &["commit", "-m", "x"],
+        &["stash"],
+        &["tag", "-a", "v1", "-m", "x"],
+        &["commit", "--amend", "-m", "x"],
+        &["revert", "HEAD"],
+    ];
+    for (name, value) in [("DIGSTORE_AUTHOR_NAME", &long), ("DIGSTORE_AUTHOR_EMAIL", &long)] {
+        for args in commands {
+            let output = Output::of(sandbox.command(args).env(name, value)).expect_code(1);
+            assert!(output.stderr.contains("longer than 4096 bytes"), "{args:?}: {output:?}");
+        }
+    }
+    assert_eq!((sandbox.snapshot(), sandbox.status(), head(&sandbox)), before);
+    sandbox.ok(["store", "verify", "--data"]);
+}
+
+#[test]
+fn messages_that_others_grow_from_are_as_long_as_can_be() {
+    let sandbox = changed();
+    sandbox.write("long", "x".repeat((1 << 20) - 7));
+    let long = sandbox.path("long");
+    sandbox.ok(["commit", "-F", long.to_str().unwrap()]);
+    sandbox.remove("long");
+    let picked = head(&sandbox);
+    // The title of a stash and of what reverts a commit is cut, what else is picked stays whole.
+    sandbox.ok(["stash", "-u"]);
+    assert!(sandbox.ok(["stash", "list"]).text().len() < 5000);
+    sandbox.ok(["revert", "HEAD"]);
+    let before = head(&sandbox);
+    let said = sandbox.fails(1, ["cherry-pick", "-x", &picked]);
+    assert!(said.contains("longer than 1 MiB"), "{said}");
+    assert_eq!(head(&sandbox), before);
+    sandbox.ok(["cherry-pick", &picked]);
+    sandbox.ok(["reset", "--hard", &picked]);
+    sandbox.ok(["stash", "pop"]);
+    sandbox.ok(["gc", "--now"]);
+    sandbox.ok(["store", "verify", "--data"]);
+}

@@ -82,6 +82,7 @@ fn of_repo(error: &RepoError) -> (ExitCode, Option<String>) {
         RepoError::NothingToCommit
         | RepoError::HeadMoved { .. }
         | RepoError::BadMessage(_)
+        | RepoError::Unstorable(_)
         | RepoError::WouldLose { .. }
         | RepoError::InTheWay(_)
         | RepoError::CannotKeep { .. }
@@ -122,6 +123,9 @@ fn of_refusal(error: &RepoError) -> &'static str {
             "look at it with 'digstore show', and amend again if you still want to"
         }
         RepoError::BadMessage(_) => "give one with -m",
+        RepoError::Unstorable(_) => {
+            "no later command could read it, so nothing was changed; give shorter texts"
+        }
         RepoError::WouldLose { .. } => {
             "--force removes them all the same, --cached keeps the files"
         }
@@ -206,9 +210,11 @@ fn of_merge(error: &MergeError) -> (ExitCode, Option<String>) {
         MergeError::NotInConflict(_) => {
             (ExitCode::NotFound, text("'digstore status' lists conflicts"))
         }
-        MergeError::Damaged(_) => (
+        MergeError::Damaged(_) | MergeError::Lost(_) => (
             ExitCode::Corrupt,
-            text("commits and work tree are not affected: 'digstore reset' ends the merge"),
+            text(
+                "commits and work tree are not affected: 'digstore undo' goes back to before the merge, 'digstore op log' says how far that is",
+            ),
         ),
         MergeError::NoneWaits => (ExitCode::Failure, None),
     }

@@ -11,7 +11,7 @@ use super::programs;
 use super::signals::{self, Front};
 use crate::config::Config;
 use crate::repo::{RepoError, Repository};
-use crate::storage::format::object::{MAX_MESSAGE, Signature};
+use crate::storage::format::object::{MAX_MESSAGE, MAX_SIGNATURE_FIELD, Signature};
 
 /// Where a message comes from.
 #[derive(Debug, Default, Args)]
@@ -65,6 +65,11 @@ pub(crate) fn signature(config: &Config, author: Option<&str>) -> anyhow::Result
             .ok_or_else(|| anyhow!("--author expects 'Name <address>', not '{text}'"))?,
         None => own_identity(config).ok_or(RepoError::NoIdentity)?,
     };
+    for (what, field) in [("name", &name), ("e-mail address", &email)] {
+        if field.len() > MAX_SIGNATURE_FIELD {
+            bail!("the {what} of the author is longer than {MAX_SIGNATURE_FIELD} bytes");
+        }
+    }
     let now = jiff::Zoned::now();
     let offset_minutes = (now.offset().seconds() / 60) as i16;
     Ok(Signature { name, email, seconds: now.timestamp().as_second(), offset_minutes })

@@ -56,6 +56,11 @@ pub(super) fn check_message(message: &str) -> Result<()> {
     if message.trim().is_empty() {
         return Err(RepoError::BadMessage("empty"));
     }
+    check_message_len(message)
+}
+
+/// Whether a message that may be empty, as an imported one, can be stored.
+pub(super) fn check_message_len(message: &str) -> Result<()> {
     if message.len() > MAX_MESSAGE {
         return Err(RepoError::BadMessage("longer than 1 MiB"));
     }
@@ -151,7 +156,7 @@ impl Repository {
     /// Stores a commit, whose tree is stored; no ref leads to it yet.
     pub(super) fn write_commit(&self, engine: &Engine, commit: &Commit) -> Result<CommitId> {
         let root = self.work_tree_handle()?;
-        let encoded = commit.encode();
+        let encoded = commit.encode_checked().map_err(RepoError::Unstorable)?;
         let id = CommitId::of(&encoded);
         engine.write_objects(&WorkTreeSource(&root), |worker| {
             worker.put(BlockKind::Commit, ObjectId::from(id), encoded)

@@ -175,6 +175,9 @@ pub enum RepoError {
     /// An empty or oversized message.
     #[error("the commit message is {0}")]
     BadMessage(&'static str),
+    /// What no later command could read is not stored.
+    #[error("this cannot be stored")]
+    Unstorable(#[source] FormatError),
     /// Files that `rm` would lose.
     #[error("{} would lose changes: {}", if paths.len() == 1 { "one file" } else { "several files" }, paths.join(", "))]
     WouldLose {

@@ -133,8 +133,15 @@ impl Repository {
         self.check_none_waits()?;
         let head = op.head_commit()?.ok_or_else(|| Self::unborn(op.head()))?;
         let before = op.staged_tree()?;
-        let (made, skipped) = match self.make_stash(&mut op, head, before, options) {
-            Ok((Some(made), skipped)) => (made, skipped),
+        let made = self.make_stash(&mut op, head, before, options).and_then(|(made, skipped)| {
+            let enter = |made: Made| {
+                let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
+                Ok::<_, RepoError>((made, stash))
+            };
+            Ok((made.map(enter).transpose()?, skipped))
+        });
+        let (made, stash, skipped) = match made {
+            Ok((Some((made, stash)), skipped)) => (made, stash, skipped),
             other => {
                 // Where the disk is full it may fail as well, and the first error says why.
                 let restaged = op.stage_tree(before.tree);
@@ -143,7 +150,6 @@ impl Repository {
                 return Ok(StashReport { made: None, skipped });
             }
         };
-        let stash = self.enter_stash(&mut op, head, &made, &options.committer)?;
         self.keep_unstaged(&mut op, before.tree, &made)?;
         let moved = op.move_to(&Move::new(Some(made.all), Some(made.target)));
         if moved.is_err() {
@@ -459,7 +465,7 @@ fn stash_message(head: &Head, id: CommitId, commit: &Commit, given: Option<&str>
     if let Some(text) = given {
         return format!("On {branch}: {text}");
     }
-    let title = commit.message.lines().next().unwrap_or_default();
+    let title = commit.title();
     format!("WIP on {branch}: {} {title}", id.short())
 }
 

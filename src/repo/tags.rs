@@ -94,7 +94,7 @@ impl Repository {
     pub fn write_tag(&self, tag: &Tag) -> Result<TagId> {
         super::commit::check_message(&tag.message)?;
         let root = self.work_tree_handle()?;
-        let encoded = tag.encode();
+        let encoded = tag.encode_checked().map_err(RepoError::Unstorable)?;
         let id = TagId::of(&encoded);
         self.engine()?.write_objects(&WorkTreeSource(&root), |worker| {
             worker.put(BlockKind::Tag, ObjectId::from(id), encoded)

@@ -317,16 +317,15 @@ impl<'r> Import<'r> {
             }
         };
         drop(stream);
-        let cut_off = match read {
-            Err(RepoError::Exchange(ExchangeError::Stream(error))) => Some(error),
-            read => {
-                read?;
-                None
-            }
-        };
-        // Where the stream broke off, git says why.
-        self.repository.wait_for(running)?;
-        cut_off.map_or(Ok(()), |error| Err(ExchangeError::Stream(error).into()))
+        let waited = self.repository.wait_for(running);
+        match read {
+            // Where the stream broke off, git says why.
+            Err(RepoError::Exchange(ExchangeError::Stream(
+                ExportError::Ended | ExportError::Read(_),
+            ))) => waited.and(read),
+            Err(error) => Err(error),
+            Ok(()) => waited,
+        }
     }
 
     /// Reads until the round is full; `true` at the end of the stream.
@@ -405,7 +404,7 @@ impl<'r> Import<'r> {
             monitor.warn(&format!("{what} is not UTF-8: it was read as Latin-1"));
         }
         if altered.is_cut {
-            monitor.warn(&format!("{what} has a name of more than 4,096 bytes: it was cut"));
+            monitor.warn(&format!("{what} has a name of more than 4,096 bytes, or a message of more than 1 MiB: it was cut"));
         }
         if altered.is_other {
             self.others += 1;
@@ -526,7 +525,8 @@ impl<'r> Import<'r> {
             let tagger = altered.signature(tagger);
             let message = altered.message(head.message);
             self.tell(&what, altered);
-            let encoded = Tag { name, target: commit, tagger, message }.encode();
+            let tag = Tag { name, target: commit, tagger, message };
+            let encoded = tag.encode_checked().map_err(RepoError::Unstorable)?;
             let id = TagId::of(&encoded);
             round.worker.put(BlockKind::Tag, ObjectId::from(id), encoded)?;
             value.annotation = Some(id);

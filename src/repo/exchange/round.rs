@@ -179,7 +179,7 @@ impl Round<'_, '_> {
 
     /// Stores a commit.
     pub(super) fn commit(&mut self, commit: &Commit) -> Result<CommitId> {
-        let encoded = commit.encode();
+        let encoded = commit.encode_checked().map_err(RepoError::Unstorable)?;
         let id = CommitId::of(&encoded);
         self.worker.put(BlockKind::Commit, ObjectId::from(id), encoded)?;
         let Commit { tree, files, bytes, .. } = *commit;

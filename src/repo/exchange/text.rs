@@ -1,10 +1,7 @@
 //! Names and messages of git, which may be in any encoding, as the UTF-8 that is stored, and back.
 
 use super::fast_export::Person;
-use crate::storage::format::object::Signature;
-
-/// Longest name or address that is stored.
-const MAX_FIELD: usize = 4096;
+use crate::storage::format::object::{MAX_MESSAGE, MAX_SIGNATURE_FIELD, Signature};
 
 /// UTF-8 as it is; anything else as Latin-1, in which every byte is a character, so that nothing is
 /// lost. The second value tells whether that was done.
@@ -30,7 +27,10 @@ impl Altered {
     /// A message as it is stored.
     pub(super) fn message(&mut self, bytes: Vec<u8>) -> String {
         let (message, is_recoded) = decode(bytes);
+        // As UTF-8 it may have become twice as long.
+        let (message, is_cut) = shortened(message, MAX_MESSAGE);
         self.is_recoded |= is_recoded;
+        self.is_cut |= is_cut;
         message
     }
 
@@ -38,8 +38,8 @@ impl Altered {
     pub(super) fn signature(&mut self, from: Person) -> Signature {
         let (name, name_recoded) = decode(from.name);
         let (email, email_recoded) = decode(from.email);
-        let (name, name_cut) = shortened(name);
-        let (email, email_cut) = shortened(email);
+        let (name, name_cut) = shortened(name, MAX_SIGNATURE_FIELD);
+        let (email, email_cut) = shortened(email, MAX_SIGNATURE_FIELD);
         let Person { seconds, offset_minutes, line, .. } = from;
         let signature = Signature { name, email, seconds, offset_minutes };
         let (is_recoded, is_cut) = (name_recoded || email_recoded, name_cut || email_cut);
@@ -63,13 +63,10 @@ pub(super) fn person(who: &Signature) -> String {
     format!("{name} <{email}> {seconds} {sign}{:02}{:02}", offset / 60, offset % 60)
 }
 
-fn shortened(mut text: String) -> (String, bool) {
-    if text.len() <= MAX_FIELD {
-        return (text, false);
-    }
-    let end = (0..=MAX_FIELD).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.truncate(end);
-    (text, true)
+fn shortened(mut text: String, limit: usize) -> (String, bool) {
+    let is_cut = text.len() > limit;
+    text.truncate(text.floor_char_boundary(limit));
+    (text, is_cut)
 }
 
 #[cfg(test)]
@@ -80,7 +77,7 @@ mod tests {
     fn what_is_not_utf8_is_latin1() {
         assert_eq!(decode("é".as_bytes().to_vec()), ("é".to_owned(), false));
         assert_eq!(decode(b"caf\xe9".to_vec()), ("café".to_owned(), true));
-        assert_eq!(shortened("é".repeat(3000)).0.len(), 4096);
+        assert_eq!(shortened("é".repeat(3000), 4095).0.len(), 4094);
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub enum MergeError {
     /// The state is damaged.
     #[error("the state of the merge is damaged")]
     Damaged(#[source] crate::storage::format::FormatError),
+    /// The state of the merge that waits cannot be read.
+    #[error("the state of the merge that waits is lost")]
+    Lost(#[source] crate::storage::pack_store::StoreError),
 }
 
 /// What came of merging trees and texts.

@@ -4,6 +4,7 @@
 //! stops, whether by a conflict, by local changes in the way or because it was killed, goes on
 //! with `--continue`.
 
+use super::super::commit::check_message_len;
 use super::super::operation::description;
 use super::super::switch::MoveReport;
 use super::super::{RepoError, Repository, Result};
@@ -96,6 +97,7 @@ impl Repository {
             None => (Some(commit.tree), super::super::trees::empty_tree()),
         };
         let message = pick_message(id, &commit, kind, how);
+        check_message_len(&message)?;
         let state = MergeState {
             author: (!is_revert).then_some(commit.author),
             todo: todo.clone(),
@@ -177,7 +179,7 @@ fn parent_of(id: CommitId, commit: &Commit, chosen: Option<usize>) -> Result<Opt
 
 fn pick_message(id: CommitId, commit: &Commit, kind: MergeKind, how: PickFlags) -> String {
     if kind == MergeKind::Revert {
-        let title = commit.message.lines().next().unwrap_or_default();
+        let title = commit.title();
         return format!("Revert \"{title}\"\n\nThis reverts commit {id}.");
     }
     if how.note_origin {

@@ -50,7 +50,10 @@ impl Repository {
             None => log.last().cloned(),
         };
         let Some(tree) = record.and_then(|record| record.after.merging) else { return Ok(None) };
-        let state = self.read_merge_state(&tree)?;
+        let state = self.read_merge_state(&tree).map_err(|error| match error {
+            RepoError::Store(error) if error.is_loss() => MergeError::Lost(error).into(),
+            error => error,
+        })?;
         // Where HEAD went elsewhere, that ended it.
         let waits = self.refs().head_commit()? == Some(state.head);
         Ok(waits.then_some(state))
@@ -87,7 +90,8 @@ impl Repository {
     /// Stores a state; the tree that holds it.
     pub(in crate::repo) fn store_merge_state(&self, state: &MergeState) -> Result<TreeId> {
         let name = RepoPath::new_unchecked(STATE_FILE.into());
-        let kind = store_bytes(self, &name, &state.encode())?;
+        let encoded = state.encode_checked().map_err(RepoError::Unstorable)?;
+        let kind = store_bytes(self, &name, &encoded)?;
         Ok(self.write_alone(&[(name, Some(kind))])?.tree)
     }
 

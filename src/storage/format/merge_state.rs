@@ -177,6 +177,12 @@ impl MergeState {
         out
     }
 
+    /// The same of a state that is to be stored: an error is what [`Self::decode`] would not take.
+    pub fn encode_checked(&self) -> Result<Vec<u8>> {
+        let bytes = self.encode();
+        Self::decode(&bytes).map(|_| bytes)
+    }
+
     /// Reads the file.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, split_checksum(WHAT, bytes)?);

@@ -456,7 +456,8 @@ pub struct Commit {
 
 const COMMIT: &str = "a commit";
 const COMMIT_MAGIC: u8 = b'C';
-const MAX_SIGNATURE_FIELD: usize = 4096;
+/// Longest name and longest address.
+pub const MAX_SIGNATURE_FIELD: usize = 4096;
 
 impl Signature {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -479,6 +480,12 @@ impl Signature {
 }
 
 impl Commit {
+    /// The first line of the message; of one that is longer than any title, its beginning.
+    pub fn title(&self) -> &str {
+        let line = self.message.lines().next().unwrap_or_default();
+        &line[..line.floor_char_boundary(MAX_SIGNATURE_FIELD)]
+    }
+
     /// Bytes of the commit; their hash is its id.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![COMMIT_MAGIC, 0];
@@ -491,6 +498,13 @@ impl Commit {
         self.committer.encode(&mut out);
         push_string(&mut out, self.message.as_bytes());
         out
+    }
+
+    /// The same of a commit that is to be stored. What [`Self::decode`] would not take, such as a
+    /// message that is too long, is an error: nobody could read it again.
+    pub fn encode_checked(&self) -> Result<Vec<u8>> {
+        let bytes = self.encode();
+        Self::decode(&bytes).map(|_| bytes)
     }
 
     /// Reads a commit.

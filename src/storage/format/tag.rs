@@ -34,6 +34,13 @@ impl Tag {
         out
     }
 
+    /// The same of an annotation that is to be stored: an error is what [`Self::decode`] would not
+    /// take.
+    pub fn encode_checked(&self) -> Result<Vec<u8>> {
+        let bytes = self.encode();
+        Self::decode(&bytes).map(|_| bytes)
+    }
+
     /// Reads an annotation.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, bytes);
