@@ -257,14 +257,13 @@ impl Repository {
         let Some(last) = log.last() else { return Ok(0) };
         let now = jiff::Timestamp::now().as_second().min(last.seconds);
         let oldest = now.saturating_sub(settings.keep_days as i64 * 86_400);
-        let mut first = last.link.seq + 1;
-        for (number, record) in log.backwards().enumerate() {
-            let record = record?;
-            if number >= settings.keep_operations && record.seconds <= oldest {
-                break;
-            }
-            first = record.link.seq;
-        }
+        // A time that has not come yet was told by a wrong clock as well.
+        let latest = jiff::Timestamp::now().as_second().max(last.seconds);
+        let is_young = |seconds| oldest < seconds && seconds <= latest;
+        let records =
+            log.backwards().map(|read| read.map(|it| (it.link.seq, is_young(it.seconds))));
+        let first = first_of(records, settings.keep_operations)?;
+        let mut first = first.unwrap_or(last.link.seq + 1);
         let is_all = first > last.link.seq;
         // What a killed command was doing to the work tree counts behind the operation that it names.
         let is_done =
@@ -300,5 +299,41 @@ impl Repository {
             }
             other => other.map(Some),
         }
+    }
+}
+
+/// The first operation that stays, of those told with whether they are young, the newest first; none where
+/// none does. One whose clock was slow may lie between others: it goes no sooner than all before it.
+fn first_of<E>(
+    records: impl Iterator<Item = std::result::Result<(u64, bool), E>>,
+    keep: usize,
+) -> std::result::Result<Option<u64>, E> {
+    let mut first = None;
+    for (number, record) in records.enumerate() {
+        let (seq, is_young) = record?;
+        if number < keep || is_young {
+            first = Some(seq);
+        }
+    }
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_of;
+
+    #[test]
+    fn an_operation_of_a_slow_clock_does_not_take_those_before_it_along() {
+        let first = |young: &[u8], keep| {
+            let records = young.iter().enumerate().rev();
+            let records = records.map(|(at, young)| Ok((at as u64, *young == 1)));
+            first_of(records, keep).unwrap_or_else(|never: std::convert::Infallible| match never {})
+        };
+        assert_eq!(first(&[0, 0, 1, 1], 0), Some(2));
+        assert_eq!(first(&[0, 1, 0, 1, 1], 1), Some(1));
+        assert_eq!(first(&[0, 1, 0, 0, 0], 2), Some(1));
+        assert_eq!(first(&[0, 0, 0, 0, 0], 2), Some(3));
+        assert_eq!(first(&[0, 0], 0), None);
+        assert_eq!(first(&[], 9), None);
     }
 }
