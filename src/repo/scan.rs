@@ -1,7 +1,10 @@
 //! One walk of the work tree beside the staging area: what `add` and `status` share.
 //!
 //! The walk marks each staged path that it meets, by number, and passes on what differs. What is
-//! staged and was not met afterwards is gone, unless something hid it from the walk.
+//! staged and was not met afterwards is gone, unless something hid it from the walk, or it is there
+//! when one looks again ([`missed`]).
+
+pub(super) mod missed;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;

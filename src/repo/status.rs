@@ -14,6 +14,7 @@ use super::content::content_of;
 use super::diff::Move;
 use super::diff_trees::{Change, ChangeKind};
 use super::pathspec::Pathspec;
+use super::scan::missed::Missed;
 use super::scan::{Hidden, Scan, is_unchanged};
 use super::walk::{DirListing, IgnoredEntries, SkipReason, WalkEntry, WalkKind};
 use super::{RepoError, Repository, Result};
@@ -141,12 +142,18 @@ impl Repository {
             ControlFlow::Continue(())
         })?;
         let Looker { scan, found, .. } = looker;
-        let Found { mut changes, doubtful, mut untracked, mut ignored, skipped } =
+        let Found { mut changes, mut doubtful, mut untracked, mut ignored, skipped } =
             found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut hidden = Hidden::default();
         skipped.iter().for_each(|(path, reason)| hidden.note(path, reason));
-        let gone = scan.gone(&hidden).filter_map(|view| RepoPath::new(view.path).ok());
-        changes.extend(gone.map(|path| Change { path, kind: ChangeKind::Deleted }));
+        let mut missed = Missed::new(&root);
+        for path in scan.gone(&hidden).filter_map(|view| RepoPath::new(view.path).ok()) {
+            if missed.is_there(&path) {
+                doubtful.push(path);
+            } else {
+                changes.push(Change { path, kind: ChangeKind::Deleted });
+            }
+        }
         changes.extend(self.look_closer(&root, &staging, &doubtful));
         changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         untracked.sort_unstable();

@@ -75,7 +75,11 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// An empty directory without a repository.
     pub(crate) fn bare() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// The same, in a directory of its own.
+    pub(crate) fn within(dir: TempDir) -> Self {
         let root = fs::canonicalize(dir.path()).unwrap();
         let work = root.join("work");
         fs::create_dir_all(root.join("home")).unwrap();

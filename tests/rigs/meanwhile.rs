@@ -1,6 +1,7 @@
 //! Files that are edited or made while a command replaces and removes others.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ fn change_below(sandbox: &Sandbox, args: &[&str], files: &[&str]) -> Option<Outc
 }
 
 /// Runs a command that is stopped at each of some system calls, on a file with `-P` among the
-/// options; it goes on when `meanwhile`, which is given the calls so far, was done.
+/// options, or with `:when=2` at the second alone; it goes on when `meanwhile`, which is given the calls so far, was done.
 fn stop_at(
     sandbox: &Sandbox,
     calls: &str,
@@ -46,7 +47,9 @@ fn stop_at(
 ) -> Output {
     let log = sandbox.beside("stops");
     let _ = fs::remove_file(&log);
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=SIGSTOP"));
+    let (names, when) = calls.split_once(':').unwrap_or((calls, "when=1+"));
+    let trace = format!("trace={names}");
+    let inject = format!("inject={names}:signal=SIGSTOP:{when}");
     let options = [options, &["-o", log.to_str().unwrap(), "-e", &trace, "-e", &inject]].concat();
     let mut command = strace::command(sandbox, &options, args);
     command.stdout(fs::File::create(sandbox.beside("stdout")).unwrap());
@@ -265,4 +268,40 @@ fn a_merge_that_conflicts_before_a_pick_has_the_lock_still_waits() {
         assert!(sandbox.status().contains(&"UU a".to_owned()), "{args:?}");
         sandbox.ok(["merge", "--abort"]);
     }
+}
+
+/// On file systems that give a file that takes the place of another a new place in its directory.
+#[test]
+fn a_file_that_is_replaced_while_its_directory_is_read_does_not_count_as_deleted() {
+    if !strace::is_there("a directory that is being read") {
+        return;
+    }
+    let shared = Path::new("/dev/shm");
+    let scratch = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
+    let sandbox = Sandbox::within(tempfile::tempdir_in(scratch).unwrap());
+    sandbox.ok(["init"]);
+    let name = |number: usize| format!("d/f{number:05}");
+    (0..3000).for_each(|number| sandbox.write(name(number), "old\n"));
+    sandbox.save("first");
+    let dir = sandbox.path("d");
+    let options = ["-P", dir.to_str().unwrap()];
+    let replaced: Vec<_> = (0..3000).step_by(300).map(name).collect();
+    for args in [&["status", "--porcelain"][..], &["add", "-A"]] {
+        let mut is_replaced = false;
+        let output = stop_at(&sandbox, "getdents64:when=2", &options, args, |_| {
+            if !std::mem::replace(&mut is_replaced, true) {
+                for file in &replaced {
+                    sandbox.write("d/draft", format!("{args:?}: {file}"));
+                    fs::rename(sandbox.path("d/draft"), sandbox.path(file)).unwrap();
+                }
+            }
+        });
+        assert!(is_replaced, "{args:?}: {output:?}");
+        assert!([0, 3].contains(&output.code), "{args:?}: {output:?}");
+        let deleted = sandbox.status().into_iter().filter(|line| line.contains('D')).count();
+        assert_eq!(deleted, 0, "{args:?}: {output:?}");
+        assert!(!output.text().contains(" D "), "{args:?}: {output:?}");
+    }
+    sandbox.ok(["add", "-A"]);
+    assert!(sandbox.ok(["ls"]).text().lines().count() >= 3000);
 }

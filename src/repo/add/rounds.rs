@@ -3,6 +3,7 @@
 use crossbeam_channel::Receiver;
 
 use super::super::diff_trees::{Change, ChangeKind};
+use super::super::scan::missed::Missed;
 use super::super::scan::{Hidden, Scan};
 use super::super::source::WorkTreeSource;
 use super::super::walk::SkipReason;
@@ -22,6 +23,9 @@ const MIN_ROUND: u64 = 64 << 10;
 /// Bytes that a file takes until it is staged, besides twice its path: what the pipelines say of
 /// it, in the list of a worker and in that of all, and its operation in the log.
 const FILE_BYTES: u64 = (2 * size_of::<FileOutcome>() + 16 + 80) as u64;
+
+/// Why a path is neither read nor staged as deleted.
+const MISSED: &str = "it was replaced while its directory was read; add it again";
 
 /// What one round has taken in.
 #[derive(Default)]
@@ -251,14 +255,21 @@ impl<'a> Rounds<'a> {
     pub(super) fn stage_deletions(&mut self, staging: &mut BinaryStagingArea) -> Result<()> {
         let scan = self.scan;
         let hidden = std::mem::take(&mut self.hidden);
-        let mut frame = Frame::default();
+        let (mut frame, mut missed) = (Frame::default(), Missed::new(scan.root));
+        let mut skips = Vec::new();
         for view in scan.gone(&hidden) {
+            let path = RepoPath::new_unchecked(view.path.to_vec());
+            if missed.is_there(&path) {
+                skips.push((path, MISSED.to_owned()));
+                continue;
+            }
             self.count(view.path, ChangeKind::Deleted);
             frame.remove(view.path);
             if frame.len() >= self.limit && !self.options.dry_run {
                 staging.apply_round(std::mem::take(&mut frame))?;
             }
         }
+        self.tell(skips, Vec::new(), &[]);
         if !self.options.dry_run {
             staging.apply_frame(frame)?;
         }
