@@ -181,8 +181,15 @@ impl BatchProcessor {
         clock.lap(Stage::Reading);
         match read {
             Ok(Some(after)) if after == opened.stat => {}
-            Ok(_) => {
+            Ok(after) => {
                 worker.solid.plain.truncate(start);
+                // Files of `/proc`, and of some network drives, have no size until they are read.
+                let has_no_size = size == 0 && after.is_none();
+                if has_no_size
+                    && worker.source.stat(&opened.file).is_ok_and(|now| now == opened.stat)
+                {
+                    return Ok(Err(SkipCause::Unreadable(io::Error::other(NO_SIZE))));
+                }
                 return Ok(Ok(Attempt::Changed));
             }
             Err(error) => {
@@ -284,9 +291,16 @@ impl BatchProcessor {
     }
 }
 
-/// Appends a small file's bytes; `false` when it is shorter than it was.
+/// Why a file is left out that holds what its size does not tell.
+const NO_SIZE: &str = "it holds bytes, but its size is said to be 0";
+
+/// Appends a small file's bytes; `false` when it is shorter than it was, or not empty though its size
+/// is 0.
 fn read_small(opened: &OpenedFile, out: &mut Vec<u8>) -> io::Result<bool> {
     let (start, size) = (out.len(), opened.stat.size as usize);
+    if size == 0 {
+        return Ok(read_more(&opened.file, out, 1, 0)? == 0);
+    }
     while out.len() < start + size {
         let at = out.len() - start;
         if read_more(&opened.file, out, size - at, at as u64)? == 0 {
