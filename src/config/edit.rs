@@ -4,7 +4,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::fields::Config;
 use super::key::Key;
-use super::{ConfigError, Origin, bad_value};
+use super::{ConfigError, MAX_FILE, Origin, bad_value};
 
 /// The text with `key` set; `value` as a user typed it. Refuses what the file could not be read
 /// with, whatever else is in it.
@@ -47,17 +47,19 @@ pub fn unset_in(text: &str, key: &Key, origin: &Origin) -> Result<Option<String>
 }
 
 fn parse(text: &str, origin: &Origin) -> Result<DocumentMut, ConfigError> {
-    // Says where a mistake is in the words of every other command.
-    Config::default().apply_bytes(text.as_bytes(), origin)?;
-    let syntax = |error: toml_edit::TomlError| ConfigError::Syntax {
-        origin: origin.clone(),
-        reason: error.message().to_owned(),
-    };
-    text.parse().map_err(syntax)
+    text.parse().map_err(|error: toml_edit::TomlError| {
+        // Says where a mistake is in the words of every other command.
+        let told = Config::default().apply_bytes(text.as_bytes(), origin).err();
+        let reason = error.message().to_owned();
+        told.unwrap_or_else(|| ConfigError::Syntax { origin: origin.clone(), reason })
+    })
 }
 
 fn checked(document: &DocumentMut, origin: &Origin) -> Result<String, ConfigError> {
     let text = document.to_string();
+    if text.len() as u64 > MAX_FILE {
+        return Err(ConfigError::TooLarge(origin.clone()));
+    }
     Config::default().apply_bytes(text.as_bytes(), origin)?;
     Ok(text)
 }
@@ -122,6 +124,12 @@ mod tests {
         for text in ["[performance]\nbatchsize = 1\n", "[performance\n", "performance = 1\n"] {
             assert!(set(text, "performance.batch_size", "2").is_err(), "{text}");
         }
+        let long = "x".repeat(MAX_FILE as usize);
+        assert!(matches!(set("", "user.name", &long), Err(ConfigError::TooLarge(_))));
+        // What is wrong with the file may be what is set or unset.
+        let wrong = "[performance]\nbatch_size = 'no'\n";
+        assert_eq!(set(wrong, "performance.batch_size", "2").unwrap(), wrong.replace("'no'", "2"));
+        assert_eq!(unset(wrong, "performance.batch_size").unwrap(), "[performance]\n");
         let origin = Origin::WorkTree("digstore.toml".into());
         let name = Key::parse("user.name").unwrap();
         assert!(matches!(set_in("", &name, "Ada", &origin), Err(ConfigError::NotAllowed { .. })));

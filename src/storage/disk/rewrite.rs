@@ -19,7 +19,11 @@ pub fn rewrite<E: From<DiskError>>(
     temporary: &str,
     edit: impl FnOnce(Vec<u8>) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = match std::fs::canonicalize(path) {
+        // What it would lead to may be mounted later.
+        Err(error) if path.is_symlink() => Err(error).context("follow the link", path)?,
+        target => target.unwrap_or_else(|_| path.to_owned()),
+    };
     let parent = target.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).create(parent).context("create", parent)?;
     let turn = File::open(parent).context("open", parent)?;
@@ -96,6 +100,9 @@ mod tests {
         assert!(rewrite(&real, 5, "draft", edit).is_err());
         assert!(rewrite(temp.path(), 5, "draft", edit).is_err());
         assert!(!temp.path().join("draft").exists());
+        std::fs::remove_file(&real).unwrap();
+        assert!(rewrite(&link, 100, "draft", edit).is_err());
+        assert!(link.is_symlink());
     }
 
     #[test]
