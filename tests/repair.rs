@@ -418,3 +418,90 @@ fn the_kind_of_a_pack_is_not_that_of_a_pack_in_a_stored_file() {
     assert!(fs::read(&pack).unwrap() == sound);
     assert_eq!(sandbox.ok(["get", "f2"]).stdout, noise(12, 20_000));
 }
+
+#[test]
+fn where_nothing_staged_can_be_read_that_is_said() {
+    let sandbox = without_a_tree(false);
+    for name in ["staging/base", "staging/log"] {
+        overwrite(&stored(&sandbox, name), b"nonsense");
+    }
+    let done = sandbox.run(["store", "repair", "--apply"]).expect_code(21);
+    assert!(done.text().contains("restored: staging from nothing that could be read"), "{done:?}");
+    // As it says.
+    sandbox.ok(["add", "-A"]);
+    sandbox.ok(["commit", "--allow-empty", "-m", "three"]);
+    assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+}
+
+#[test]
+fn a_damaged_list_of_condemned_packs_beside_a_loss_keeps_nobody_out() {
+    let sandbox = Sandbox::new();
+    let write = |seed| sandbox.write("old", noise(seed, 200_000));
+    write(1);
+    sandbox.ok(["add", "-A"]);
+    let lost = sandbox.packs(1).pop().unwrap();
+    sandbox.save("one");
+    write(2);
+    sandbox.save("two");
+    sandbox.write("gone", noise(9, 300_000));
+    sandbox.save("three");
+    sandbox.ok(["reset", "--hard", "HEAD~1"]);
+    assert!(gc(&sandbox, &[])["condemned"].as_u64().unwrap() > 0);
+    fs::remove_file(lost).unwrap();
+    overwrite(&stored(&sandbox, "condemned"), b"nonsense");
+    sandbox.fails(21, ["branch", "x"]);
+    let done = sandbox.run(["store", "repair", "--apply"]).expect_code(21);
+    assert!(done.text().contains("restored: condemned from nothing"), "{done:?}");
+    // Nothing that is stored from now on relies on what was: it may be gone.
+    let before = sandbox.packs(1).len();
+    sandbox.write("again", noise(9, 300_000));
+    sandbox.save("four");
+    assert!(sandbox.packs(1).len() > before);
+    assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+    // What history has lost goes out of it, and all is as it was.
+    sandbox.ok(["obliterate", "--yes", "old"]);
+    sandbox.remove("old");
+    gc(&sandbox, &["--now", "--thorough"]);
+    sandbox.ok(["store", "verify", "--data"]);
+    assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+}
+
+#[test]
+fn a_merge_whose_state_is_lost_is_ended_by_an_undo() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "first\n");
+    sandbox.save("first");
+    sandbox.ok(["switch", "-c", "t"]);
+    sandbox.write("a", "theirs\n");
+    sandbox.save("theirs");
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "ours\n");
+    sandbox.save("ours");
+    sandbox.fails(1, ["merge", "t"]);
+    let is_state =
+        |pack: &PathBuf| fs::read(pack).unwrap().windows(8).any(|window| window == b"DIGMERG1");
+    let pack = sandbox.packs(1).into_iter().find(is_state).unwrap();
+    fs::remove_file(pack).unwrap();
+    let said = sandbox.fails(21, ["status"]);
+    assert!(said.contains("the state of the merge that waits is lost"), "{said}");
+    assert!(said.contains("digstore undo"), "{said}");
+    sandbox.ok(["undo"]);
+    assert_eq!(fs::read(sandbox.path("a")).unwrap(), b"ours\n");
+    sandbox.ok(["status"]);
+}
+
+/// A repair that did not come to its end has kept the damaged pack.
+#[test]
+fn a_repair_that_is_run_again_keeps_one_copy() {
+    let sandbox = fixture();
+    let pack = sandbox.packs(1).pop().unwrap();
+    let sound = fs::read(&pack).unwrap();
+    let aside = || files_below(&stored(&sandbox, "damaged")).len();
+    for (byte, copies) in [(10, 1), (10, 1), (11, 2)] {
+        overwrite(&pack, &sound);
+        flip(&pack, byte);
+        let done = sandbox.ok(["store", "repair", "--apply"]);
+        assert!(done.text().contains("damaged/"), "{done:?}");
+        assert_eq!(aside(), copies);
+    }
+}

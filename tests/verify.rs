@@ -333,3 +333,95 @@ fn staging_area_and_list_of_condemned_packs_are_healed_together() {
         sandbox.ok(["store", "verify", "--data"]);
     }
 }
+
+/// The packs that a command makes.
+fn made_by(sandbox: &Sandbox, command: impl FnOnce()) -> Vec<std::path::PathBuf> {
+    let packs = || files_below(&sandbox.path(".digstore/packs"));
+    let before = packs();
+    command();
+    packs().into_iter().filter(|pack| !before.contains(pack)).collect()
+}
+
+/// `gc` does nothing where what it has to keep is damaged, and `store verify` names it.
+fn each_is_missed(sandbox: &Sandbox, packs: &[std::path::PathBuf]) {
+    assert!(!packs.is_empty());
+    for pack in packs {
+        let sound = fs::read(pack).unwrap();
+        fs::remove_file(pack).unwrap();
+        sandbox.fails(21, ["gc"]);
+        for args in [&["store", "verify"][..], &["store", "verify", "--data"]] {
+            sandbox.run(args).expect_code(21);
+        }
+        fs::write(pack, sound).unwrap();
+    }
+    sandbox.ok(["store", "verify", "--data"]);
+    sandbox.ok(["gc"]);
+}
+
+#[test]
+fn the_annotation_of_a_tag_that_is_deleted_is_checked() {
+    let sandbox = with_staged();
+    let packs = made_by(&sandbox, || {
+        sandbox.ok(["tag", "-a", "v1", "-m", "why"]);
+    });
+    sandbox.ok(["tag", "-d", "v1"]);
+    each_is_missed(&sandbox, &packs);
+    sandbox.ok(["undo"]);
+    assert!(sandbox.ok(["tag", "-n"]).text().contains("why"));
+}
+
+#[test]
+fn what_a_sequence_that_waits_still_needs_is_checked() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a", "first\n");
+    sandbox.save("first");
+    sandbox.ok(["switch", "-c", "t"]);
+    let packs = made_by(&sandbox, || {
+        sandbox.write("a", "theirs\n");
+        sandbox.save("theirs");
+        sandbox.write("b", noise(1, 90_000));
+        sandbox.save("theirs too");
+    });
+    sandbox.ok(["switch", "main"]);
+    sandbox.write("a", "ours\n");
+    sandbox.save("ours");
+    sandbox.fails(1, ["cherry-pick", "t~1", "t"]);
+    sandbox.ok(["branch", "-D", "t"]);
+    sandbox.ok(["branch", "other"]);
+    sandbox.ok(["config", "set", "gc.keep_days", "0"]);
+    sandbox.ok(["config", "set", "gc.keep_operations", "1"]);
+    sandbox.ok(["gc"]);
+    assert_eq!(sandbox.ok(["op", "log"]).text().lines().count(), 1);
+    each_is_missed(&sandbox, &packs);
+}
+
+#[test]
+fn a_condemned_pack_that_cannot_be_opened_is_named() {
+    let sandbox = Sandbox::new();
+    for number in 0..9 {
+        sandbox.write(format!("f{number}"), noise(number, 9000));
+        sandbox.save("x");
+    }
+    assert!(!files_below(&sandbox.path(".digstore/index")).is_empty(), "no index covers them");
+    sandbox.ok(["config", "set", "gc.keep_days", "0"]);
+    sandbox.ok(["config", "set", "gc.keep_operations", "1"]);
+    let before = sandbox.packs(1);
+    sandbox.ok(["reset", "--hard", "HEAD~8"]);
+    sandbox.ok(["branch", "x"]);
+    sandbox.ok(["gc"]);
+    let list = fs::read(sandbox.path(".digstore/condemned")).unwrap();
+    let is_listed = |pack: &&std::path::PathBuf| {
+        let name = pack.file_stem().unwrap().to_str().unwrap();
+        let id: Vec<u8> =
+            (0..32).map(|at| u8::from_str_radix(&name[2 * at..2 * at + 2], 16).unwrap()).collect();
+        list.windows(32).any(|window| window == id)
+    };
+    let pack = before.iter().find(is_listed).expect("none is condemned");
+    let sound = fs::read(pack).unwrap();
+    overwrite(pack, &sound[..sound.len() - 20]);
+    sandbox.fails(21, ["gc"]);
+    sandbox.run(["store", "verify", "--data"]).expect_code(21);
+    sandbox.ok(["store", "repair", "--apply"]);
+    sandbox.ok(["gc"]);
+    sandbox.ok(["store", "verify", "--data"]);
+}

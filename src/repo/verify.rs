@@ -21,13 +21,13 @@ use rayon::prelude::*;
 use rustix::io::Errno;
 
 use super::{RepoError, Repository, Result};
-use crate::id::{CommitId, ObjectId, PackId};
+use crate::id::{CommitId, ObjectId};
 use crate::path::RepoPath;
 use crate::progress::Phase;
 use crate::storage::disk::DiskError;
 use crate::storage::format::object::Content;
 use crate::storage::format::pack::{BlockKind, ChunkEntry, PackKind};
-use crate::storage::pack_store::{PackStore, describe};
+use crate::storage::pack_store::{Pack, PackStore, describe};
 
 /// How much of the data is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +164,12 @@ impl Repository {
         for id in store.packs() {
             self.stop_if_cancelled()?;
             let tally = if condemned.contains_key(&id) { &going } else { &kept };
-            self.verify_pack(store, id, part, &mut index, tally)?;
+            match store.pack(&id) {
+                Ok(pack) => self.verify_pack(store, &pack, part, &mut index, tally)?,
+                // `gc` does nothing then, whether it is to go or not.
+                Err(error) if error.is_loss() => report.problems.push(describe(&error)),
+                Err(error) => return Err(error.into()),
+            }
             if !condemned.contains_key(&id) {
                 redundancy.look(self, store, &id, part)?;
             }
@@ -202,26 +207,19 @@ impl Repository {
     fn verify_pack(
         &self,
         store: &PackStore,
-        id: PackId,
+        pack: &Pack,
         part: Option<Part>,
         index: &mut IndexCheck,
         tally: &Mutex<Tally>,
     ) -> Result<()> {
         let lock = || tally.lock().unwrap_or_else(PoisonError::into_inner);
-        let pack = match store.pack(&id) {
-            Ok(pack) => pack,
-            Err(error) if error.is_loss() => {
-                lock().problems.push(describe(&error));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let id = pack.id();
         if let Err(error) = pack.verify_layout() {
             self.stop_at(shortage(&error))?;
             lock().problems.push(describe(&error));
         }
         let Ok(footer) = pack.footer() else { return Ok(()) };
-        lock().problems.extend(index.look(store, &pack)?);
+        lock().problems.extend(index.look(store, pack)?);
         let part = match (footer.kind, part) {
             (PackKind::Meta, _) => Part::ALL,
             (PackKind::Data, Some(part)) => part,

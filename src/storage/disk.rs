@@ -160,6 +160,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn remove(&self, path: &Path) -> Result<()>;
     /// As [`Self::remove`]; when it returns, the file stays gone.
     fn remove_durably(&self, path: &Path) -> Result<()>;
+    /// Gives a file a name that is not in use, in a directory that is there, durably.
+    fn move_durably(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a directory that holds nothing; answers whether it is gone.
     fn remove_empty_dir(&self, path: &Path) -> Result<bool>;
     /// Takes the exclusive lock on `path` without waiting; `None` when another process holds it.
@@ -447,6 +449,16 @@ impl Disk for OsDisk {
             Some(dir) if self.is_dir(dir) => self.sync_dir(dir),
             _ => Ok(()),
         }
+    }
+
+    fn move_durably(&self, from: &Path, to: &Path) -> Result<()> {
+        let (from, to) = (self.full(from)?, self.full(to)?);
+        self.certainly(self.fs.rename(&from, &to, false)).context("move", &from)?;
+        // The new name first: at no time is there none.
+        [&to, &from]
+            .into_iter()
+            .filter_map(|path| path.parent())
+            .try_for_each(|dir| self.sync_dir(dir))
     }
 
     fn remove_empty_dir(&self, path: &Path) -> Result<bool> {

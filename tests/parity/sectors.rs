@@ -4,19 +4,19 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use digstore::config::Config;
+use digstore::config::{Config, Parity};
 use digstore::progress::NullMonitor;
 use digstore::repo::gc::GcOptions;
 use digstore::repo::{Place, Repository};
 use digstore::storage::disk::{FileSystem, OsDisk, RawFile, RawLock, RealFs};
 use digstore::storage::mapped::Mapped;
 
-use crate::common::{Sandbox, files_below, flip, noise, overwrite};
-use crate::{SHARD, contents, fixture, large};
+use crate::common::{Sandbox, assert_same, files_below, flip, noise, overwrite, text};
+use crate::{SHARD, contents, fixture, large, parity_of};
 
 /// What of a file cannot be read.
 #[derive(Debug)]
@@ -134,12 +134,21 @@ fn on_failing(
     file: &Path,
     fault: &Arc<Fault>,
 ) -> digstore::repo::Result<Repository> {
+    with_config(sandbox, file, fault, Config::default())
+}
+
+fn with_config(
+    sandbox: &Sandbox,
+    file: &Path,
+    fault: &Arc<Fault>,
+    config: Config,
+) -> digstore::repo::Result<Repository> {
     let inode = fs::metadata(file).unwrap().ino();
     let held = fs::File::open(file).unwrap();
     let failing = Failing { inode, _held: held, fault: Arc::clone(fault) };
     let place = Place::at(&sandbox.work);
     let disk = OsDisk::on(&place.repository, Arc::new(failing));
-    Repository::open_on(Arc::new(disk), place, Config::default(), Arc::new(NullMonitor::default()))
+    Repository::open_on(Arc::new(disk), place, config, Arc::new(NullMonitor::default()))
 }
 
 /// Three files in one block, and nothing in the work tree.
@@ -272,4 +281,56 @@ fn a_sector_that_the_disk_cannot_read_any_more_is_healed() {
     left[300 * SHARD..301 * SHARD].fill(0);
     let kept = files_below(&sandbox.path(".digstore/damaged"));
     assert!(kept.iter().any(|path| fs::read(path).unwrap() == left), "{kept:?}");
+}
+
+#[test]
+fn what_a_bad_sector_took_comes_back_from_work_tree_and_staging_area() {
+    for (kind, sector, from) in
+        [(1, 300_000..304_096, "chunks of files"), (2, 100..1000, "trees of what is staged")]
+    {
+        let sandbox = Sandbox::new();
+        sandbox.write("big", noise(1, 600_000));
+        (0..60).for_each(|number| sandbox.write(format!("d/{number}"), text(number, 200)));
+        sandbox.ok(["add", "-A"]);
+        let largest = |path: &PathBuf| fs::metadata(path).unwrap().len();
+        let pack = &sandbox.packs(kind).into_iter().max_by_key(largest).unwrap();
+        sandbox.commit("x");
+        let sound = contents(&sandbox);
+        let open = || with_bad(&sandbox, pack, sector.clone());
+        assert!(!open().verify(true).unwrap().affected.is_empty());
+        let told = open().repair(false).unwrap();
+        let report = open().repair(true).unwrap();
+        for told in [told.restored, report.restored] {
+            assert!(told.iter().any(|one| one.what.contains(from)), "{told:?}");
+        }
+        assert!(report.left.is_sound(), "{:?}", report.left);
+        // Nothing is lost that the disk may read another day.
+        let kept = files_below(&sandbox.path(".digstore/damaged"));
+        assert!(kept.iter().any(|path| fs::read(path).unwrap() == sound[pack]), "{kept:?}");
+        assert!(!pack.exists());
+        sandbox.ok(["commit", "--allow-empty", "-m", "y"]);
+        sandbox.ok(["gc", "--now"]);
+        sandbox.ok(["store", "verify", "--data"]);
+        assert_same(&sandbox.restored("HEAD"), &sandbox.snapshot());
+    }
+}
+
+/// One pack whose parity cannot be made is no reason to make none of the others.
+#[test]
+fn a_bad_sector_ends_no_repair_that_makes_parity() {
+    let sandbox = Sandbox::new();
+    for number in 0..4 {
+        sandbox.write(format!("f{number}"), noise(number, 300_000));
+        sandbox.save("x");
+        sandbox.remove(format!("f{number}"));
+    }
+    sandbox.ok(["config", "set", "reliability.parity", "10%"]);
+    let packs = sandbox.packs(1);
+    let mut config = Config::default();
+    config.reliability.parity = Parity::Share(10);
+    let fault = Arc::new(Fault::Sector(100_000..104_096));
+    let repository = with_config(&sandbox, &packs[0], &fault, config).unwrap();
+    let report = repository.repair(true).unwrap();
+    assert!(!report.left.is_sound(), "{report:?}");
+    assert!(packs[1..].iter().all(|pack| parity_of(pack).exists()));
 }

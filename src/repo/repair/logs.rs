@@ -177,7 +177,7 @@ impl Repair<'_> {
     }
 
     /// The list of condemned packs. What is in use is what `gc` finds; where it does nothing, because more
-    /// is damaged, the verification names the list. Of the packs none goes: this command reads.
+    /// is damaged, no pack counts for those who store. Of the packs none goes: this command reads.
     pub(super) fn condemned(&mut self) -> Result<()> {
         match PackStore::check_condemned(&**self.disk()) {
             Err(error) if error.is_loss() => {}
@@ -186,6 +186,11 @@ impl Repair<'_> {
         if self.apply {
             self.set_aside(CONDEMNED_FILE.as_ref())?;
             if self.repository.gc(GcOptions::default()).is_err() {
+                let _lock = self.repository.lock_to_repair()?;
+                self.repository.store()?.condemn_all(jiff::Timestamp::now().as_second())?;
+                let from =
+                    "nothing: what is stored counts for nobody who stores until 'digstore gc'";
+                self.note(CONDEMNED_FILE, from);
                 return Ok(());
             }
         }
@@ -208,22 +213,31 @@ impl Repair<'_> {
             Err(_) if !self.apply => None,
             Err(error) => return Err(error),
         };
-        self.note("staging", "what the last operation staged, or the commit of HEAD");
-        let Some(lock) = lock else { return Ok(()) };
+        let Some(lock) = lock else {
+            self.note("staging", "what the last operation staged, or the commit of HEAD");
+            return Ok(());
+        };
         for file in [BASE_FILE, LOG_FILE] {
             self.set_aside(file.as_ref())?;
         }
         let mut op = self.repository.begin_anew(lock, "store repair")?;
         let head = op.head_commit()?;
         let head = self.repository.tree_of(head).ok().flatten();
-        for tree in last.into_iter().chain(head) {
+        let said = last.map(|tree| (tree, "what the last operation staged"));
+        let trees = said.into_iter().chain(head.map(|tree| (tree, "the commit of HEAD")));
+        let mut from = "nothing that could be read: it is empty; 'digstore add -A' stages all anew";
+        for (tree, what) in trees {
             match op.stage_tree(tree) {
-                Ok(()) => break,
-                Err(RepoError::Store(error)) if error.is_corruption() => {}
+                Ok(()) => {
+                    from = what;
+                    break;
+                }
+                Err(RepoError::Store(error)) if error.is_loss() => {}
                 Err(error) => return Err(error),
             }
         }
         op.finish()?;
+        self.note("staging", from);
         Ok(())
     }
 

@@ -7,13 +7,13 @@
 //! | any part of a pack, or all of it | its parity, as far as that goes |
 //! | parity of a pack | its pack, as the settings ask for |
 //! | header and table of a frame | the pack's footer |
-//! | block of a pack | nothing else, but each sound object of it goes into a new pack; another pack that holds the object |
+//! | block of a pack, or a sector in one that the disk cannot read | nothing else, but each sound object of it goes into a new pack; another pack that holds the object |
 //! | a chunk of a file | the same path of the work tree, where its bytes hash to the id |
 //! | trees of what is staged | the staging area |
 //! | ref, `HEAD` | the log of operations |
 //! | log of operations | its sound records, linked anew; where a ref is that is elsewhere than it says, as it is |
 //! | what a killed command did to the work tree | nothing: it is set aside; in a log that was linked anew it gets its place again |
-//! | list of condemned packs | what is in use: `gc` makes a new one |
+//! | list of condemned packs | what is in use: `gc` makes a new one; where it cannot, all packs are condemned |
 //! | staging area | what the last operation staged, else the commit of `HEAD` |
 //!
 //! Nothing is invented: what cannot be proven by a checksum or an id is not taken. A damaged original is
@@ -36,7 +36,7 @@ use parity::AsRead;
 use super::verify::{Depth, VerifyReport};
 use super::{Repository, Result};
 use crate::id::PackId;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, ReadFile};
 
 /// Directory of damaged originals.
 pub const DAMAGED_DIR: &str = "damaged";
@@ -83,9 +83,20 @@ impl Repository {
             let _lock = self.lock_to_repair()?;
             repair.under_lock()?;
         }
+        let report = repair.report;
+        let so_far = report.restored.clone();
+        self.repair_contents(report).inspect_err(|_| {
+            // Another command may have taken the lock between: what was done is told all the same.
+            for Restored { what, from } in &so_far {
+                self.monitor().warn(&format!("restored: {what} from {from}"));
+            }
+        })
+    }
+
+    /// What needs objects, once the packs are mended; the report of all that was done.
+    fn repair_contents(&self, report: RepairReport) -> Result<RepairReport> {
         let fresh = self.again()?;
-        let report = std::mem::take(&mut repair.report);
-        let mut repair = Repair::new(&fresh, apply, report);
+        let mut repair = Repair::new(&fresh, true, report);
         {
             let _lock = fresh.lock_to_repair()?;
             repair.report.left = fresh.verify_to(Depth::Present)?;
@@ -94,7 +105,7 @@ impl Repository {
         }
         let report = std::mem::take(&mut repair.report);
         let fresh = self.again()?;
-        let mut repair = Repair::new(&fresh, apply, report);
+        let mut repair = Repair::new(&fresh, true, report);
         repair.staging()?;
         repair.condemned()?;
         {
@@ -170,17 +181,54 @@ impl Repair<'_> {
             Err(error) if error.is_no_file() => return Ok(()),
             file => file?,
         };
-        let Some(file) = file else { return Ok(()) };
-        let mut to = Path::new(DAMAGED_DIR).join(path);
-        let mut number = 0;
-        while disk.file_kind(&to)?.is_some() {
-            number += 1;
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            to.set_file_name(format!("{name}.{number}"));
+        let Some(file) = file.map(AsRead) else { return Ok(()) };
+        let (to, newest) = self.place_aside(path)?;
+        if let Some(newest) = newest.filter(|newest| is_copy(&**disk, &file, newest)) {
+            // An earlier repair, which did not come to its end, has kept it.
+            self.report.set_aside.push(newest);
+            return Ok(());
         }
-        disk.create_dir(to.parent().unwrap_or(DAMAGED_DIR.as_ref()))?;
-        parity::publish_copy(&**disk, &AsRead(file), &to, false)?;
+        parity::publish_copy(&**disk, &file, &to, false)?;
         self.report.set_aside.push(to);
         Ok(())
     }
+
+    /// Moves a file that the disk cannot read all of below `damaged/`: what a copy would lack, the disk may
+    /// read another day.
+    fn move_aside(&mut self, path: &Path) -> Result<()> {
+        let (to, _) = self.place_aside(path)?;
+        self.disk().move_durably(path, &to)?;
+        self.report.set_aside.push(to);
+        Ok(())
+    }
+
+    /// A name below `damaged/` that is not in use yet, in a directory that is there, and the last one that
+    /// is.
+    fn place_aside(&self, path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+        let (disk, first) = (self.disk(), Path::new(DAMAGED_DIR).join(path));
+        let (mut to, mut newest, mut number) = (first.clone(), None, 0);
+        while disk.file_kind(&to)?.is_some() {
+            number += 1;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let next = first.with_file_name(format!("{name}.{number}"));
+            newest = Some(std::mem::replace(&mut to, next));
+        }
+        disk.create_dir(to.parent().unwrap_or(DAMAGED_DIR.as_ref()))?;
+        Ok((to, newest))
+    }
+}
+
+/// Whether a file holds the bytes of another one. One that cannot be read is no copy.
+fn is_copy(disk: &dyn Disk, file: &AsRead, copy: &Path) -> bool {
+    let Ok(Some(copy)) = disk.open(copy) else { return false };
+    let (Ok(len), Ok(copy_len)) = (file.len(), copy.len()) else { return false };
+    let mut pieces = [vec![0; COPY], vec![0; COPY]];
+    let mut is_same = |at: u64| {
+        let [one, other] = &mut pieces;
+        let len = (len - at).min(COPY as u64) as usize;
+        let is_read = file.read_exact_at(&mut one[..len], at).is_ok()
+            && copy.read_exact_at(&mut other[..len], at).is_ok();
+        is_read && one[..len] == other[..len]
+    };
+    copy_len == len && (0..len).step_by(COPY).all(&mut is_same)
 }

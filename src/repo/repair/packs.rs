@@ -9,12 +9,16 @@ use rayon::prelude::*;
 use super::super::Result;
 use super::super::verify::index::IndexCheck;
 use super::Repair;
+use super::parity::AsRead;
 use crate::id::PackId;
 use crate::storage::disk::ReadFile;
 use crate::storage::pack_store::{
-    INDEX_DIR, MergedIndex, PackStore, Salvage, StoreError, heal, list_index, list_packs,
-    list_parity, pack_path, parity_path, remove_pack,
+    INDEX_DIR, MergedIndex, PackStore, PackTable, Salvage, StoreError, heal, list_index,
+    list_packs, list_parity, pack_path, parity_path, remove_pack, remove_parity,
 };
+
+/// How often a pack is looked at that the disk cannot read all of: a read may fail once.
+const LOOKS: usize = 3;
 
 impl Repair<'_> {
     /// Reads every pack, heals damaged ones or writes what is sound of them into new packs, and builds
@@ -25,17 +29,22 @@ impl Repair<'_> {
         let ids =
             list_packs(&*disk)?.union(&list_parity(&*disk)?).copied().collect::<BTreeSet<_>>();
         let looks: Vec<_> = ids.par_iter().map(|id| self.look(*id)).collect::<Result<_>>()?;
-        let damaged: Vec<Salvage> = looks.into_iter().flatten().collect();
-        for salvage in &damaged {
+        let mut is_changed = false;
+        for look in looks {
             self.repository.stop_if_cancelled()?;
-            self.pack(salvage)?;
+            match look {
+                Look::AsItIs => continue,
+                Look::Damaged(salvage) => self.pack(&salvage)?,
+                Look::Partly(salvage) => self.take_out(&salvage)?,
+            }
+            is_changed = true;
         }
         let names = list_index(&*disk)?;
         let is_sound = |name: &String| {
             let part = MergedIndex::open(&*disk, name);
             part.and_then(|part| part.map_or(Ok(()), |part| part.verify())).is_ok()
         };
-        if damaged.is_empty() && names.iter().all(is_sound) && self.index_is_right()? {
+        if !is_changed && names.iter().all(is_sound) && self.index_is_right()? {
             return Ok(());
         }
         self.note(INDEX_DIR, "the packs");
@@ -115,20 +124,52 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Looks at a pack; nothing where it is sound. One that the disk cannot read all of counts as lost
-    /// where parity brings all of it back; else it is left as it is, and the verification names it.
-    fn look(&self, id: PackId) -> Result<Option<Salvage>> {
-        let (disk, cancel) = (&**self.disk(), self.repository.cancel_token());
-        let salvage = match Salvage::look_until(disk, id, cancel) {
-            Err(StoreError::Disk(error)) if error.is_unreadable() => {
-                let Some(mended) = heal(disk, &id, cancel)? else { return Ok(None) };
-                if !Salvage::look_at(Box::new(mended), id, cancel)?.is_sound {
-                    return Ok(None);
-                }
-                Salvage::nothing(id)
-            }
-            looked => looked?,
-        };
-        Ok(Some(salvage).filter(|salvage| !salvage.is_sound))
+    /// As [`Self::rescue`], of a pack that the disk cannot read all of. It is moved away, not removed.
+    fn take_out(&mut self, salvage: &Salvage) -> Result<()> {
+        let (disk, path) = (Arc::clone(self.disk()), pack_path(&salvage.id));
+        self.unsound.insert(salvage.id);
+        let (sound, lost) = (salvage.objects().count(), salvage.lost.len());
+        let what = format!("{sound} sound objects of it; {lost} objects in it cannot be read");
+        self.note(path.to_string_lossy(), what);
+        let Some(file) = disk.open(&path)?.filter(|_| self.apply) else { return Ok(()) };
+        salvage.write(&disk, &AsRead(file))?;
+        self.set_aside(&parity_path(&salvage.id))?;
+        remove_parity(&*disk, &salvage.id)?;
+        self.move_aside(&path)
     }
+
+    /// Looks at a pack. One that the disk cannot read all of, however often it is asked, counts as lost
+    /// where parity brings all of it back. What else of it can be read is taken out of it, if its footer
+    /// says what that should be; a pack without, as a disk that fails altogether leaves it, stays as it
+    /// is, and the verification names it.
+    fn look(&self, id: PackId) -> Result<Look> {
+        let (disk, cancel) = (&**self.disk(), self.repository.cancel_token());
+        for _ in 0..LOOKS {
+            match Salvage::look_until(disk, id, cancel) {
+                Err(StoreError::Disk(error)) if error.is_unreadable() => {}
+                Ok(salvage) if salvage.is_sound => return Ok(Look::AsItIs),
+                looked => return looked.map(Look::Damaged).map_err(Into::into),
+            }
+        }
+        if let Some(mended) = heal(disk, &id, cancel)?
+            && Salvage::look_at(Box::new(mended), id, cancel)?.is_sound
+        {
+            return Ok(Look::Damaged(Salvage::nothing(id)));
+        }
+        let is_known = PackTable::open(disk, id).is_ok();
+        let Some(file) = disk.open(&pack_path(&id))?.filter(|_| is_known) else {
+            return Ok(Look::AsItIs);
+        };
+        let salvage = Salvage::look_at(Box::new(AsRead(file)), id, cancel)?;
+        Ok(if salvage.is_sound { Look::AsItIs } else { Look::Partly(salvage) })
+    }
+}
+
+/// What becomes of a pack.
+enum Look {
+    /// It is sound, or nothing of it can be told.
+    AsItIs,
+    Damaged(Salvage),
+    /// The disk cannot read all of it.
+    Partly(Salvage),
 }

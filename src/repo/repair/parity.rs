@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::Result;
+use super::super::{RepoError, Result};
 use super::{COPY, Repair};
 use crate::id::PackId;
 use crate::storage::disk::{Disk, FileBytes, ReadFile, Result as DiskResult};
@@ -41,7 +41,11 @@ impl Repair<'_> {
                     Err(error) if error.is_loss() => continue,
                     pack => pack?,
                 };
-                missing += u64::from(self.parity_of(&pack)?);
+                missing += match self.parity_of(&pack) {
+                    // What of it cannot be read has no parity: the verification names it.
+                    Err(RepoError::Store(error)) if error.is_loss() => 0,
+                    made => u64::from(made?),
+                };
             }
         }
         if missing > 0 {
@@ -130,6 +134,11 @@ impl ReadFile for AsRead {
     }
 
     fn map(&self, offset: u64, len: usize) -> DiskResult<FileBytes> {
-        self.0.map(offset, len)
+        if offset.checked_add(len as u64).is_none_or(|end| self.len().is_ok_and(|own| end > own)) {
+            return self.0.map(offset, len);
+        }
+        let mut bytes = vec![0; len];
+        self.read_exact_at(&mut bytes, offset)?;
+        Ok(FileBytes::Read(bytes))
     }
 }

@@ -11,7 +11,7 @@ use lru::LruCache;
 use super::super::trees::TreeDiff;
 use super::super::{RepoError, Repository, Result};
 use super::{Affected, Holder, VerifyReport, shortage};
-use crate::id::{CommitId, ObjectId, PackId, TreeId};
+use crate::id::{CommitId, ObjectId, PackId, TagId, TreeId};
 use crate::path::{MAX_DEPTH, MAX_PATH, RepoPath};
 use crate::storage::binary_staging::StagedKind;
 use crate::storage::format::object::{Content, EntryKind};
@@ -36,6 +36,7 @@ impl Repository {
             repository: self,
             report,
             known: LruCache::new(REMEMBERED),
+            tags: HashSet::new(),
             commits: HashSet::new(),
             dirs: LruCache::new(REMEMBERED),
             trees: HashSet::new(),
@@ -56,8 +57,10 @@ impl Repository {
 struct Reach<'a> {
     repository: &'a Repository,
     report: &'a mut VerifyReport,
-    /// Files whose content was looked up.
-    known: LruCache<Content, bool>,
+    /// Files whose content was looked up: an entry may lie about the size.
+    known: LruCache<(Content, u64), bool>,
+    /// Annotations that were read.
+    tags: HashSet<TagId>,
     /// Commits that were walked.
     commits: HashSet<CommitId>,
     /// Directories that were looked at; `None` where something in them is damaged.
@@ -175,7 +178,7 @@ impl Reach<'_> {
     }
 
     fn annotation(&mut self, name: &str, value: &RefValue) {
-        let Some(tag) = value.annotation else { return };
+        let Some(tag) = value.annotation.filter(|tag| self.tags.insert(*tag)) else { return };
         let read = self.repository.objects().map(|objects| objects.tag(&tag));
         if let Ok(Err(error)) = read {
             self.watch(&error);
@@ -242,10 +245,17 @@ impl Reach<'_> {
         if log.is_missing() {
             self.report.problems.push(format!("'{OPLOG_FILE}' is missing: nothing can be undone"));
         }
-        if let Err(error) = self.repository.announced(&log) {
+        let moving = self.repository.announced(&log).unwrap_or_else(|error| {
             self.problem(&error);
-        }
+            None
+        });
         self.refresh()?;
+        if let Some(moving) = moving {
+            // What a killed command was doing counts behind the operation that it names.
+            for tree in [Some(moving.target), moving.kept].into_iter().flatten() {
+                self.tree_of(tree, moving.seq)?;
+            }
+        }
         for record in log.backwards() {
             let record = match record {
                 Ok(record) => record,
@@ -255,12 +265,54 @@ impl Reach<'_> {
                 }
             };
             self.report.operations += 1;
-            self.commits(commits_of(&record), Some(record.link.seq))?;
+            let seq = record.link.seq;
+            self.commits(commits_of(&record), Some(seq))?;
+            for change in &record.refs {
+                let values = [change.old, change.new].into_iter().flatten();
+                values.for_each(|value| self.annotation(&change.name, &value));
+            }
             let trees = [Some(record.after.staged.tree), Some(record.before.staged.tree)];
-            let others = [record.kept, record.written, record.before.merging, record.after.merging];
-            for tree in trees.into_iter().chain(others).flatten() {
-                if self.trees.insert(tree) {
-                    self.tree(tree, Holder::Operation(record.link.seq))?;
+            for tree in trees.into_iter().chain([record.kept, record.written]).flatten() {
+                self.tree_of(tree, seq)?;
+            }
+            for merging in [record.before.merging, record.after.merging].into_iter().flatten() {
+                self.merge(merging, seq)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A tree that an operation names, once.
+    fn tree_of(&mut self, tree: TreeId, seq: u64) -> Result<()> {
+        if self.trees.insert(tree) { self.tree(tree, Holder::Operation(seq)) } else { Ok(()) }
+    }
+
+    /// A merge that waits, or waited: the tree that holds its state, and all that it is about.
+    fn merge(&mut self, merging: TreeId, seq: u64) -> Result<()> {
+        if self.trees.contains(&merging) {
+            return Ok(());
+        }
+        self.tree_of(merging, seq)?;
+        let state = match self.repository.read_merge_state(&merging) {
+            Ok(state) => state,
+            Err(error) => {
+                self.note_object(&error);
+                self.problem(&error);
+                return Ok(());
+            }
+        };
+        let commits = [state.head, state.start].into_iter().chain(state.others).chain(state.todo);
+        self.commits(commits.collect(), Some(seq))?;
+        self.tree_of(state.merged, seq)?;
+        self.tree_of(state.before, seq)?;
+        for conflict in state.conflicts {
+            for side in [conflict.base, conflict.ours, conflict.theirs].into_iter().flatten() {
+                match side {
+                    EntryKind::File { content, size, .. } => {
+                        self.file(content, size, &conflict.path, Holder::Operation(seq));
+                    }
+                    EntryKind::Dir { tree, .. } => self.tree_of(tree, seq)?,
+                    EntryKind::Symlink { .. } => {}
                 }
             }
         }
@@ -418,7 +470,7 @@ impl Reach<'_> {
     }
 
     fn is_whole(&mut self, content: &Content, size: u64) -> bool {
-        if let Some(whole) = self.known.get(content) {
+        if let Some(whole) = self.known.get(&(*content, size)) {
             return *whole;
         }
         let Ok(objects) = self.repository.objects() else { return false };
@@ -452,7 +504,7 @@ impl Reach<'_> {
             }
         }
         let whole = whole && total == size;
-        self.known.put(*content, whole);
+        self.known.put((*content, size), whole);
         whole
     }
 }

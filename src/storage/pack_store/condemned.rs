@@ -143,6 +143,15 @@ impl PackStore {
         self.read_state(|state| state.condemned.clone())
     }
 
+    /// Makes a new list, durably, where the old one is damaged and nobody can tell what is in use: all
+    /// packs are condemned. Whoever stores something relies on none of them then, and the next `gc`
+    /// that can tell keeps what is in use.
+    pub fn condemn_all(&self, since: i64) -> Result<()> {
+        let packs = list_packs(&*self.disk)?;
+        let all = packs.into_iter().map(|id| (id, since)).collect::<BTreeMap<_, _>>();
+        self.condemn(all, false)
+    }
+
     /// Whether the next `gc` frees every byte.
     pub fn is_thorough(&self) -> bool {
         self.read_state(|state| state.is_thorough)

@@ -31,7 +31,11 @@ pub struct AsProven(pub Arc<Mended>);
 
 /// Heals a pack in memory, as far as its parity can. None where there is no parity that helps.
 pub fn heal(disk: &dyn Disk, id: &PackId, cancel: &CancelToken) -> Result<Option<Arc<Mended>>> {
-    let Some(parity) = disk.open(&parity_path(id))? else { return Ok(None) };
+    let parity = match disk.open(&parity_path(id)) {
+        Err(error) if error.is_no_file() => return Ok(None),
+        parity => parity?,
+    };
+    let Some(parity) = parity else { return Ok(None) };
     let layout = match read_layout(&*parity, id) {
         Ok(layout) => layout,
         Err(Fault::Disk(error)) if !error.is_unreadable() => return Err(error.into()),
@@ -143,7 +147,8 @@ impl Healer<'_> {
         for (at, shard) in spare {
             code.add_recovery_shard(at, shard).map_err(bad)?;
         }
-        let result = code.decode().map_err(bad)?;
+        // A shard that was read a moment ago, and cannot be now, may be one too few.
+        let Ok(result) = code.decode() else { return Ok(Vec::new()) };
         let restored = result.restored_original_iter().map(|(at, shard)| (at, shard.to_vec()));
         let restored = restored.collect();
         drop(result);

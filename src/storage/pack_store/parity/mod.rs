@@ -99,7 +99,13 @@ pub fn check_parity(
     pack_len: u64,
     whole: bool,
 ) -> Result<ParityState> {
-    let Some(file) = disk.open(&parity_path(id))? else { return Ok(ParityState::Missing) };
+    let file = match disk.open(&parity_path(id)) {
+        Err(error) if error.is_no_file() => {
+            return Ok(ParityState::Damaged(super::describe(&error)));
+        }
+        file => file?,
+    };
+    let Some(file) = file else { return Ok(ParityState::Missing) };
     let found = read_layout(&*file, id).and_then(|layout| {
         check_len(&*file, &layout, pack_len)?;
         if whole { check_whole(&*file, &layout).map(|()| layout) } else { Ok(layout) }
@@ -225,8 +231,9 @@ pub fn remove_parity(disk: &dyn Disk, id: &PackId) -> Result<()> {
 
 /// The packs of which there is parity only.
 pub fn list_lost(disk: &dyn Disk) -> Result<Vec<PackId>> {
-    let there = super::list_packs(disk)?;
-    let mut lost: Vec<_> = list_parity(disk)?.difference(&there).copied().collect();
+    // In this order: a pack that somebody stores meanwhile was there before its parity.
+    let parity = list_parity(disk)?;
+    let mut lost: Vec<_> = parity.difference(&super::list_packs(disk)?).copied().collect();
     lost.sort_unstable();
     Ok(lost)
 }
