@@ -13,7 +13,7 @@ use super::parity::AsRead;
 use crate::id::PackId;
 use crate::storage::disk::ReadFile;
 use crate::storage::pack_store::{
-    INDEX_DIR, MergedIndex, PackStore, PackTable, Salvage, StoreError, heal, list_index,
+    INDEX_DIR, Mended, MergedIndex, PackStore, PackTable, Salvage, StoreError, heal, list_index,
     list_packs, list_parity, pack_path, parity_path, remove_pack, remove_parity,
 };
 
@@ -33,9 +33,13 @@ impl Repair<'_> {
         for look in looks {
             self.repository.stop_if_cancelled()?;
             match look {
-                Look::AsItIs => continue,
+                Look::Sound => continue,
+                Look::Unreadable(id) => {
+                    self.unreadable.insert(id);
+                    continue;
+                }
                 Look::Damaged(salvage) => self.pack(&salvage)?,
-                Look::Partly(salvage) => self.take_out(&salvage)?,
+                Look::Partly(salvage, mended) => self.take_out(&salvage, mended.as_ref())?,
             }
             is_changed = true;
         }
@@ -51,10 +55,15 @@ impl Repair<'_> {
         if !self.apply {
             return Ok(());
         }
-        for name in names {
+        self.index_anew()
+    }
+
+    fn index_anew(&self) -> Result<()> {
+        let disk = self.disk();
+        for name in list_index(&**disk)? {
             disk.remove(&Path::new(INDEX_DIR).join(name))?;
         }
-        let store = PackStore::open(Arc::clone(&disk))?;
+        let store = PackStore::open(Arc::clone(disk))?;
         if store.packs().is_empty() { Ok(()) } else { Ok(store.merge()?) }
     }
 
@@ -91,13 +100,9 @@ impl Repair<'_> {
         if healed.is_sound {
             return self.put_back(salvage.id, &mended);
         }
-        // Parity that lies may trade an object for others.
-        let had: HashSet<_> = salvage.objects().collect();
-        let has: HashSet<_> = healed.objects().collect();
-        let more = has.len() > had.len() && has.is_superset(&had);
         match file {
             Some(_) if !salvage.was_read => Ok(()),
-            _ if more => self.rescue(&healed, &mended),
+            _ if is_more(&healed, salvage) => self.rescue(&healed, &mended),
             Some(file) => self.rescue(salvage, &*file),
             None => Ok(()),
         }
@@ -124,52 +129,92 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// As [`Self::rescue`], of a pack that the disk cannot read all of. It is moved away, not removed.
-    fn take_out(&mut self, salvage: &Salvage) -> Result<()> {
+    /// As [`Self::rescue`], of a pack that the disk cannot read all of; some of it may have come back by
+    /// parity. It is moved away, not removed.
+    fn take_out(&mut self, salvage: &Salvage, mended: Option<&Arc<Mended>>) -> Result<()> {
         let (disk, path) = (Arc::clone(self.disk()), pack_path(&salvage.id));
         self.unsound.insert(salvage.id);
         let (sound, lost) = (salvage.objects().count(), salvage.lost.len());
         let what = format!("{sound} sound objects of it; {lost} objects in it cannot be read");
         self.note(path.to_string_lossy(), what);
         let Some(file) = disk.open(&path)?.filter(|_| self.apply) else { return Ok(()) };
-        salvage.write(&disk, &AsRead(file))?;
+        let written = match mended {
+            Some(mended) => salvage.write(&disk, mended)?,
+            None => salvage.write(&disk, &AsRead(file))?,
+        };
+        if written.is_some_and(|pack| pack.id == salvage.id) {
+            // No object was lost, and it lies in the place of the old one.
+            return Ok(());
+        }
         self.set_aside(&parity_path(&salvage.id))?;
         remove_parity(&*disk, &salvage.id)?;
         self.move_aside(&path)
     }
 
+    /// Moves packs away of which nobody can tell what is in them, where all that anything needs lies
+    /// elsewhere: while they are there, `gc` does nothing.
+    pub(super) fn move_out(&mut self, packs: &BTreeSet<PackId>) -> Result<()> {
+        for id in packs {
+            let path = pack_path(id);
+            self.note(path.to_string_lossy(), "other packs: it is set aside");
+            self.set_aside(&parity_path(id))?;
+            remove_parity(&**self.disk(), id)?;
+            self.move_aside(&path)?;
+        }
+        self.index_anew()
+    }
+
     /// Looks at a pack. One that the disk cannot read all of, however often it is asked, counts as lost
     /// where parity brings all of it back. What else of it can be read is taken out of it, if its footer
     /// says what that should be; a pack without, as a disk that fails altogether leaves it, stays as it
-    /// is, and the verification names it.
+    /// is as long as it may be needed.
     fn look(&self, id: PackId) -> Result<Look> {
         let (disk, cancel) = (&**self.disk(), self.repository.cancel_token());
         for _ in 0..LOOKS {
             match Salvage::look_until(disk, id, cancel) {
                 Err(StoreError::Disk(error)) if error.is_unreadable() => {}
-                Ok(salvage) if salvage.is_sound => return Ok(Look::AsItIs),
+                Ok(salvage) if salvage.is_sound => return Ok(Look::Sound),
                 looked => return looked.map(Look::Damaged).map_err(Into::into),
             }
         }
-        if let Some(mended) = heal(disk, &id, cancel)?
-            && Salvage::look_at(Box::new(mended), id, cancel)?.is_sound
-        {
+        let mended = heal(disk, &id, cancel)?;
+        let look_at = |mended: &Arc<Mended>| {
+            let healed = Salvage::look_at(Box::new(Arc::clone(mended)), id, cancel)?;
+            Ok::<_, StoreError>((healed, Arc::clone(mended)))
+        };
+        let mended = mended.as_ref().map(look_at).transpose()?;
+        if mended.as_ref().is_some_and(|(healed, _)| healed.is_sound) {
             return Ok(Look::Damaged(Salvage::nothing(id)));
         }
         let is_known = PackTable::open(disk, id).is_ok();
         let Some(file) = disk.open(&pack_path(&id))?.filter(|_| is_known) else {
-            return Ok(Look::AsItIs);
+            return Ok(Look::Unreadable(id));
         };
         let salvage = Salvage::look_at(Box::new(AsRead(file)), id, cancel)?;
-        Ok(if salvage.is_sound { Look::AsItIs } else { Look::Partly(salvage) })
+        Ok(match mended {
+            // It could be read after all.
+            _ if salvage.is_sound => Look::Sound,
+            Some((healed, mended)) if is_more(&healed, &salvage) => {
+                Look::Partly(healed, Some(mended))
+            }
+            _ => Look::Partly(salvage, None),
+        })
     }
+}
+
+/// Whether all objects of one and more are in the other: parity that lies may trade an object for others.
+fn is_more(healed: &Salvage, salvage: &Salvage) -> bool {
+    let had: HashSet<_> = salvage.objects().collect();
+    let has: HashSet<_> = healed.objects().collect();
+    has.len() > had.len() && has.is_superset(&had)
 }
 
 /// What becomes of a pack.
 enum Look {
-    /// It is sound, or nothing of it can be told.
-    AsItIs,
+    Sound,
     Damaged(Salvage),
     /// The disk cannot read all of it.
-    Partly(Salvage),
+    Partly(Salvage, Option<Arc<Mended>>),
+    /// Nor what should be in it.
+    Unreadable(PackId),
 }

@@ -111,7 +111,7 @@ pub(super) fn publish_copy(
 /// A damaged file that is copied as far as it can be read: what cannot is zeros in the copy.
 pub(super) struct AsRead(pub(super) Box<dyn ReadFile>);
 
-/// What a disk loses at once.
+/// What a disk loses at once, from a multiple of it on.
 const SECTOR: usize = 4096;
 
 impl ReadFile for AsRead {
@@ -121,13 +121,17 @@ impl ReadFile for AsRead {
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> DiskResult<()> {
         match self.0.read_exact_at(buf, offset) {
-            Err(error) if error.is_unreadable() && buf.len() > SECTOR => {
-                let mut sectors = (offset..).step_by(SECTOR).zip(buf.chunks_mut(SECTOR));
-                sectors.try_for_each(|(at, sector)| self.read_exact_at(sector, at))
-            }
             Err(error) if error.is_unreadable() => {
-                buf.fill(0);
-                Ok(())
+                let first = SECTOR - (offset % SECTOR as u64) as usize;
+                if buf.len() <= first {
+                    buf.fill(0);
+                    return Ok(());
+                }
+                let (head, rest) = buf.split_at_mut(first);
+                self.read_exact_at(head, offset)?;
+                let mut sectors =
+                    (offset + first as u64..).step_by(SECTOR).zip(rest.chunks_mut(SECTOR));
+                sectors.try_for_each(|(at, sector)| self.read_exact_at(sector, at))
             }
             read => read,
         }
