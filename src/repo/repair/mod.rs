@@ -83,9 +83,9 @@ impl Repository {
             let _lock = self.lock_to_repair()?;
             repair.under_lock()?;
         }
-        let (report, unreadable) = (repair.report, repair.unreadable);
+        let report = repair.report;
         let so_far = report.restored.clone();
-        self.repair_contents(report, &unreadable).inspect_err(|_| {
+        self.repair_contents(report).inspect_err(|_| {
             // Another command may have taken the lock between: what was done is told all the same.
             for Restored { what, from } in &so_far {
                 self.monitor().warn(&format!("restored: {what} from {from}"));
@@ -94,11 +94,7 @@ impl Repository {
     }
 
     /// What needs objects, once the packs are mended; the report of all that was done.
-    fn repair_contents(
-        &self,
-        report: RepairReport,
-        unreadable: &BTreeSet<PackId>,
-    ) -> Result<RepairReport> {
+    fn repair_contents(&self, report: RepairReport) -> Result<RepairReport> {
         let fresh = self.again()?;
         let mut repair = Repair::new(&fresh, true, report);
         {
@@ -120,17 +116,6 @@ impl Repository {
         // A ref that the last operation had not moved yet, or that is gone since, as the next command
         // would. What stands against it, the verification says.
         let _ = fresh.begin("store repair").and_then(|mut op| op.enter_strays());
-        report.left = self.again()?.verify_to(Depth::Data)?;
-        let is_needed = !report.left.damaged.is_empty() || !report.left.affected.is_empty();
-        if unreadable.is_empty() || is_needed {
-            return Ok(report);
-        }
-        let mut repair = Repair::new(&fresh, true, report);
-        {
-            let _lock = fresh.lock_to_repair()?;
-            repair.move_out(unreadable)?;
-        }
-        let mut report = repair.report;
         report.left = self.again()?.verify_to(Depth::Data)?;
         Ok(report)
     }
@@ -157,16 +142,14 @@ struct Repair<'a> {
     unsound: BTreeSet<PackId>,
     /// Those of them that parity heals.
     healed: BTreeSet<PackId>,
-    /// Packs of which the disk cannot read what is in them.
-    unreadable: BTreeSet<PackId>,
     /// The number of the last sound operation before the log was mended, and since.
     renumbered: Option<(u64, u64)>,
 }
 
 impl<'a> Repair<'a> {
     fn new(repository: &'a Repository, apply: bool, report: RepairReport) -> Self {
-        let (unsound, healed, unreadable) = Default::default();
-        Self { repository, apply, report, unsound, healed, unreadable, renumbered: None }
+        let (unsound, healed) = Default::default();
+        Self { repository, apply, report, unsound, healed, renumbered: None }
     }
 }
 

@@ -33,11 +33,7 @@ impl Repair<'_> {
         for look in looks {
             self.repository.stop_if_cancelled()?;
             match look {
-                Look::Sound => continue,
-                Look::Unreadable(id) => {
-                    self.unreadable.insert(id);
-                    continue;
-                }
+                Look::AsItIs => continue,
                 Look::Damaged(salvage) => self.pack(&salvage)?,
                 Look::Partly(salvage, mended) => self.take_out(&salvage, mended.as_ref())?,
             }
@@ -55,15 +51,10 @@ impl Repair<'_> {
         if !self.apply {
             return Ok(());
         }
-        self.index_anew()
-    }
-
-    fn index_anew(&self) -> Result<()> {
-        let disk = self.disk();
-        for name in list_index(&**disk)? {
+        for name in names {
             disk.remove(&Path::new(INDEX_DIR).join(name))?;
         }
-        let store = PackStore::open(Arc::clone(disk))?;
+        let store = PackStore::open(Arc::clone(&disk))?;
         if store.packs().is_empty() { Ok(()) } else { Ok(store.merge()?) }
     }
 
@@ -151,29 +142,16 @@ impl Repair<'_> {
         self.move_aside(&path)
     }
 
-    /// Moves packs away of which nobody can tell what is in them, where all that anything needs lies
-    /// elsewhere: while they are there, `gc` does nothing.
-    pub(super) fn move_out(&mut self, packs: &BTreeSet<PackId>) -> Result<()> {
-        for id in packs {
-            let path = pack_path(id);
-            self.note(path.to_string_lossy(), "other packs: it is set aside");
-            self.set_aside(&parity_path(id))?;
-            remove_parity(&**self.disk(), id)?;
-            self.move_aside(&path)?;
-        }
-        self.index_anew()
-    }
-
     /// Looks at a pack. One that the disk cannot read all of, however often it is asked, counts as lost
     /// where parity brings all of it back. What else of it can be read is taken out of it, if its footer
     /// says what that should be; a pack without, as a disk that fails altogether leaves it, stays as it
-    /// is as long as it may be needed.
+    /// is, and the verification names it.
     fn look(&self, id: PackId) -> Result<Look> {
         let (disk, cancel) = (&**self.disk(), self.repository.cancel_token());
         for _ in 0..LOOKS {
             match Salvage::look_until(disk, id, cancel) {
                 Err(StoreError::Disk(error)) if error.is_unreadable() => {}
-                Ok(salvage) if salvage.is_sound => return Ok(Look::Sound),
+                Ok(salvage) if salvage.is_sound => return Ok(Look::AsItIs),
                 looked => return looked.map(Look::Damaged).map_err(Into::into),
             }
         }
@@ -187,13 +165,15 @@ impl Repair<'_> {
             return Ok(Look::Damaged(Salvage::nothing(id)));
         }
         let is_known = PackTable::open(disk, id).is_ok();
-        let Some(file) = disk.open(&pack_path(&id))?.filter(|_| is_known) else {
-            return Ok(Look::Unreadable(id));
+        let file = match disk.open(&pack_path(&id)) {
+            Err(error) if error.is_unreadable() => None,
+            file => file?.filter(|_| is_known),
         };
+        let Some(file) = file else { return Ok(Look::AsItIs) };
         let salvage = Salvage::look_at(Box::new(AsRead(file)), id, cancel)?;
         Ok(match mended {
             // It could be read after all.
-            _ if salvage.is_sound => Look::Sound,
+            _ if salvage.is_sound => Look::AsItIs,
             Some((healed, mended)) if is_more(&healed, &salvage) => {
                 Look::Partly(healed, Some(mended))
             }
@@ -211,10 +191,9 @@ fn is_more(healed: &Salvage, salvage: &Salvage) -> bool {
 
 /// What becomes of a pack.
 enum Look {
-    Sound,
+    /// It is sound, or nothing of it can be told.
+    AsItIs,
     Damaged(Salvage),
     /// The disk cannot read all of it.
     Partly(Salvage, Option<Arc<Mended>>),
-    /// Nor what should be in it.
-    Unreadable(PackId),
 }

@@ -45,7 +45,8 @@ pub fn heal(disk: &dyn Disk, id: &PackId, cancel: &CancelToken) -> Result<Option
     if parity.len()? < layout.least_len() {
         return Ok(None);
     }
-    let mended = Mended { file: disk.open(&pack_path(id))?, layout, shards: BTreeMap::new() };
+    let file = lossy(disk.open(&pack_path(id)))?.flatten();
+    let mended = Mended { file, layout, shards: BTreeMap::new() };
     let mut healer = Healer { parity: &*parity, mended, code: None };
     for group in 0..layout.groups {
         if cancel.is_cancelled() {
