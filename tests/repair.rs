@@ -279,10 +279,6 @@ fn gc(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
     sandbox.ok([&["gc", "--json"], &FORGET[..], args].concat()).json()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 #[test]
 fn what_is_left_of_a_condemned_pack_stays_condemned() {
     let sandbox = Sandbox::new();
@@ -294,12 +290,7 @@ fn what_is_left_of_a_condemned_pack_stays_condemned() {
     sandbox.save("gone");
     sandbox.ok(["reset", "--hard", "HEAD~1"]);
     assert!(gc(&sandbox, &[])["condemned"].as_u64().unwrap() > 1);
-    let condemned = || {
-        let list = hex(&fs::read(stored(&sandbox, "condemned")).unwrap());
-        let mut packs = files_below(&stored(&sandbox, "packs"));
-        packs.retain(|pack| list.contains(&*pack.file_stem().unwrap().to_string_lossy()));
-        packs
-    };
+    let condemned = || sandbox.condemned();
     let (all, before) = (files_below(&stored(&sandbox, "packs")), condemned());
     for pack in &before {
         flip(pack, 100);

@@ -409,14 +409,8 @@ fn a_condemned_pack_that_cannot_be_opened_is_named() {
     sandbox.ok(["reset", "--hard", "HEAD~8"]);
     sandbox.ok(["branch", "x"]);
     sandbox.ok(["gc"]);
-    let list = fs::read(sandbox.path(".digstore/condemned")).unwrap();
-    let is_listed = |pack: &&std::path::PathBuf| {
-        let name = pack.file_stem().unwrap().to_str().unwrap();
-        let id: Vec<u8> =
-            (0..32).map(|at| u8::from_str_radix(&name[2 * at..2 * at + 2], 16).unwrap()).collect();
-        list.windows(32).any(|window| window == id)
-    };
-    let pack = before.iter().find(is_listed).expect("none is condemned");
+    let condemned = sandbox.condemned();
+    let pack = before.iter().find(|pack| condemned.contains(pack)).expect("none is condemned");
     let sound = fs::read(pack).unwrap();
     overwrite(pack, &sound[..sound.len() - 20]);
     sandbox.fails(21, ["gc"]);

@@ -123,9 +123,7 @@ fn of_refusal(error: &RepoError) -> &'static str {
             "look at it with 'digstore show', and amend again if you still want to"
         }
         RepoError::BadMessage(_) => "give one with -m",
-        RepoError::Unstorable(_) => {
-            "no later command could read it, so nothing was changed; give shorter texts"
-        }
+        RepoError::Unstorable(_) => "no later command could read it; give shorter texts",
         RepoError::WouldLose { .. } => {
             "--force removes them all the same, --cached keeps the files"
         }

@@ -262,6 +262,21 @@ impl Sandbox {
         packs.retain(|path| fs::read(path).unwrap()[10] == kind);
         packs
     }
+
+    /// The packs that the list of condemned ones names.
+    pub(crate) fn condemned(&self) -> Vec<PathBuf> {
+        let list = fs::read(self.path(".digstore/condemned")).unwrap();
+        let list = list.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let mut packs = files_below(&self.path(".digstore/packs"));
+        packs.retain(|pack| list.contains(&*pack.file_stem().unwrap().to_string_lossy()));
+        packs
+    }
+}
+
+/// Where work trees of tests may lie: in memory, if the machine has such a place.
+pub(crate) fn scratch() -> PathBuf {
+    let shared = PathBuf::from("/dev/shm");
+    if shared.is_dir() { shared } else { std::env::temp_dir() }
 }
 
 /// `main` and `two`, which differ in so many files; `main` is checked out. And what the two hold.
@@ -550,5 +565,7 @@ mod itself {
         sandbox.feed(b"two", ["commit", "--allow-empty", "-F", "-"]).expect_code(0);
         assert!(sandbox.fails(20, ["get", "nothing"]).starts_with("error: "));
         assert_eq!((sandbox.packs(1).len(), files_below(&sandbox.path("d")).len()), (1, 1));
+        sandbox.write(".digstore/condemned", "");
+        assert!(sandbox.condemned().is_empty() && scratch().is_dir());
     }
 }

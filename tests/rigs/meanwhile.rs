@@ -1,11 +1,10 @@
 //! Files that are edited or made while a command replaces and removes others.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::common::{Output, Sandbox};
+use crate::common::{Output, Sandbox, scratch};
 use crate::strace;
 
 /// Longest time that a command may take.
@@ -37,7 +36,8 @@ fn change_below(sandbox: &Sandbox, args: &[&str], files: &[&str]) -> Option<Outc
 }
 
 /// Runs a command that is stopped at each of some system calls, on a file with `-P` among the
-/// options, or with `:when=2` at the second alone; it goes on when `meanwhile`, which is given the calls so far, was done.
+/// options, or with `:when=2` at the second alone; it goes on when `meanwhile`, which is given the
+/// calls so far, was done.
 fn stop_at(
     sandbox: &Sandbox,
     calls: &str,
@@ -276,9 +276,7 @@ fn a_file_that_is_replaced_while_its_directory_is_read_does_not_count_as_deleted
     if !strace::is_there("a directory that is being read") {
         return;
     }
-    let shared = Path::new("/dev/shm");
-    let scratch = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
-    let sandbox = Sandbox::within(tempfile::tempdir_in(scratch).unwrap());
+    let sandbox = Sandbox::within(tempfile::tempdir_in(scratch()).unwrap());
     sandbox.ok(["init"]);
     let name = |number: usize| format!("d/f{number:05}");
     (0..3000).for_each(|number| sandbox.write(name(number), "old\n"));

@@ -59,7 +59,7 @@ BUGS = [
     ("content-not-checked", "src/storage/pack_store/reader.rs", HOSTILE,
      "if kind.id_of(bytes) != *id {", "if false {"),
     ("kept-files-are-garbage", "src/repo/gc/roots.rs", GARBAGE,
-     "self.trees([record.kept, record.written])", "self.trees([record.written])"),
+     "self.trees([record.kept, record.written].into_iter().flatten())", "self.trees(record.written)"),
     ("staged-files-are-garbage", "src/repo/gc/roots.rs", GARBAGE,
      "if let KindView::File { content, .. } = view.kind {", "if let (KindView::File { content, .. }, true) = (view.kind, false) {"),
     ("readers-not-waited-for", "src/repo/gc/sweep.rs", GARBAGE,

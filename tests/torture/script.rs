@@ -21,7 +21,7 @@ use digstore::storage::disk::OsDisk;
 use digstore::storage::format::object::Signature;
 use digstore::storage::format::refs::Head;
 
-use crate::common::noise;
+use crate::common::{noise, scratch};
 use crate::sim::{SimFs, State};
 
 /// What leaves nothing that is not in use.
@@ -184,12 +184,6 @@ impl World {
             std::fs::write(path, bytes).unwrap();
         }
     }
-}
-
-/// Where work trees of tests lie: in memory, if the machine has such a place.
-fn scratch() -> PathBuf {
-    let shared = PathBuf::from("/dev/shm");
-    if shared.is_dir() { shared } else { std::env::temp_dir() }
 }
 
 fn commit(repository: &Repository, amend: bool, allow_empty: bool) -> Result<CommitId> {

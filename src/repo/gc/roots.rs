@@ -51,15 +51,15 @@ impl Repository {
             roots.record(&record)?;
         }
         if let Some(moving) = self.announced(&log)? {
-            roots.trees([Some(moving.target), moving.kept])?;
+            roots.trees(moving.trees())?;
         }
         roots.staged()
     }
 }
 
 impl Roots<'_> {
-    fn trees<const N: usize>(&mut self, trees: [Option<TreeId>; N]) -> Result<()> {
-        trees.into_iter().flatten().try_for_each(|tree| (self.visit)(Root::Tree(tree)))
+    fn trees(&mut self, trees: impl IntoIterator<Item = TreeId>) -> Result<()> {
+        trees.into_iter().try_for_each(|tree| (self.visit)(Root::Tree(tree)))
     }
 
     /// Everything that one operation needs to be undone and done again.
@@ -69,12 +69,12 @@ impl Roots<'_> {
         for value in record.refs.iter().flat_map(|change| [change.old, change.new]).flatten() {
             self.value(&value)?;
         }
-        self.trees([record.kept, record.written])
+        self.trees([record.kept, record.written].into_iter().flatten())
     }
 
     fn state(&mut self, state: &OpState) -> Result<()> {
         self.head(&state.head)?;
-        self.trees([Some(state.staged.tree)])?;
+        self.trees([state.staged.tree])?;
         match state.merging {
             Some(merging) if self.merges.insert(merging) => self.merge(merging),
             _ => Ok(()),
@@ -105,7 +105,7 @@ impl Roots<'_> {
         match known {
             // It may never have been stored. Where it is, all below it is, too.
             Some(tree) if self.repository.store()?.contains(&ObjectId::from(tree)) => {
-                self.trees([Some(tree)])
+                self.trees([tree])
             }
             _ => Ok(()),
         }
@@ -113,19 +113,15 @@ impl Roots<'_> {
 
     /// A merge that waits, or waited; the tree holds its state.
     fn merge(&mut self, merging: TreeId) -> Result<()> {
-        self.trees([Some(merging)])?;
+        self.trees([merging])?;
         let state = self.repository.read_merge_state(&merging)?;
-        for commit in [state.head, state.start].iter().chain(&state.others).chain(&state.todo) {
-            (self.visit)(Root::Commit(*commit))?;
-        }
-        self.trees([Some(state.merged), Some(state.before)])?;
-        for conflict in &state.conflicts {
-            for kind in [&conflict.base, &conflict.ours, &conflict.theirs].into_iter().flatten() {
-                match kind {
-                    EntryKind::File { content, .. } => (self.visit)(Root::Content(*content))?,
-                    EntryKind::Dir { tree, .. } => self.trees([Some(*tree)])?,
-                    EntryKind::Symlink { .. } => {}
-                }
+        state.commits().try_for_each(|commit| (self.visit)(Root::Commit(commit)))?;
+        self.trees(state.trees())?;
+        for (_, side) in state.sides() {
+            match side {
+                EntryKind::File { content, .. } => (self.visit)(Root::Content(*content))?,
+                EntryKind::Dir { tree, .. } => self.trees([*tree])?,
+                EntryKind::Symlink { .. } => {}
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ impl Repository {
     }
 
     fn holds_trees_of(&self, moving: &Moving) -> Result<bool> {
-        for tree in [Some(moving.target), moving.kept].into_iter().flatten() {
+        for tree in moving.trees() {
             if !is_empty_tree(&tree) && !staged::is_stored(self, &tree)? {
                 return Ok(false);
             }

@@ -376,8 +376,7 @@ fn shortened(text: &str, limit: usize) -> String {
     if line.len() <= limit {
         return line.to_owned();
     }
-    let end = (0..=limit - 3).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}…", &line[..end])
+    format!("{}…", &line[..line.floor_char_boundary(limit - 3)])
 }
 
 /// A description of a command and what it was given.

@@ -252,7 +252,7 @@ impl Reach<'_> {
         self.refresh()?;
         if let Some(moving) = moving {
             // What a killed command was doing counts behind the operation that it names.
-            for tree in [Some(moving.target), moving.kept].into_iter().flatten() {
+            for tree in moving.trees() {
                 self.tree_of(tree, moving.seq)?;
             }
         }
@@ -301,19 +301,17 @@ impl Reach<'_> {
                 return Ok(());
             }
         };
-        let commits = [state.head, state.start].into_iter().chain(state.others).chain(state.todo);
-        self.commits(commits.collect(), Some(seq))?;
-        self.tree_of(state.merged, seq)?;
-        self.tree_of(state.before, seq)?;
-        for conflict in state.conflicts {
-            for side in [conflict.base, conflict.ours, conflict.theirs].into_iter().flatten() {
-                match side {
-                    EntryKind::File { content, size, .. } => {
-                        self.file(content, size, &conflict.path, Holder::Operation(seq));
-                    }
-                    EntryKind::Dir { tree, .. } => self.tree_of(tree, seq)?,
-                    EntryKind::Symlink { .. } => {}
+        self.commits(state.commits().collect(), Some(seq))?;
+        for tree in state.trees() {
+            self.tree_of(tree, seq)?;
+        }
+        for (path, side) in state.sides() {
+            match side {
+                EntryKind::File { content, size, .. } => {
+                    self.file(*content, *size, path, Holder::Operation(seq));
                 }
+                EntryKind::Dir { tree, .. } => self.tree_of(*tree, seq)?,
+                EntryKind::Symlink { .. } => {}
             }
         }
         Ok(())

@@ -109,6 +109,24 @@ impl MergeState {
         self.conflicts.iter().filter(|conflict| !conflict.resolved)
     }
 
+    /// All commits that it names.
+    pub fn commits(&self) -> impl Iterator<Item = CommitId> + '_ {
+        [self.head, self.start].into_iter().chain(self.others.iter().chain(&self.todo).copied())
+    }
+
+    /// All trees that it names, besides those in conflict.
+    pub fn trees(&self) -> [TreeId; 2] {
+        [self.merged, self.before]
+    }
+
+    /// All sides of all conflicts, each with the path that it is for.
+    pub fn sides(&self) -> impl Iterator<Item = (&RepoPath, &EntryKind)> {
+        self.conflicts.iter().flat_map(|conflict| {
+            let sides = [&conflict.base, &conflict.ours, &conflict.theirs].into_iter().flatten();
+            sides.map(|side| (&conflict.path, side))
+        })
+    }
+
     /// What waits when `others` are brought to `head`, before anything came of it: nobody else's,
     /// without conflicts and with nothing behind it.
     pub fn new(

@@ -26,6 +26,11 @@ pub struct Moving {
 }
 
 impl Moving {
+    /// All trees that it names.
+    pub fn trees(&self) -> impl Iterator<Item = TreeId> {
+        [Some(self.target), self.kept].into_iter().flatten()
+    }
+
     /// Bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();

@@ -31,11 +31,7 @@ pub struct AsProven(pub Arc<Mended>);
 
 /// Heals a pack in memory, as far as its parity can. None where there is no parity that helps.
 pub fn heal(disk: &dyn Disk, id: &PackId, cancel: &CancelToken) -> Result<Option<Arc<Mended>>> {
-    let parity = match disk.open(&parity_path(id)) {
-        Err(error) if error.is_no_file() => return Ok(None),
-        parity => parity?,
-    };
-    let Some(parity) = parity else { return Ok(None) };
+    let Some(parity) = lossy(disk.open(&parity_path(id)))?.flatten() else { return Ok(None) };
     let layout = match read_layout(&*parity, id) {
         Ok(layout) => layout,
         Err(Fault::Disk(error)) if !error.is_unreadable() => return Err(error.into()),

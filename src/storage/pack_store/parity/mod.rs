@@ -99,19 +99,18 @@ pub fn check_parity(
     pack_len: u64,
     whole: bool,
 ) -> Result<ParityState> {
-    let file = match disk.open(&parity_path(id)) {
-        Err(error) if error.is_no_file() => {
-            return Ok(ParityState::Damaged(super::describe(&error)));
-        }
-        file => file?,
-    };
-    let Some(file) = file else { return Ok(ParityState::Missing) };
-    let found = read_layout(&*file, id).and_then(|layout| {
+    let found = disk.open(&parity_path(id)).map_err(Fault::from).and_then(|file| {
+        let Some(file) = file else { return Ok(None) };
+        let layout = read_layout(&*file, id)?;
         check_len(&*file, &layout, pack_len)?;
-        if whole { check_whole(&*file, &layout).map(|()| layout) } else { Ok(layout) }
+        if whole {
+            check_whole(&*file, &layout)?;
+        }
+        Ok(Some(layout))
     });
     match found {
-        Ok(layout) => Ok(ParityState::Sound(layout)),
+        Ok(None) => Ok(ParityState::Missing),
+        Ok(Some(layout)) => Ok(ParityState::Sound(layout)),
         Err(Fault::Format(error)) if error.is_newer() => Ok(ParityState::Newer(error.to_string())),
         Err(Fault::Format(error)) => Ok(ParityState::Damaged(error.to_string())),
         Err(Fault::Disk(error)) if error.is_unreadable() => {
